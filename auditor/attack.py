@@ -1,0 +1,150 @@
+"""The attack protocol: an attack proposes images, the engine evaluates them.
+
+An attack is a frozen dataclass whose fields are its parameters, with two pure functions over a batch
+of independent images: `start` makes a state, `step` turns a state and what was observed at its `x`
+into the next state. It never calls the model. Counting, noticing success, dropping fooled images,
+refilling the batch, restarts and verification are the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from auditor.objectives import ObjectiveName
+from auditor.randomness import Noise
+from auditor.spec import Spec
+from auditor.threat import Ball
+
+#: What an attack may ask of the model.
+GRADIENT = "gradient"
+SCORES = "scores"
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class State:
+    """What an attack remembers between steps: tensors with one row per image, nothing else.
+
+    Subclass it (as a dataclass) to remember more. `x` is (B, C, H, W), the points to evaluate next,
+    or (B, Q, C, H, W) for attacks whose `points` Q is more than 1.
+    """
+
+    x: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the engine saw at `state.x`; a Q axis follows B where the state has one."""
+
+    #: (B, K), detached.
+    logits: torch.Tensor
+    #: (B,), the objective, larger is closer to success.
+    loss: torch.Tensor
+    #: Like `state.x`, d loss / d x; None where the attack does not need it. Rows that were not
+    #: finite are zero here, and counted in the report.
+    gradient: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """The images an attack works on, and what it may use."""
+
+    #: (B, C, H, W) clean images in [0, 1].
+    x: torch.Tensor
+    #: (B,) int64 true labels.
+    y: torch.Tensor
+    #: The threat's ball around `x`: project, sample, steepest.
+    ball: Ball
+    #: (B,) int64, how often `step` has been called for each image in this restart.
+    step: torch.Tensor
+    _noise: Noise
+
+    def noise(self, purpose: str) -> Noise:
+        """Random numbers of these images for `purpose`, new ones at every step and restart."""
+        return self._noise.named(purpose)
+
+
+class Attack(Protocol):
+    """What the engine calls. Besides `steps`, these fields are read where an attack has them:
+
+    `restarts` (default 1): how often the engine starts again on images that withstood;
+    `loss` (default "margin"): the objective to observe;
+    `eot` (default 1): how many evaluations a gradient is averaged over;
+    `points` (default 1): how many points per step it looks at, the axis Q of `State.x`.
+    """
+
+    @property
+    def steps(self) -> int:
+        """How often `step` is called; the engine evaluates steps + 1 points per restart."""
+
+    def start(self, task: Task) -> State:
+        """The first points to evaluate."""
+
+    def step(self, task: Task, state: State, seen: Observation) -> State:
+        """The next points, from what was seen at the current ones."""
+
+
+@dataclass(frozen=True)
+class AttackSpec(Spec):
+    """An attack class with its abilities."""
+
+    norms: frozenset[str]
+    needs: str
+
+
+def points_of(attack: Attack) -> int:
+    """How many points per step the attack looks at."""
+    return int(getattr(attack, "points", 1))
+
+
+def restarts_of(attack: Attack) -> int:
+    """How often the attack wants to be started."""
+    return int(getattr(attack, "restarts", 1))
+
+
+def objective_of(attack: Attack) -> ObjectiveName:
+    """The objective the attack wants observed."""
+    name: ObjectiveName = getattr(attack, "loss", "margin")
+    return name
+
+
+def draws_of(attack: Attack) -> int:
+    """How many evaluations the attack wants a gradient averaged over."""
+    return int(getattr(attack, "eot", 1))
+
+
+def attack(
+    *, name: str, norms: Collection[str], needs: str, reference: str
+) -> Callable[[type[_T]], type[_T]]:
+    """Class decorator that says what an attack is called and able to do.
+
+    Args:
+        name: what users write after `use =`.
+        norms: names of the norms it knows, such as {"linf", "l2"}.
+        needs: GRADIENT, or SCORES for attacks that look at logits only.
+        reference: the paper, with equation or algorithm number.
+    """
+
+    def describe(cls: type[_T]) -> type[_T]:
+        spec = AttackSpec(name, cls, reference, norms=frozenset(norms), needs=needs)
+        cls.attack_spec = spec  # type: ignore[attr-defined]
+        return cls
+
+    return describe
+
+
+def spec_of(cls: Any) -> AttackSpec:
+    """The description that the `attack` decorator left on a class.
+
+    Raises:
+        TypeError: the class was not decorated.
+    """
+    spec = getattr(cls, "attack_spec", None)
+    if not isinstance(spec, AttackSpec):
+        raise TypeError(f"{cls!r} is not an attack: decorate it with @attack(...)")
+    return spec

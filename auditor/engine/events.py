@@ -1,0 +1,63 @@
+"""What happens during an audit, as frozen records for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.results import Accuracy, Finding
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The run directory exists and the work is known."""
+
+    directory: Path
+    resumed: bool
+    device: str
+    threads: int
+    batch_size: int
+    images: int
+    cells: int
+
+
+@dataclass(frozen=True)
+class ModelReady:
+    """A model has passed its pre-flight, perhaps with findings."""
+
+    model: str
+    clean: Accuracy
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class CellStarted:
+    """A cell of `images` images begins."""
+
+    title: str
+    images: int
+
+
+@dataclass(frozen=True)
+class CellProgress:
+    """So many images of the cell are finished, and so many of them broken."""
+
+    finished: int
+    broken: int
+
+
+@dataclass(frozen=True)
+class CellDone:
+    """A cell is finished, skipped or failed; `robust` is its robust accuracy on these images."""
+
+    title: str
+    status: str
+    reason: str
+    robust: float | None
+    seconds: float
+    reused: bool
+
+
+Event = RunStarted | ModelReady | CellStarted | CellProgress | CellDone
+Listener = Callable[[Event], None]

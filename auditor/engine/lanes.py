@@ -1,0 +1,53 @@
+"""Structs of tensors whose rows are independent images: choosing rows, putting rows together."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Lanes:
+    """What the engine knows of the images that are being attacked: one row per lane.
+
+    A lane is one restart on one image.
+    """
+
+    #: (B, C, H, W) clean images.
+    x: torch.Tensor
+    #: (B,) labels.
+    y: torch.Tensor
+    #: (B,) stable ids, for the random numbers.
+    image: torch.Tensor
+    #: (B,) rows of the block.
+    row: torch.Tensor
+    #: (B,) which restart this is.
+    restart: torch.Tensor
+    #: (B,) how often `step` has been called.
+    step: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def _tensors(struct: Any) -> dict[str, torch.Tensor]:
+    values = {field.name: getattr(struct, field.name) for field in dataclasses.fields(struct)}
+    return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+
+def select(struct: _T, rows: torch.Tensor) -> _T:
+    """The rows of a dataclass of tensors that an index or mask names."""
+    chosen = {name: tensor[rows] for name, tensor in _tensors(struct).items()}
+    return dataclasses.replace(struct, **chosen)  # type: ignore[type-var]
+
+
+def concatenate(first: _T, second: _T) -> _T:
+    """The rows of `first`, then those of `second`."""
+    other = _tensors(second)
+    joined = {name: torch.cat([tensor, other[name]]) for name, tensor in _tensors(first).items()}
+    return dataclasses.replace(first, **joined)  # type: ignore[type-var]

@@ -1,0 +1,142 @@
+"""The run directory: finished cells, each written whole or not at all, and what happened when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from auditor.engine.pool import Outcome
+
+#: Grows when a cell's contents change their meaning, so that old cells are not reused.
+CELL_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class CellMeta:
+    """What is said of a cell as a whole."""
+
+    seconds: float
+    forwards: int
+    backwards: int
+    surrogate: str
+    objective: str
+    note: str
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """A finished cell. `columns` hold one row per attacked image.
+
+    `position` (n,) are the images' positions among the samples; `adversarial` (m, C, H, W) are the
+    examples of the m broken ones, in the same order.
+    """
+
+    meta: CellMeta
+    columns: dict[str, torch.Tensor]
+    adversarial: torch.Tensor
+
+
+def cell_key(parts: dict[str, Any]) -> str:
+    """A name that depends on everything that could change the cell's contents."""
+    text = json.dumps({"schema": CELL_SCHEMA, **parts}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def record_of(outcome: Outcome, position: torch.Tensor, meta: CellMeta) -> CellRecord:
+    """The cell that keeps an attack's outcome."""
+    columns = {
+        name: value.cpu()
+        for name, value in vars(outcome).items()
+        if isinstance(value, torch.Tensor) and name != "adversarial"
+    }
+    columns["position"] = position.cpu()
+    return CellRecord(meta, columns, outcome.adversarial[outcome.broken].cpu())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, surviving a crash at any moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class Ledger:
+    """One run directory.
+
+    Args:
+        directory: an existing directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._cells = directory / "cells"
+        self._cells.mkdir(exist_ok=True)
+
+    def read(self, key: str) -> CellRecord | None:
+        """The cell called `key`, if it is finished."""
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        with safe_open(path, "pt") as file:
+            meta = CellMeta(**json.loads(file.metadata()["cell"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return CellRecord(meta, tensors, tensors.pop("adversarial"))
+
+    def write(self, key: str, record: CellRecord) -> None:
+        """Keep a finished cell."""
+        tensors = {**record.columns, "adversarial": record.adversarial}
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        path = self._path(key)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        save_file(tensors, temporary, metadata={"cell": json.dumps(asdict(record.meta))})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+    def _path(self, key: str) -> Path:
+        return self._cells / f"{key}.safetensors"
+
+    def log(self, event: str, **details: Any) -> None:
+        """Append one line to events.jsonl."""
+        line = json.dumps({"time": time.time(), "event": event, **details})
+        with (self.directory / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What was logged, oldest first; a line cut off by a crash is left out."""
+        path = self.directory / "events.jsonl"
+        if not path.is_file():
+            return
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(event, dict):
+                yield event
+
+    def last(self, event: str) -> dict[str, Any] | None:
+        """The newest event of that name."""
+        found = None
+        for logged in self.events():
+            if logged.get("event") == event:
+                found = logged
+        return found
+
+    def first_time(self) -> float | None:
+        """When the run was first started, in seconds since the epoch."""
+        return next((float(logged["time"]) for logged in self.events()), None)

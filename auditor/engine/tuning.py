@@ -1,0 +1,114 @@
+"""Chooses device, threads and batch size, by measuring where the user leaves it open."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+
+from auditor.errors import LoadError
+from auditor.objectives import choose_objective
+from auditor.surrogate import NoGradientError, naive
+from auditor.victim import Victim
+
+_BATCH_SIZES = (32, 64, 128, 256, 512)
+_REPEATS = 3
+#: A smaller batch is preferred when it costs at most this much more per image: images that fall
+#: early then leave less of the batch empty.
+_TOLERANCE = 1.05
+
+
+def choose_device(text: str) -> torch.device:
+    """The device that "auto", "cpu", "cuda", "cuda:1" or "mps" means.
+
+    Raises:
+        LoadError: there is no such device here.
+    """
+    if text == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(text)
+    have = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    present = have.get(device.type, lambda: True)()
+    if not present or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise LoadError(f"There is no device {text!r} here.", where="[run] device",
+                        expected=f"one of: {', '.join(_devices())}",
+                        remedy='use device = "auto", or install a torch build for it')  # fmt: skip
+    return device
+
+
+def _devices() -> list[str]:
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def describe_device(device: torch.device) -> str:
+    """The device with its make, for the report."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+def make_repeatable(device: torch.device) -> None:
+    """Full float32 and no choice of algorithm by timing: the same input gives the same output."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """The shortest of some repetitions, after one to warm up."""
+    work()
+    best = float("inf")
+    for _ in range(_REPEATS):
+        begin = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def _attack_step(victim: Victim, x: torch.Tensor) -> Callable[[], object]:
+    """One forward and (where there is a gradient) backward pass of `x`: what attacks are made of."""
+    surrogate, y = naive(victim), torch.zeros(len(x), dtype=torch.int64, device=victim.device)
+    objective = choose_objective("margin", 2)
+    try:
+        surrogate.evaluate(x[:1], y[:1], objective, gradient=True)
+        gradient = True
+    except (NoGradientError, RuntimeError):
+        gradient = False
+    return lambda: surrogate.evaluate(x, y, objective, gradient=gradient)
+
+
+def measure_threads(victim: Victim, x: torch.Tensor) -> int:
+    """The number of CPU threads with which an attack step on `x` is fastest; it is then set."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = sorted({1, *(2**k for k in range(1, 8) if 2**k <= cores), cores})
+    step = _attack_step(victim, x)
+
+    def seconds(threads: int) -> float:
+        torch.set_num_threads(threads)
+        return _seconds(step, victim.device)
+
+    threads = _smallest_good(counts, seconds)
+    torch.set_num_threads(threads)
+    return threads
+
+
+def measure_batch_size(victim: Victim, x: torch.Tensor) -> int:
+    """The batch size with which an attack step costs least per image; `x` are at most 512 images."""
+    sizes = [size for size in _BATCH_SIZES if size <= len(x)] or [max(1, len(x))]
+    return _smallest_good(
+        sizes, lambda size: _seconds(_attack_step(victim, x[:size]), victim.device) / size
+    )
+
+
+def _smallest_good(choices: Iterable[int], cost: Callable[[int], float]) -> int:
+    """The smallest choice that costs hardly more than the cheapest."""
+    costs = {choice: cost(choice) for choice in choices}
+    cheapest = min(costs.values())
+    return min(choice for choice, value in costs.items() if value <= cheapest * _TOLERANCE)

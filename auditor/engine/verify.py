@@ -1,0 +1,69 @@
+"""Believes no attack: every claimed adversarial example is checked on the victim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from auditor.threat import Ball, Norm
+from auditor.victim import Victim
+
+#: In units of a grey level: a pixel this close to a level is on it (float32 rounds 255 x that much).
+_ON_LEVEL = 2e-5
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of a batch of claims, (B,) each."""
+
+    confirmed: torch.Tensor
+    prediction: torch.Tensor
+    margin: torch.Tensor
+    confidence: torch.Tensor
+    distance: torch.Tensor
+    #: Still adversarial, and still in the ball, as an 8-bit image.
+    confirmed_8bit: torch.Tensor
+
+
+def to_8bit(x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+    """`x` on the grid of 8-bit images, rounded towards `x0` so that it stays in any ball around it."""
+    levels = x.double() * 255
+    down, up = torch.floor(levels + _ON_LEVEL), torch.ceil(levels - _ON_LEVEL)
+    rounded = torch.where(x >= x0, down, up) / 255
+    return rounded.clamp(0, 1).to(x.dtype)
+
+
+@dataclass
+class Verifier:
+    """Checks claims against box, ball and victim, and counts what it rejects, by reason."""
+
+    victim: Victim
+    norm: Norm
+    epsilon: float
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    def check(self, x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor) -> Verification:
+        """Verify claims `x` for clean images `x0` (B, C, H, W) with labels `y` (B,)."""
+        ball = Ball(self.norm, self.epsilon, x0)
+        in_box, in_ball = ball.contains(x)
+        rounded = to_8bit(x.nan_to_num(), x0)
+        judged = self.victim.judge(torch.cat([x, rounded]), y.repeat(2))
+        wrong, wrong_8bit = judged.wrong.chunk(2)
+        feasible = in_box & in_ball
+        self._count("outside the box", ~in_box)
+        self._count("outside the ball", in_box & ~in_ball)
+        self._count("not confirmed by the victim", feasible & ~wrong)
+        return Verification(
+            confirmed=feasible & wrong,
+            prediction=judged.prediction.chunk(2)[0],
+            margin=judged.margin.chunk(2)[0],
+            confidence=judged.confidence.chunk(2)[0],
+            distance=ball.distance(x),
+            confirmed_8bit=feasible & wrong & wrong_8bit & ball.contains(rounded)[1],
+        )
+
+    def _count(self, reason: str, rows: torch.Tensor) -> None:
+        count = int(rows.sum())
+        if count:
+            self.rejected[reason] = self.rejected.get(reason, 0) + count

@@ -1,0 +1,83 @@
+"""Errors that say what happened, where, what was expected, and how to mend it."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """What the command line returns; the meanings are public and never reused."""
+
+    #: The audit is complete and every gate held.
+    OK = 0
+    #: The audit is complete and a gate is broken.
+    GATE_BROKEN = 1
+    #: The command line or the configuration is wrong; nothing was run.
+    USAGE = 2
+    #: The audit could not be completed or cannot be judged.
+    INCONCLUSIVE = 3
+    #: The model, the data, a plugin or the environment could not be loaded.
+    LOAD = 4
+    #: A defect of the tool; the traceback is in the run directory.
+    INTERNAL = 5
+    #: Interrupted; what was finished is kept.
+    INTERRUPTED = 130
+
+
+class AuditorError(Exception):
+    """An error whose reader can act on it.
+
+    Args:
+        what: one sentence on what went wrong.
+        where: the key, file and line, model or plugin it concerns.
+        expected: what would have been right.
+        remedy: what to do now.
+    """
+
+    exit_status = ExitStatus.INTERNAL
+
+    def __init__(self, what: str, *, where: str = "", expected: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.expected, self.remedy = what, where, expected, remedy
+        super().__init__(self.render())
+
+    def render(self) -> str:
+        """The error as lines of plain text."""
+        details = [("where", self.where), ("expected", self.expected), ("remedy", self.remedy)]
+        return "\n".join([self.what, *(f"  {name + ':':<10}{text}" for name, text in details if text)])
+
+
+class UsageError(AuditorError):
+    """The command line is wrong, or a run directory is not what was asked for."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class ConfigError(AuditorError):
+    """One or several faults of an audit.toml, reported together.
+
+    Args:
+        problems: one error per fault, in the order of the file.
+    """
+
+    exit_status = ExitStatus.USAGE
+
+    def __init__(self, path: str, problems: list[AuditorError]) -> None:
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{path} has {count}; nothing was run.")
+
+    def render(self) -> str:
+        """The headline, then every fault."""
+        return "\n\n".join([self.what, *(problem.render() for problem in self.problems)])
+
+
+class LoadError(AuditorError):
+    """The model, the data, a plugin or the environment could not be loaded."""
+
+    exit_status = ExitStatus.LOAD
+
+
+class InconclusiveError(AuditorError):
+    """The audit cannot go on to a result that could be judged."""
+
+    exit_status = ExitStatus.INCONCLUSIVE

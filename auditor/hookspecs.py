@@ -1,0 +1,44 @@
+"""What a plugin may implement. Every hook is optional and is called once, when plugins are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+
+PROJECT = "auditor"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A fixed, versioned battery: what runs when audit.toml names no attacks.
+
+    Attributes:
+        name: what users write after `profile =`.
+        version: grows with every change of `attacks`.
+        attacks: as in audit.toml: one dict per [[attack]] with `use` and parameters.
+    """
+
+    name: str
+    version: int
+    attacks: Sequence[dict[str, Any]] = field(default_factory=tuple)
+
+
+@hookspec
+def auditor_attacks() -> Sequence[type]:
+    """Attack classes decorated with `@attack(...)`."""
+
+
+@hookspec
+def auditor_data() -> Sequence[type]:
+    """Data adapter classes decorated with `@data_adapter(...)`."""
+
+
+@hookspec
+def auditor_profiles() -> Sequence[Profile]:
+    """Profiles, found by `profile = "name"`."""

@@ -1,0 +1,119 @@
+"""From measurements to a verdict: applies the gates, says what the exit status is and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from auditor.errors import ExitStatus
+from auditor.results import GateResult, ModelResult, Verdict
+
+#: From good to bad; "inconclusive" has no place among them.
+MASKING_ORDER = ("none", "possible", "suspected", "confirmed")
+MASKING = "masking"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition: exactly one of `at_least` and `at_most`; None in a filter means every one."""
+
+    metric: str
+    at_least: float | str | None = None
+    at_most: float | str | None = None
+    model: str | None = None
+    norm: str | None = None
+    epsilon: float | None = None
+
+    @property
+    def limit(self) -> str:
+        """The condition in words."""
+        if self.at_least is not None:
+            return f"at least {self.at_least}"
+        return f"at most {self.at_most}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the audit amounts to."""
+
+    verdict: Verdict
+    exit_status: ExitStatus
+    reasons: tuple[str, ...]
+    gates: tuple[GateResult, ...]
+
+
+def judge(
+    models: Sequence[ModelResult], gates: Sequence[Gate], incomplete: Sequence[str]
+) -> Judgement:
+    """Apply `gates` to `models`; `incomplete` are the reasons why work is missing, if any is.
+
+    A broken gate stays broken whatever is missing, for more attacks can only lower a robust
+    accuracy. A gate that holds on missing work, or cannot be judged, is inconclusive.
+    """
+    results = tuple(result for gate in gates for result in _apply(gate, models))
+    broken = [result.reason for result in results if result.holds is False]
+    open_ = [result.reason for result in results if result.holds is None]
+    if broken:
+        return Judgement("fail", ExitStatus.GATE_BROKEN, tuple(broken + open_), results)
+    if open_ or incomplete:
+        reasons = tuple([*incomplete, *open_])
+        return Judgement("inconclusive", ExitStatus.INCONCLUSIVE, reasons, results)
+    held = f"The audit is complete and {_count(len(results))}."
+    return Judgement("pass", ExitStatus.OK, (held,), results)
+
+
+def _count(gates: int) -> str:
+    return "its gate held" if gates == 1 else f"all {gates} gates held"
+
+
+def _apply(gate: Gate, models: Sequence[ModelResult]) -> Iterator[GateResult]:
+    """One result for every number that the gate's filters let through."""
+    for model in models:
+        if gate.model not in (None, model.name):
+            continue
+        if gate.metric == MASKING:
+            yield _masking(gate, model)
+        elif gate.metric == "clean_accuracy":
+            yield _number(gate, model, model.clean.accuracy)
+        else:
+            for threat in model.threats:
+                if gate.norm in (None, threat.norm) and gate.epsilon in (None, threat.epsilon):
+                    measured = getattr(threat, gate.metric.removesuffix("_accuracy"))
+                    value = measured.accuracy if measured else None
+                    yield _number(gate, model, value, threat.norm, threat.epsilon)
+
+
+def _masking(gate: Gate, model: ModelResult) -> GateResult:
+    verdict = model.masking.verdict
+    # "At most confirmed" lets everything through, what is not known included.
+    if verdict == "inconclusive" and gate.at_most != MASKING_ORDER[-1]:
+        holds = None
+    else:
+        known = verdict if verdict in MASKING_ORDER else MASKING_ORDER[-1]
+        holds = MASKING_ORDER.index(known) <= MASKING_ORDER.index(str(gate.at_most))
+    words = "holds" if holds else "is broken" if holds is False else "cannot be judged"
+    reason = (
+        f"Gate on masking {words} for {model.name}: {gate.limit} is asked for, and the verdict is "
+        f"{verdict}."
+    )
+    return GateResult(MASKING, gate.limit, verdict, holds, model.name, reason=reason)
+
+
+def _number(
+    gate: Gate,
+    model: ModelResult,
+    value: float | None,
+    norm: str | None = None,
+    epsilon: float | None = None,
+) -> GateResult:
+    holds = None
+    if value is not None:
+        holds = value >= gate.at_least if gate.at_least is not None else value <= gate.at_most  # type: ignore[operator]
+    words = "holds" if holds else "is broken" if holds is False else "cannot be judged"
+    at = f" at {norm} {epsilon:g}" if norm is not None else ""
+    shown = "not known" if value is None else f"{value:.4g}"
+    reason = (
+        f"Gate on {gate.metric} {words} for {model.name}{at}: {gate.limit} is asked for, and it is "
+        f"{shown}."
+    )
+    return GateResult(gate.metric, gate.limit, value, holds, model.name, norm, epsilon, reason)

@@ -1,0 +1,236 @@
+"""The charts of the report, as SVG images with their meaning in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from auditor.report import drawing
+from auditor.report.drawing import GREY, INK, Chart, Pen
+from auditor.report.wording import MASKINGS, NBSP, norm, percent, plural
+from auditor.results import Accuracy, ModelResult, ThreatResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: More curves than this cannot be told apart; the tables hold the others.
+SHOWN = 12
+
+_WORST = Pen(INK, "-", "o")
+_CERTIFIED = Pen(GREY, (0, (1, 1.6)), "d")
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One line of a chart: an accuracy per epsilon."""
+
+    name: str
+    pen: Pen
+    points: tuple[tuple[float, Accuracy], ...]
+
+
+def _series(threats: Sequence[ThreatResult]) -> list[_Series]:
+    """The attacks that ran, strongest last, then the worst case and what is certified."""
+    found: dict[str, list[tuple[float, Accuracy]]] = {}
+    for threat in threats:
+        for attack in threat.attacks:
+            if attack.status == "done" and attack.robust is not None:
+                found.setdefault(attack.label, []).append((threat.epsilon, attack.robust))
+    strongest = sorted(found, key=lambda name: found[name][-1][1].accuracy)[:SHOWN]
+    shown = [name for name in found if name in strongest]
+    series = [_Series(n, Pen.at(i), tuple(found[n])) for i, n in enumerate(shown)]
+    certified = tuple((t.epsilon, t.certified) for t in threats if t.certified is not None)
+    worst = tuple((t.epsilon, t.robust) for t in threats if t.robust is not None)
+    if certified:
+        series.append(_Series("certified", _CERTIFIED, certified))
+    if worst:
+        series.append(_Series("worst case", _WORST, worst))
+    return series
+
+
+def _whiskers(accuracies: Sequence[Accuracy]) -> list[list[float]]:
+    """Distances from each accuracy to the ends of its interval, as matplotlib wants them."""
+    return [
+        [max(0.0, a.accuracy - a.ci95[0]) for a in accuracies],
+        [max(0.0, a.ci95[1] - a.accuracy) for a in accuracies],
+    ]
+
+
+def _epsilon_ticks(axes: Axes, threats: Sequence[ThreatResult]) -> None:
+    """Write each epsilon as the configuration does, leaving out those that would collide."""
+    largest = threats[-1].epsilon
+    ticks, last = [(largest, threats[-1].epsilon_text)], 0.0
+    for threat in threats[:-1]:
+        if threat.epsilon - last >= 0.08 * largest and largest - threat.epsilon >= 0.08 * largest:
+            ticks.append((threat.epsilon, threat.epsilon_text))
+            last = threat.epsilon
+    axes.set_xticks([0.0, *(t[0] for t in ticks)], ["0", *(drawing.label(t[1], 12) for t in ticks)])
+    axes.set_xticks([t.epsilon for t in threats], minor=True)
+
+
+def _draw_curve(axes: Axes, series: _Series, clean: Accuracy) -> None:
+    """One curve from the clean accuracy on, with its intervals."""
+    points = ((0.0, clean), *series.points)
+    x, accuracies = [p[0] for p in points], [p[1] for p in points]
+    y, worst = [a.accuracy for a in accuracies], series.pen is _WORST
+    if worst:
+        low, high = [a.ci95[0] for a in accuracies], [a.ci95[1] for a in accuracies]
+        axes.fill_between(x, low, high, color=GREY, alpha=0.22, linewidth=0)
+    else:
+        bars = _whiskers(accuracies)
+        axes.errorbar(x, y, bars, fmt="none", ecolor=series.pen.colour, elinewidth=0.6, alpha=0.55)
+    axes.plot(
+        x,
+        y,
+        color=series.pen.colour,
+        linestyle=series.pen.dash,
+        marker=series.pen.marker,
+        linewidth=2 if worst else 1.1,
+        markersize=5 if worst else 4,
+        markerfacecolor=INK if worst else "white",
+        zorder=4 if worst else 3,
+    )
+
+
+def _name_curves(axes: Axes, series: Sequence[_Series], right: float) -> None:
+    """Write every curve's name at its end, moved apart where curves end together."""
+    ends = [s.points[-1] for s in series]
+    heights = drawing.spread([a.accuracy for _, a in ends], 0.062)
+    for one, (x, accuracy), height in zip(series, ends, heights, strict=True):
+        axes.plot(
+            [x, 1.02 * right, 1.05 * right],
+            [accuracy.accuracy, height, height],
+            color=one.pen.colour,
+            linewidth=0.5,
+            clip_on=False,
+        )
+        axes.plot(
+            [1.065 * right], [height], color=one.pen.colour, marker=one.pen.marker, clip_on=False,
+            markersize=4, markerfacecolor=INK if one.pen is _WORST else "white",
+        )  # fmt: skip
+        axes.text(
+            1.085 * right,
+            height,
+            f"{drawing.label(one.name)}  {percent(accuracy.accuracy)}",
+            color=INK,
+            fontsize=7.5,
+            fontweight="bold" if one.pen is _WORST else "normal",
+            verticalalignment="center",
+        )
+
+
+def accuracy_curves(model: ModelResult, threats: Sequence[ThreatResult]) -> Chart:
+    """Accuracy against epsilon under one norm: a curve per attack and the worst case.
+
+    Args:
+        threats: of one norm, at least two epsilons, ascending.
+    """
+    series = _series(threats)
+    right = threats[-1].epsilon
+    with drawing.style():
+        figure, (axes,) = drawing.figure(3.1)
+        for one in series:
+            _draw_curve(axes, one, model.clean)
+        _name_curves(axes, series, right)
+        _epsilon_ticks(axes, threats)
+        drawing.percent_axis(axes.yaxis)
+        axes.set(xlim=(0, right), ylim=(-0.01, 1.01), ylabel="images classified correctly")
+        axes.set_xlabel(f"ε ({drawing.label(norm(threats[0].norm))})")
+        return Chart(drawing.data_uri(figure), _alt(model, threats), _caption(threats))
+
+
+def attack_points(model: ModelResult, threat: ThreatResult) -> Chart:
+    """Accuracy under each attack at the only epsilon of a norm, with its interval."""
+    clean = _Series("clean images", Pen(INK, "-", "o"), ((0.0, model.clean),))
+    series = [clean, *_series([threat])]
+    with drawing.style():
+        figure, (axes,) = drawing.figure(0.75 + 0.21 * len(series))
+        for row, one in enumerate(series):
+            accuracy, worst = one.points[-1][1], one.pen is _WORST
+            axes.errorbar(
+                [accuracy.accuracy], [row], xerr=_whiskers([accuracy]), color=one.pen.colour,
+                marker=one.pen.marker, markersize=6 if worst else 5, capsize=2.5,
+                elinewidth=1.8 if worst else 1.1, markerfacecolor=INK if worst else "white",
+            )  # fmt: skip
+            axes.text(1.03, row, percent(accuracy.accuracy), va="center", fontsize=7.5,
+                      fontweight="bold" if worst else "normal")  # fmt: skip
+        axes.set_yticks(range(len(series)), [drawing.label(one.name) for one in series])
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        drawing.percent_axis(axes.xaxis)
+        axes.set(xlim=(-0.01, 1.01), ylim=(len(series) - 0.5, -0.5))
+        axes.set_xlabel(f"images classified correctly, {drawing.label(threat_text(threat))}")
+        return Chart(drawing.data_uri(figure), _alt(model, [threat]), _caption([threat]))
+
+
+def threat_text(threat: ThreatResult) -> str:
+    return f"{norm(threat.norm)}, ε = {threat.epsilon_text}"
+
+
+def _alt(model: ModelResult, threats: Sequence[ThreatResult]) -> str:
+    """What a chart of accuracies shows, for readers who do not see it."""
+    ends = (
+        f"{percent(t.robust.accuracy)} at ε = {t.epsilon_text}" for t in threats if t.robust
+    )
+    return (
+        f"Accuracy of {model.name} against ε in {norm(threats[0].norm)}: "
+        f"{percent(model.clean.accuracy)} on clean images; worst case {'; '.join(ends) or 'not known'}."
+    )
+
+
+def _caption(threats: Sequence[ThreatResult]) -> str:
+    """What the marks mean, and what is left out."""
+    several = len(threats) > 1
+    bars = "The band is the 95 % interval of the worst case, thin bars those of single attacks."
+    text = bars if several else "Bars are 95 % intervals."
+    labels = {a.label for t in threats for a in t.attacks if a.status == "done" and a.robust}
+    if len(labels) > SHOWN:
+        text += f" The {SHOWN} strongest attacks are drawn; {len(labels) - SHOWN} more are in the tables."
+    return text
+
+
+def compare_models(models: Sequence[ModelResult]) -> Chart:
+    """Clean and worst-case accuracy of every model, threat by threat."""
+    keys = list(dict.fromkeys((t.norm, t.epsilon_text) for m in models for t in m.threats))
+    with drawing.style():
+        figure, (axes,) = drawing.figure(0.7 + 0.2 * len(keys) * (len(models) + 1))
+        row, ticks = 0.0, []
+        for key in keys:
+            axes.text(-0.01, row, drawing.label(f"{norm(key[0])}, ε = {key[1]}", 60),
+                      fontweight="bold", va="center")  # fmt: skip
+            for model in models:
+                row += 1
+                ticks.append((row, drawing.label(model.name)))
+                _draw_pair(axes, row, model, key)
+            row += 1.15
+        axes.set_yticks([t[0] for t in ticks], [t[1] for t in ticks])
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        drawing.percent_axis(axes.xaxis)
+        axes.set(xlim=(-0.01, 1.01), ylim=(row - 0.4, -0.7))
+        axes.set_xlabel("images classified correctly")
+        names = ", ".join(m.name for m in models)
+        return Chart(
+            drawing.data_uri(figure),
+            f"Clean and worst-case accuracy of {names} under {plural(len(keys), 'threat')}; "
+            "the same numbers are in the table above.",
+            "Open circles: clean images. Filled squares: worst case over all attacks. "
+            "Bars are 95 % intervals. Words name signs of gradient masking.",
+        )
+
+
+def _draw_pair(axes: Axes, row: float, model: ModelResult, key: tuple[str, str]) -> None:
+    """One model's clean and worst-case accuracy under one threat, and the doubt in them."""
+    common: dict[str, Any] = {"elinewidth": 1.1, "capsize": 2.2, "color": INK}
+    robust = next((t.robust for t in model.threats if (t.norm, t.epsilon_text) == key), None)
+    if robust is not None:
+        axes.plot([robust.accuracy, model.clean.accuracy], [row, row], color=GREY, linewidth=0.6)
+        axes.errorbar([robust.accuracy], [row], xerr=_whiskers([robust]), marker="s",
+                      markersize=5, **common)  # fmt: skip
+    axes.errorbar([model.clean.accuracy], [row], xerr=_whiskers([model.clean]), marker="o",
+                  markersize=5, markerfacecolor="white", **common)  # fmt: skip
+    number = percent(None if robust is None else robust.accuracy)
+    masking = model.masking.verdict
+    doubt = "" if masking == "none" else f"{NBSP}{NBSP}masking {MASKINGS[masking].word}"
+    axes.text(1.03, row, number + doubt, va="center", fontsize=7.5)

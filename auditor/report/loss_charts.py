@@ -1,0 +1,78 @@
+"""How the attacks' losses ended, restart by restart, as box plots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auditor.report import drawing
+from auditor.report.charts import SHOWN, threat_text
+from auditor.report.drawing import INK, Chart
+from auditor.report.wording import plural
+from auditor.results import AttackResult, ModelResult, ThreatResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def final_losses(model: ModelResult, threat: ThreatResult) -> Chart | None:
+    """Box plots of each attack's loss at the end of its restarts; None where none was recorded."""
+    attacks = [a for a in threat.attacks if any(s.quantiles for s in a.losses)]
+    shown = attacks[:SHOWN]
+    if not shown:
+        return None
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    with drawing.style():
+        figure, panels = drawing.figure(0.25 + 1.45 * rows, rows, columns)
+        for axes, attack in zip(panels, shown, strict=False):
+            _draw_boxes(axes, attack)
+        for axes in panels[len(shown) :]:
+            axes.set_axis_off()
+        for axes in panels[::columns]:
+            axes.set_ylabel("final loss")
+        text = (
+            "Boxes span the quartiles over the images, whiskers the minimum and maximum, the line "
+            "is the median; each attack has its own scale. A restart is run on the images that "
+            "withstood those before it, so later boxes hold fewer and harder images. A cross marks "
+            "a restart without a finite loss."
+        )
+        if len(attacks) > len(shown):
+            text += f" {len(attacks) - len(shown)} more attacks are in audit.json."
+        restarts = "; ".join(f"{a.label}, {plural(len(a.losses), 'restart')}" for a in shown)
+        alt = f"Final losses against {model.name}, {threat_text(threat)}: {restarts}."
+        return Chart(drawing.data_uri(figure), alt, text)
+
+
+def _draw_boxes(axes: Axes, attack: AttackResult) -> None:
+    """One attack's boxes, a cross on the axis for a restart without a finite loss."""
+    from matplotlib.ticker import MaxNLocator
+
+    names = ("whislo", "q1", "med", "q3", "whishi")
+    seen = [(i, s.quantiles) for i, s in enumerate(attack.losses, 1) if s.quantiles]
+    boxes = [{**dict(zip(names, quantiles, strict=True)), "fliers": []} for _, quantiles in seen]
+    thin = {"linewidth": 0.7, "color": INK}
+    axes.bxp(
+        boxes,
+        positions=[i for i, _ in seen],
+        widths=0.55,
+        patch_artist=True,
+        boxprops={"linewidth": 0.7, "facecolor": "#dde6ee", "edgecolor": INK},
+        medianprops={"linewidth": 1.6, "color": "#0072b2"},
+        whiskerprops=thin,
+        capprops=thin,
+        manage_ticks=False,
+    )
+    values = [abs(v) for _, quantiles in seen for v in quantiles]
+    typical = max(1e-9, sorted(values)[len(values) // 2])
+    if max(values) > 1e4 * typical:
+        axes.set_yscale("symlog", linthresh=typical)
+    lost = [i for i, s in enumerate(attack.losses, 1) if not s.quantiles]
+    axes.plot(lost, [0] * len(lost), "x", color=INK, transform=axes.get_xaxis_transform(),
+              clip_on=False, markersize=4)  # fmt: skip
+    objective = f" ({attack.objective})" if attack.objective else ""
+    axes.set_title(drawing.label(attack.label + objective, 34))
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(0.4, max(len(attack.losses), 5) + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=min(10, max(len(attack.losses), 5)), integer=True))
+    images = dict.fromkeys((attack.losses[0].images, attack.losses[-1].images))
+    axes.set_xlabel(f"restart ({' to '.join(f'{n:,}' for n in images)} images)", fontsize=7)

@@ -1,0 +1,315 @@
+"""What the report says about one model, worded and formatted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from auditor.report import charts, loss_charts, wording
+from auditor.report.drawing import Chart
+from auditor.report.wording import MASKINGS, SEVERITIES, STATUSES, Badge, Number, plural, shorten
+from auditor.results import (
+    AttackResult,
+    Finding,
+    GalleryItem,
+    Masking,
+    Measurement,
+    ModelResult,
+    ThreatResult,
+)
+
+_SEVERITY_ORDER = list(SEVERITIES)
+
+
+@dataclass(frozen=True)
+class AttackRow:
+    """One attack under one threat, or why it did not run."""
+
+    label: str
+    name: str
+    badge: Badge
+    ran: bool
+    reason: str
+    how: str
+    robust: Number
+    robust_8bit: str
+    broken: str
+    forwards: str
+    backwards: str
+    seconds: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ThreatView:
+    """One norm and epsilon with everything that was tried."""
+
+    title: str
+    attacks: tuple[AttackRow, ...]
+    robust: Number
+    robust_8bit: Number
+    certified: Number | None
+
+
+@dataclass(frozen=True)
+class GalleryView:
+    """One adversarial example as three pictures."""
+
+    image: str
+    threat: str
+    attack: str
+    label: str
+    clean: str
+    adversarial: str
+    distance: str
+    magnification: str
+    eight_bit: str
+    clean_uri: str
+    perturbation_uri: str
+    adversarial_uri: str
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """Something the reader should know."""
+
+    anchor: str
+    code: str
+    title: str
+    severity: Badge
+    confidence: str
+    summary: str
+    evidence: tuple[str, ...]
+    remedy: str
+    references: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class MaskingView:
+    """Whether the robust accuracy can be believed, and why."""
+
+    badge: Badge
+    meaning: str
+    summary: str
+    facts: tuple[tuple[str, str], ...]
+    #: (finding code, anchor or "").
+    evidence: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class MeasurementRow:
+    """A number that a check measured."""
+
+    name: str
+    value: str
+    interval: str
+    samples: str
+    threat: str
+    method: str
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A model's chapter."""
+
+    anchor: str
+    name: str
+    short_name: str
+    facts: str
+    #: Anchor and title of each part.
+    parts: tuple[tuple[str, str], ...]
+    threats: tuple[ThreatView, ...]
+    curves: tuple[tuple[str, Chart], ...]
+    losses: tuple[tuple[str, Chart], ...]
+    gallery: tuple[GalleryView, ...]
+    findings: tuple[FindingView, ...]
+    masking: MaskingView
+    measurements: tuple[MeasurementRow, ...]
+
+
+def model_view(model: ModelResult, index: int) -> ModelView:
+    """The chapter of the model at position `index`, counted from 1."""
+    anchor = f"model-{index}"
+    order = sorted(model.findings, key=lambda f: _SEVERITY_ORDER.index(f.severity))
+    findings = tuple(_finding(f, f"{anchor}-finding-{i}") for i, f in enumerate(order, 1))
+    parts = [
+        ("attacks", "Attacks"),
+        ("curves", "Accuracy against epsilon"),
+        ("losses", "Final losses over restarts"),
+        ("gallery", "Adversarial examples"),
+        ("findings", "Findings"),
+        ("masking", "Gradient masking"),
+        ("measurements", "Measurements of the checks"),
+    ]
+    return ModelView(
+        anchor=anchor,
+        name=model.name,
+        short_name=shorten(model.name, 40),
+        facts=f"{plural(model.parameters, 'parameter')} · {plural(model.classes, 'class', 'classes')}"
+        f" · outputs {model.outputs} · {model.precision} · clean accuracy "
+        f"{wording.percent(model.clean.accuracy)} ({wording.interval(model.clean.ci95)})",
+        parts=tuple(parts),
+        threats=tuple(_threat(t) for t in model.threats),
+        curves=tuple(_curves(model)),
+        losses=tuple(_losses(model)),
+        gallery=tuple(_picture(item) for item in model.gallery),
+        findings=findings,
+        masking=_masking(model.masking, {f.code: f.anchor for f in reversed(findings)}),
+        measurements=tuple(_measurement(m) for m in model.measurements),
+    )
+
+
+def _threat(threat: ThreatResult) -> ThreatView:
+    return ThreatView(
+        title=charts.threat_text(threat),
+        attacks=tuple(_attack(attack) for attack in threat.attacks),
+        robust=Number.of(threat.robust),
+        robust_8bit=Number.of(threat.robust_8bit),
+        certified=None if threat.certified is None else Number.of(threat.certified),
+    )
+
+
+def _attack(attack: AttackResult) -> AttackRow:
+    how = [attack.surrogate, attack.objective]
+    return AttackRow(
+        label=attack.label,
+        name="" if attack.name == attack.label else attack.name,
+        badge=STATUSES[attack.status],
+        ran=attack.status == "done",
+        reason=attack.reason or "no reason was recorded",
+        how=", ".join(part for part in how if part),
+        robust=Number.of(attack.robust),
+        robust_8bit=Number.of(attack.robust_8bit).percent,
+        broken=f"{attack.broken:,}",
+        forwards=f"{attack.forwards:,}",
+        backwards=f"{attack.backwards:,}",
+        seconds=wording.duration(attack.seconds),
+        notes=tuple(_notes(attack)),
+    )
+
+
+def _notes(attack: AttackResult) -> Iterator[str]:
+    """What a reader must know about an attack's run beside its numbers."""
+    if attack.status == "done" and attack.reason:
+        yield attack.reason
+    if attack.rejected:
+        kinds = ", ".join(f"{reason} {count:,}" for reason, count in attack.rejected.items())
+        total = sum(attack.rejected.values())
+        yield f"{plural(total, 'claimed success', 'claimed successes')} rejected: {kinds}."
+    if attack.nonfinite_gradients:
+        yield f"Gradients held NaN or infinity on {plural(attack.nonfinite_gradients, 'image')}."
+    if attack.zero_gradients:
+        yield f"Gradients were zero everywhere on {plural(attack.zero_gradients, 'image')}."
+
+
+def _by_norm(model: ModelResult) -> dict[str, list[ThreatResult]]:
+    """The judged threats of each norm, ascending in epsilon."""
+    groups: dict[str, list[ThreatResult]] = {}
+    for threat in sorted(model.threats, key=lambda t: t.epsilon):
+        if threat.robust is not None:
+            groups.setdefault(threat.norm, []).append(threat)
+    return groups
+
+
+def _curves(model: ModelResult) -> Iterator[tuple[str, Chart]]:
+    for name, threats in _by_norm(model).items():
+        if len({threat.epsilon for threat in threats}) > 1:
+            yield wording.norm(name), charts.accuracy_curves(model, threats)
+        else:
+            yield charts.threat_text(threats[0]), charts.attack_points(model, threats[0])
+
+
+def _losses(model: ModelResult) -> Iterator[tuple[str, Chart]]:
+    """At the largest epsilon of each norm, where the attacks should have the least trouble."""
+    for threats in _by_norm(model).values():
+        chart = loss_charts.final_losses(model, threats[-1])
+        if chart is not None:
+            yield charts.threat_text(threats[-1]), chart
+
+
+def _picture(item: GalleryItem) -> GalleryView:
+    distance = f"{item.distance:.4g}"
+    if item.norm == "linf":
+        distance += f" ({255 * item.distance:.2f}/255)"
+    png = "data:image/png;base64,"
+    return GalleryView(
+        image=f"{item.image:,}",
+        threat=f"{wording.norm(item.norm)}, ε = {item.epsilon_text}",
+        attack=item.attack,
+        label=shorten(item.label, 48),
+        clean=f"{shorten(item.clean_prediction, 48)}, {wording.percent(item.clean_confidence)}",
+        adversarial=f"{shorten(item.adversarial_prediction, 48)}, "
+        f"{wording.percent(item.adversarial_confidence)}",
+        distance=distance,
+        magnification=f"×{wording.number(item.magnification)}",
+        eight_bit="also as an 8-bit image" if item.survives_8bit else "not as an 8-bit image",
+        clean_uri=png + item.clean_png,
+        perturbation_uri=png + item.perturbation_png,
+        adversarial_uri=png + item.adversarial_png,
+    )
+
+
+def _finding(finding: Finding, anchor: str) -> FindingView:
+    return FindingView(
+        anchor=anchor,
+        code=finding.code,
+        title=finding.title,
+        severity=SEVERITIES[finding.severity],
+        confidence=finding.confidence,
+        summary=finding.summary,
+        evidence=finding.evidence,
+        remedy=finding.remedy,
+        references=finding.references,
+        fingerprint=finding.fingerprint,
+    )
+
+
+def _masking(masking: Masking, anchors: dict[str, str]) -> MaskingView:
+    return MaskingView(
+        badge=MASKINGS[masking.verdict],
+        meaning=wording.MASKING_MEANING[masking.verdict],
+        summary=masking.summary,
+        facts=tuple(_masking_facts(masking)),
+        evidence=tuple((code, anchors.get(code, "")) for code in masking.evidence),
+    )
+
+
+def _masking_facts(masking: Masking) -> Iterator[tuple[str, str]]:
+    if masking.kind:
+        yield "Kind", f"{masking.kind}: {wording.KIND_MEANING[masking.kind]}"
+    if masking.culprit:
+        yield "Where the gradient is lost", masking.culprit
+    if masking.gradient_attack_accuracy is not None:
+        yield "Accuracy under gradient attacks alone", wording.percent(masking.gradient_attack_accuracy)
+    if masking.corrected_accuracy is not None:
+        yield "Accuracy under all attacks", wording.percent(masking.corrected_accuracy)
+    if masking.hidden:
+        hidden = masking.hidden
+        yield (
+            "Hidden adversarial examples",
+            f"{hidden.found:,} of {plural(hidden.total, 'image')} ({wording.percent(hidden.fraction)};"
+            f" with confidence at least {wording.percent(hidden.lower_bound)}) were broken only by "
+            "attacks that distrust the gradient",
+        )
+    if masking.power:
+        yield (
+            "Power",
+            f"With {plural(masking.power.samples, 'image')}, hidden adversarial examples on "
+            f"{wording.percent(masking.power.detectable_fraction)} of them or more would have been seen",
+        )
+
+
+def _measurement(measurement: Measurement) -> MeasurementRow:
+    threat = wording.norm(measurement.norm) if measurement.norm else ""
+    if measurement.epsilon is not None:
+        threat = ", ".join(p for p in (threat, f"ε = {wording.epsilon(measurement.epsilon)}") if p)
+    bounds = measurement.ci95
+    return MeasurementRow(
+        name=measurement.name,
+        value=wording.number(measurement.value),
+        interval="" if bounds is None else f"{bounds[0]:.4g} to {bounds[1]:.4g}",
+        samples=f"{measurement.samples:,}",
+        threat=threat or wording.MISSING,
+        method=measurement.method,
+    )

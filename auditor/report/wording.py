@@ -1,0 +1,201 @@
+"""The words and number formats of the report, in one place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from auditor.results import Accuracy
+
+#: No-break space: a number and its unit stay together.
+NBSP = "\N{NO-BREAK SPACE}"
+MISSING = "–"
+
+# Control characters corrupt the typesetting, and bidirectional overrides can make one text look
+# like another: neither belongs in a document that people sign.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
+
+_NORM_MEANING = {
+    "linf": "Every value of every pixel may change at once, each by at most ε.",
+    "l2": "The Euclidean length of the change, over all values of all pixels, is at most ε.",
+    "l1": "The absolute changes of all values of all pixels add up to at most ε.",
+    "l0": "At most ε pixels may change, each to anything.",
+}
+
+EXIT_MEANING = {
+    0: "the audit is complete and every gate held",
+    1: "the audit is complete and a gate is broken",
+    2: "the configuration is wrong",
+    3: "the audit could not be completed or cannot be judged",
+    4: "the model, the data, a plugin or the environment could not be loaded",
+    5: "an internal error",
+    130: "the audit was interrupted",
+}
+
+MASKING_MEANING = {
+    "none": "No attack that distrusts the gradient broke more images than chance allows.",
+    "possible": "There are signs of masked gradients, too weak to doubt the number on their own.",
+    "suspected": "There are strong signs of masked gradients: do not rely on the robust accuracy.",
+    "confirmed": "Attacks that distrust the gradient broke images which the gradient attacks "
+    "reported as robust: the number from gradient attacks alone is wrong.",
+    "inconclusive": "Masking could neither be shown nor ruled out.",
+}
+
+KIND_MEANING = {
+    "shattered": "the gradient is cut or destroyed by an operation that cannot be differentiated",
+    "stochastic": "the model is random, so that a single gradient misleads",
+    "vanishing": "the gradient shrinks or rounds to zero on its way to the image",
+    "loss-level": "the loss, not the network, hides the gradient",
+    "output-level": "the model's output is too coarse to carry a gradient",
+    "other": "of a kind not classified here",
+}
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A judgement as a word and a shape; its tone (colour) only repeats what they say."""
+
+    word: str
+    shape: str
+    tone: str
+
+
+# The shapes are in every common font (the WGL4 set), so that no glyph is ever missing.
+VERDICTS = {
+    "pass": Badge("PASS", "●", "good"),
+    "fail": Badge("FAIL", "▲", "bad"),
+    "inconclusive": Badge("INCONCLUSIVE", "◊", "open"),
+}
+MASKINGS = {
+    "none": Badge("none found", "○", "good"),
+    "possible": Badge("possible", "●", "fair"),
+    "suspected": Badge("suspected", "■", "bad"),
+    "confirmed": Badge("confirmed", "▲", "bad"),
+    "inconclusive": Badge("inconclusive", "◊", "open"),
+}
+SEVERITIES = {
+    "high": Badge("high", "▲", "bad"),
+    "medium": Badge("medium", "■", "fair"),
+    "low": Badge("low", "●", "open"),
+    "info": Badge("info", "○", "quiet"),
+}
+GATES = {
+    True: Badge("holds", "●", "good"),
+    False: Badge("broken", "▲", "bad"),
+    None: Badge("not judged", "◊", "open"),
+}
+STATUSES = {
+    "done": Badge("done", "●", "good"),
+    "skipped": Badge("skipped", "○", "quiet"),
+    "error": Badge("failed", "▲", "bad"),
+}
+PLUGINS = {
+    "loaded": Badge("loaded", "●", "good"),
+    "blocked": Badge("blocked", "○", "quiet"),
+    "broken": Badge("broken", "▲", "bad"),
+}
+
+
+def printable(text: str) -> str:
+    """`text` with every character that could corrupt or disguise the page made visible."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text` in at most `limit` characters, the last one an ellipsis where something is cut."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage with one decimal; 0 and 100 only where they are exact."""
+    if fraction is None:
+        return MISSING
+    if 0 < fraction < 0.0005:
+        return f"<{NBSP}0.1{NBSP}%"
+    if 0.9995 <= fraction < 1:
+        return f">{NBSP}99.9{NBSP}%"
+    return f"{100 * fraction:.1f}{NBSP}%"
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """Two fractions as a range of percentages."""
+    return MISSING if bounds is None else f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}{NBSP}%"
+
+
+def number(value: float) -> str:
+    """A measured number with four significant digits; integers in full."""
+    return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.4g}"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """"1 image", "12 images"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Wall time in the unit a reader would use."""
+    if seconds < 60:
+        return f"{seconds:.1f}{NBSP}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{NBSP}min {rest:02d}{NBSP}s"
+    return f"{minutes // 60}{NBSP}h {minutes % 60:02d}{NBSP}min"
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 time in UTC; the epoch where `text` is not one, so that a report is still made."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def norm(name: str) -> str:
+    """The norm as the field writes it."""
+    return _NORMS.get(name, name)
+
+
+def norm_meaning(name: str) -> str:
+    """What the norm allows, in one sentence."""
+    return _NORM_MEANING.get(name, "Defined by the plugin that provides this norm.")
+
+
+def value_text(value: Any) -> str:
+    """A parameter value as it would stand in a configuration file."""
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def parameters_text(parameters: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Names and values of an attack's parameters, in their own order."""
+    return tuple((name, value_text(value)) for name, value in parameters.items())
+
+
+@dataclass(frozen=True)
+class Number:
+    """An accuracy, ready to print."""
+
+    percent: str
+    interval: str
+    count: str
+
+    @classmethod
+    def of(cls, accuracy: Accuracy | None) -> Number:
+        """Format `accuracy`; dashes where there is none."""
+        if accuracy is None:
+            return cls(MISSING, "", "")
+        count = f"{accuracy.correct:,} of {accuracy.total:,}"
+        return cls(percent(accuracy.accuracy), interval(accuracy.ci95), count)
+
+
+def epsilon(value: float) -> str:
+    """An epsilon as n/255 where it is one, else as a decimal number."""
+    levels = 255 * value
+    whole = abs(levels - round(levels)) < 1e-6 and 1 <= round(levels) <= 255
+    return f"{round(levels)}/255" if whole and value < 1 else f"{value:.4g}"

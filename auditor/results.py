@@ -1,0 +1,309 @@
+"""The result of an audit, as written to audit.json: plain frozen data, no torch.
+
+Every report is a view of an `AuditResult`. Accuracies are fractions of all audited images, seconds
+are wall time, epsilons are in pixel space (a pixel lies in [0, 1]).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA: Literal["auditor.audit/1"] = "auditor.audit/1"
+
+AttackStatus = Literal["done", "skipped", "error"]
+Level = Literal["info", "low", "medium", "high"]
+MaskingVerdict = Literal["none", "possible", "suspected", "confirmed", "inconclusive"]
+MaskingKind = Literal["shattered", "stochastic", "vanishing", "loss-level", "output-level", "other"]
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A count of images that are classified correctly, with its exact 95 % interval."""
+
+    correct: int
+    total: int
+    accuracy: float
+    #: Clopper-Pearson interval, [low, high].
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class LossSummary:
+    """Distribution of an attack's loss at the end of one restart, over the images it was run on."""
+
+    restart: int
+    images: int
+    #: Minimum, lower quartile, median, upper quartile, maximum; null where nothing finite was seen.
+    quantiles: tuple[float, float, float, float, float] | None
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One attack against one model under one threat, on its own, over all the images."""
+
+    name: str
+    label: str
+    parameters: dict[str, Any]
+    status: AttackStatus
+    #: Why the attack was skipped or failed; empty when it is done.
+    reason: str
+    robust: Accuracy | None
+    #: The same, counting only examples that still fool the model as 8-bit images in the ball.
+    robust_8bit: Accuracy | None
+    #: Correctly classified images that this attack broke.
+    broken: int
+    #: Forward and backward passes of single images, verification included.
+    forwards: int
+    backwards: int
+    seconds: float
+    surrogate: str
+    #: The objective in fact used; it may differ from the parameter when there are few classes.
+    objective: str = ""
+    #: Claimed successes that the victim did not confirm, by reason.
+    rejected: dict[str, int] = field(default_factory=dict)
+    #: Images of which at least one gradient held NaN or infinity.
+    nonfinite_gradients: int = 0
+    #: Images of which at least one gradient was zero everywhere.
+    zero_gradients: int = 0
+    #: One entry per restart.
+    losses: tuple[LossSummary, ...] = ()
+
+
+@dataclass(frozen=True)
+class ThreatResult:
+    """What one model withstood under one norm and epsilon."""
+
+    norm: str
+    epsilon: float
+    epsilon_text: str
+    rationale: str
+    attacks: tuple[AttackResult, ...]
+    #: Image by image, the worst over everything that ran at this or a smaller epsilon.
+    robust: Accuracy | None
+    robust_8bit: Accuracy | None
+    certified: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Images that only the attacks which distrust the gradient broke."""
+
+    found: int
+    total: int
+    fraction: float
+    lower_bound: float
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a verdict of "none" is able to rule out."""
+
+    samples: int
+    detectable_fraction: float
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Whether the robust accuracy can be believed."""
+
+    verdict: MaskingVerdict
+    summary: str
+    kind: MaskingKind | None = None
+    culprit: str | None = None
+    gradient_attack_accuracy: float | None = None
+    corrected_accuracy: float | None = None
+    hidden: Hidden | None = None
+    power: Power | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number that a check measured."""
+
+    name: str
+    value: float
+    ci95: tuple[float, float] | None
+    samples: int
+    method: str
+    norm: str | None = None
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a reader should know, with its evidence and what to do about it."""
+
+    code: str
+    title: str
+    severity: Level
+    confidence: Literal["low", "medium", "high"]
+    summary: str
+    evidence: tuple[str, ...]
+    remedy: str
+    references: tuple[str, ...] = ()
+    #: Stable across runs: sha256 of model name and code, shortened.
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One verified adversarial example, as pictures (base64 PNG)."""
+
+    image: int
+    norm: str
+    epsilon_text: str
+    attack: str
+    label: str
+    clean_prediction: str
+    clean_confidence: float
+    adversarial_prediction: str
+    adversarial_confidence: float
+    distance: float
+    #: The perturbation is shown as 0.5 + magnification * (adversarial - clean).
+    magnification: float
+    survives_8bit: bool
+    clean_png: str
+    perturbation_png: str
+    adversarial_png: str
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """Everything measured on one model."""
+
+    name: str
+    #: sha256 of weights and code.
+    fingerprint: str
+    parameters: int
+    outputs: str
+    precision: str
+    classes: int
+    clean: Accuracy
+    threats: tuple[ThreatResult, ...]
+    masking: Masking
+    measurements: tuple[Measurement, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    gallery: tuple[GalleryItem, ...] = ()
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """A condition of the configuration, applied."""
+
+    metric: str
+    #: For example "at least 0.4" or "at most possible".
+    limit: str
+    value: float | str | None
+    #: Null when it cannot be judged.
+    holds: bool | None
+    model: str | None = None
+    norm: str | None = None
+    epsilon: float | None = None
+    #: One sentence for people.
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """A plugin that was loaded, blocked, or found broken."""
+
+    name: str
+    origin: str
+    version: str
+    sha256: str
+    status: Literal["loaded", "blocked", "broken"]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The images under audit."""
+
+    adapter: str
+    source: str
+    sha256: str
+    available: int
+    audited: int
+    #: Channels, height, width.
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What is needed to run the audit again and get the same numbers."""
+
+    auditor: str
+    python: str
+    torch: str
+    platform: str
+    device: str
+    threads: int
+    batch_size: int
+    seed: int
+    #: UTC, ISO 8601.
+    started: str
+    seconds: float
+    command: str
+    forwards: int
+    backwards: int
+    versions: dict[str, str]
+    plugins: tuple[PluginRecord, ...]
+    #: sha256 of "configuration", "data" and each "model:NAME".
+    hashes: dict[str, str]
+    data: DataRecord
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """The whole of audit.json."""
+
+    schema: Literal["auditor.audit/1"]
+    title: str
+    profile: str
+    status: Literal["complete", "incomplete"]
+    verdict: Verdict
+    exit_status: int
+    #: Why the exit status is what it is, one sentence each.
+    reasons: tuple[str, ...]
+    #: What this audit did not test, one sentence each.
+    not_tested: tuple[str, ...]
+    #: Names for the signature lines of the report.
+    reviewers: tuple[str, ...]
+    models: tuple[ModelResult, ...]
+    gates: tuple[GateResult, ...]
+    provenance: Provenance
+
+
+def to_json(result: AuditResult) -> str:
+    """`result` as indented JSON text with a final newline."""
+    from pydantic import RootModel
+
+    return RootModel[AuditResult](result).model_dump_json(indent=2) + "\n"
+
+
+def from_json(text: str | bytes) -> AuditResult:
+    """Read what `to_json` wrote.
+
+    Raises:
+        pydantic.ValidationError: the text is not an audit of this schema.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(AuditResult).validate_json(text)
+
+
+def read_result(run_directory: Path) -> AuditResult:
+    """The result in `run_directory`/audit.json."""
+    return from_json((run_directory / "audit.json").read_bytes())
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of audit.json."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(AuditResult).json_schema()

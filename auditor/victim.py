@@ -1,0 +1,190 @@
+"""The deployed model: loaded, frozen, counted, asked, never trusted.
+
+The victim is the model exactly as it is deployed, precision and normalisation included, and the only
+judge of what is adversarial. Images come in as (B, C, H, W) pixels in [0, 1] of the compute type
+(float64 for a float64 model, else float32); logits leave in the same type.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from auditor.objectives import margin
+from auditor.randomness import derive_key
+
+Outputs = Literal["logits", "log-probabilities", "probabilities"]
+
+#: How often a model whose answers vary is asked before one answer is believed.
+STOCHASTIC_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Per-channel (x - mean) / std, applied inside the victim."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        shape = (-1, 1, 1)
+        mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device).view(shape)
+        std = torch.tensor(self.std, dtype=x.dtype, device=x.device).view(shape)
+        return (x - mean) / std
+
+
+@dataclass
+class Passes:
+    """Passes of single images through the model."""
+
+    forwards: int = 0
+    backwards: int = 0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the victim says of a batch of images, (B,) each."""
+
+    #: Misclassified; for a random model, in more than half of the draws.
+    wrong: torch.Tensor
+    #: The most frequent answer.
+    prediction: torch.Tensor
+    #: Mean over the draws of max_{i != y} z_i - z_y.
+    margin: torch.Tensor
+    #: Mean over the draws of the softmax probability of `prediction`.
+    confidence: torch.Tensor
+
+
+class Victim:
+    """A model under audit.
+
+    Args:
+        name: from the configuration.
+        module: the user's model; it is put into evaluation mode and its parameters are frozen.
+        precision: the type it is deployed in.
+        outputs: what it returns; probabilities are turned into logits by log.
+        normalize: applied to the pixels first, if given.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        *,
+        precision: torch.dtype = torch.float32,
+        outputs: Outputs = "logits",
+        normalize: Normalize | None = None,
+        device: torch.device | str = "cpu",
+        fingerprint: str = "",
+    ) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.outputs: Outputs = outputs
+        self.precision = precision
+        self.normalize = normalize
+        self.device = torch.device(device)
+        self.module = module.to(device=self.device, dtype=precision).eval()
+        self.module.requires_grad_(False)
+        self.passes = Passes()
+        #: 1 for a model that answers the same every time; set by pre-flight.
+        self.draws = 1
+        self._stream = ""
+        self._calls = 0
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type of images and logits outside the model."""
+        return torch.float64 if self.precision == torch.float64 else torch.float32
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the model has."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def in_precision(self, precision: torch.dtype) -> Victim:
+        """A copy of the model in another type; for surrogates."""
+        clone = Victim(
+            self.name,
+            copy.deepcopy(self.module),
+            precision=precision,
+            outputs=self.outputs,
+            normalize=self.normalize,
+            device=self.device,
+            fingerprint=self.fingerprint,
+        )
+        clone.passes, clone.draws = self.passes, self.draws
+        return clone
+
+    def begin(self, stream: str) -> None:
+        """Restart the random numbers that a random model sees, under the name `stream`."""
+        self._stream, self._calls = stream, 0
+
+    def raw(self, x: torch.Tensor) -> object:
+        """Whatever the user's model returns for pixels `x`; differentiable, counted."""
+        self.passes.forwards += len(x)
+        if self.normalize is not None:
+            x = self.normalize(x)
+        with self._seeded():
+            return self.module(x.to(self.precision))
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, K) logits of the compute type; differentiable."""
+        z = self.raw(x)
+        assert isinstance(z, torch.Tensor)  # pre-flight refuses other outputs
+        z = z.to(self.compute_dtype)
+        if self.outputs == "probabilities":
+            return z.clamp(min=torch.finfo(z.dtype).tiny).log()
+        return z
+
+    @torch.no_grad()
+    def judge(self, x: torch.Tensor, y: torch.Tensor) -> Judgement:
+        """What the victim says of images `x` with labels `y` (B,)."""
+        if self.draws == 1:
+            return _judge_once(self.logits(x), y)
+        drawn = [_judge_once(self.logits(x), y) for _ in range(self.draws)]
+        wrong = torch.stack([one.wrong for one in drawn]).double().mean(0) > 0.5
+        prediction = torch.stack([one.prediction for one in drawn]).mode(0).values
+        return Judgement(
+            wrong,
+            prediction,
+            torch.stack([one.margin for one in drawn]).mean(0),
+            torch.stack([one.confidence for one in drawn]).mean(0),
+        )
+
+    @contextlib.contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """For a random model, random numbers that depend on stream and call alone."""
+        self._calls += 1
+        if self.draws == 1:
+            yield
+            return
+        seed = derive_key(self._calls, self._stream)[0]
+        devices = [self.device] if self.device.type == "cuda" else []
+        numpy_state, python_state = np.random.get_state(), random.getstate()
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
+            try:
+                yield
+            finally:
+                np.random.set_state(numpy_state)
+                random.setstate(python_state)
+
+
+def _judge_once(z: torch.Tensor, y: torch.Tensor) -> Judgement:
+    prediction = z.argmax(1)
+    confidence = z.softmax(1).gather(1, prediction[:, None])[:, 0]
+    # A NaN among the logits is no answer; argmax would call it one.
+    wrong = (prediction != y) | z.isnan().any(1)
+    return Judgement(wrong, prediction, margin(z, y), confidence)
+

@@ -1,0 +1,1 @@
+"""Jinja templates and style sheet of the report; loaded through importlib.resources."""
