@@ -19,7 +19,8 @@ class RunStarted:
     threads: int
     batch_size: int
     images: int
-    cells: int
+    #: Estimated passes of all cells together, if every image withstands.
+    cost: int
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class ModelReady:
 
 @dataclass(frozen=True)
 class CellStarted:
-    """A cell of `images` images begins."""
+    """A cell begins: `attacked` of its `images` are classified correctly."""
 
     title: str
     images: int
+    attacked: int
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ class CellDone:
     reason: str
     robust: float | None
     seconds: float
+    #: Read from an earlier session.
     reused: bool
+    #: The cell's part of `RunStarted.cost`.
+    cost: int
 
 
 Event = RunStarted | ModelReady | CellStarted | CellProgress | CellDone

@@ -88,7 +88,7 @@ class Ledger:
 
     def read(self, key: str) -> CellRecord | None:
         """The cell called `key`, if it is finished."""
-        path = self._path(key)
+        path = self.cell_path(key)
         if not path.is_file():
             return None
         with safe_open(path, "pt") as file:
@@ -100,14 +100,15 @@ class Ledger:
         """Keep a finished cell."""
         tensors = {**record.columns, "adversarial": record.adversarial}
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        path = self._path(key)
+        path = self.cell_path(key)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         save_file(tensors, temporary, metadata={"cell": json.dumps(asdict(record.meta))})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
 
-    def _path(self, key: str) -> Path:
+    def cell_path(self, key: str) -> Path:
+        """Where the cell called `key` is, or will be."""
         return self._cells / f"{key}.safetensors"
 
     def log(self, event: str, **details: Any) -> None:

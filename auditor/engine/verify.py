@@ -26,12 +26,13 @@ class Verification:
     confirmed_8bit: torch.Tensor
 
 
-def to_8bit(x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
-    """`x` on the grid of 8-bit images, rounded towards `x0` so that it stays in any ball around it."""
-    levels = x.double() * 255
+def to_8bit(x: torch.Tensor, ball: Ball) -> torch.Tensor:
+    """`x` as 8-bit images of the ball: the nearest grey levels, and where those leave the ball,
+    projected back and rounded towards the clean image."""
+    nearest = (torch.round(x.double() * 255) / 255).clamp(0, 1).to(x.dtype)
+    levels = ball.project(nearest).double() * 255
     down, up = torch.floor(levels + _ON_LEVEL), torch.ceil(levels - _ON_LEVEL)
-    rounded = torch.where(x >= x0, down, up) / 255
-    return rounded.clamp(0, 1).to(x.dtype)
+    return (torch.where(nearest >= ball.x0, down, up) / 255).clamp(0, 1).to(x.dtype)
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Verifier:
         """Verify claims `x` for clean images `x0` (B, C, H, W) with labels `y` (B,)."""
         ball = Ball(self.norm, self.epsilon, x0)
         in_box, in_ball = ball.contains(x)
-        rounded = to_8bit(x.nan_to_num(), x0)
+        rounded = to_8bit(x.nan_to_num(), ball)
         judged = self.victim.judge(torch.cat([x, rounded]), y.repeat(2))
         wrong, wrong_8bit = judged.wrong.chunk(2)
         feasible = in_box & in_ball

@@ -129,7 +129,7 @@ def accuracy_curves(model: ModelResult, threats: Sequence[ThreatResult]) -> Char
     series = _series(threats)
     right = threats[-1].epsilon
     with drawing.style():
-        figure, (axes,) = drawing.figure(3.1)
+        figure, (axes,) = drawing.figure(3.1, left=0.55, right=2.0)
         for one in series:
             _draw_curve(axes, one, model.clean)
         _name_curves(axes, series, right)
@@ -145,7 +145,7 @@ def attack_points(model: ModelResult, threat: ThreatResult) -> Chart:
     clean = _Series("clean images", Pen(INK, "-", "o"), ((0.0, model.clean),))
     series = [clean, *_series([threat])]
     with drawing.style():
-        figure, (axes,) = drawing.figure(0.75 + 0.21 * len(series))
+        figure, (axes,) = drawing.figure(0.8 + 0.2 * len(series), left=1.75, right=0.7)
         for row, one in enumerate(series):
             accuracy, worst = one.points[-1][1], one.pen is _WORST
             axes.errorbar(
@@ -194,7 +194,9 @@ def compare_models(models: Sequence[ModelResult]) -> Chart:
     """Clean and worst-case accuracy of every model, threat by threat."""
     keys = list(dict.fromkeys((t.norm, t.epsilon_text) for m in models for t in m.threats))
     with drawing.style():
-        figure, (axes,) = drawing.figure(0.7 + 0.2 * len(keys) * (len(models) + 1))
+        figure, (axes,) = drawing.figure(
+            0.8 + 0.19 * len(keys) * (len(models) + 1), left=1.75, right=1.75
+        )
         row, ticks = 0.0, []
         for key in keys:
             axes.text(-0.01, row, drawing.label(f"{norm(key[0])}, ε = {key[1]}", 60),

@@ -1,7 +1,6 @@
-"""How charts look and how they become SVG: the same bytes for the same numbers, text as outlines.
+"""How charts look and how they become SVG: the same bytes for the same numbers.
 
-Outlines rather than text, because a chart is then the same wherever it is opened; every number in
-it also stands in a table.
+Text stays text, so that it can be found and copied; its font is the page's own.
 """
 
 from __future__ import annotations
@@ -43,10 +42,11 @@ _STYLE: dict[str, Any] = {
     "axes.titlesize": 8,
     "axes.titleweight": "bold",
     "axes.unicode_minus": False,
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8,
     "grid.color": RULE,
     "grid.linewidth": 0.5,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "auditor",
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
@@ -98,16 +98,31 @@ def style() -> Iterator[None]:
     family = next(name for name in _FONTS if name in installed)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE | {"font.family": [family]})
+        matplotlib.rcParams.update(_STYLE | {"font.family": [family, "sans-serif"]})
         yield
 
 
-def figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of the text's width and `height` inches, and its axes row by row."""
+def figure(
+    height: float, *, left: float, right: float = 0.1, rows: int = 1, columns: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """A figure of the text's width, and its axes row by row; all lengths in inches.
+
+    The margins are given rather than found, so that charts below one another line up.
+    """
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = drawn.subplots(rows, columns, squeeze=False)
+    drawn = Figure(figsize=(WIDTH, height))
+    gap = 0.6  # of a row's ticks and label and the next row's title
+    panel = (height - 0.25 - 0.45 - gap * (rows - 1)) / rows
+    grid = {
+        "left": left / WIDTH,
+        "right": 1 - right / WIDTH,
+        "bottom": 0.45 / height,
+        "top": 1 - 0.25 / height,
+        "hspace": gap / panel,
+        "wspace": 0.28,
+    }
+    axes = drawn.subplots(rows, columns, squeeze=False, gridspec_kw=grid)
     return drawn, [axis for row in axes for axis in row]
 
 

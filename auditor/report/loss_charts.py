@@ -23,7 +23,7 @@ def final_losses(model: ModelResult, threat: ThreatResult) -> Chart | None:
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     with drawing.style():
-        figure, panels = drawing.figure(0.25 + 1.45 * rows, rows, columns)
+        figure, panels = drawing.figure(0.1 + 1.45 * rows, left=0.55, rows=rows, columns=columns)
         for axes, attack in zip(panels, shown, strict=False):
             _draw_boxes(axes, attack)
         for axes in panels[len(shown) :]:

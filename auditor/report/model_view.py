@@ -156,7 +156,7 @@ def model_view(model: ModelResult, index: int) -> ModelView:
         gallery=tuple(_picture(item) for item in model.gallery),
         findings=findings,
         masking=_masking(model.masking, {f.code: f.anchor for f in reversed(findings)}),
-        measurements=tuple(_measurement(m) for m in model.measurements),
+        measurements=tuple(_measurement(m, model) for m in model.measurements),
     )
 
 
@@ -300,10 +300,11 @@ def _masking_facts(masking: Masking) -> Iterator[tuple[str, str]]:
         )
 
 
-def _measurement(measurement: Measurement) -> MeasurementRow:
+def _measurement(measurement: Measurement, model: ModelResult) -> MeasurementRow:
     threat = wording.norm(measurement.norm) if measurement.norm else ""
     if measurement.epsilon is not None:
-        threat = ", ".join(p for p in (threat, f"ε = {wording.epsilon(measurement.epsilon)}") if p)
+        text = wording.epsilon(measurement.epsilon, model.threats)
+        threat = ", ".join(part for part in (threat, f"ε = {text}") if part)
     bounds = measurement.ci95
     return MeasurementRow(
         name=measurement.name,

@@ -136,6 +136,13 @@ class Report:
     not_tested: tuple[str, ...]
     reasons: tuple[str, ...]
 
+    @property
+    def contents(self) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
+        """The sections in two columns of about the same length."""
+        lengths = [1 + len(section.children) for section in self.sections]
+        middle = next(i for i in range(len(lengths)) if 2 * sum(lengths[: i + 1]) >= sum(lengths))
+        return self.sections[: middle + 1], self.sections[middle + 1 :]
+
     def section(self, anchor: str) -> Section:
         """The contents entry with this anchor."""
         return next(s for s in self.sections if s.anchor == anchor)
@@ -169,7 +176,7 @@ def build(result: AuditResult, raw: bytes) -> Report:
         comparison_chart=charts.compare_models(result.models)
         if several and any(m.threats for m in result.models)
         else None,
-        gates=tuple(_gate_row(gate) for gate in result.gates),
+        gates=tuple(_gate_row(gate, result.models) for gate in result.gates),
         models=models,
         background=background(result, sha256),
         not_tested=result.not_tested,
@@ -282,7 +289,8 @@ def _comparison(models: Sequence[ModelResult]) -> Iterator[Comparison]:
             threats = [threats.get(key) for threats in found]
             name = f"{wording.norm(key[0])}, ε = {key[1]}"
             rows.append((f"Robust, {name}", tuple(Number.of(t and t.robust) for t in threats)))
-            rows.append(("… as 8-bit images", tuple(Number.of(t and t.robust_8bit) for t in threats)))
+            eight_bit = (Number.of(t and t.robust_8bit).percent for t in threats)
+            rows.append(("… as 8-bit images", tuple(eight_bit)))
             if any(t and t.certified for t in threats):
                 rows.append(("… certified", tuple(Number.of(t and t.certified) for t in threats)))
         rows += _other_rows(group)
@@ -310,14 +318,16 @@ def _other_rows(
     yield "Outputs, precision", tuple(f"{m.outputs}, {m.precision}" for m in models)
 
 
-def _gate_row(gate: GateResult) -> GateRow:
+def _gate_row(gate: GateResult, models: Sequence[ModelResult]) -> GateRow:
     value = gate.value
     if isinstance(value, float | int):
         share = gate.metric.endswith("accuracy")
         text = wording.percent(value) if share else wording.number(value)
     else:
         text = value or wording.MISSING
-    norm = wording.norm(gate.norm) if gate.norm else None
-    epsilon = None if gate.epsilon is None else f"ε = {wording.epsilon(gate.epsilon)}"
-    scope = ", ".join(part for part in (gate.model, norm, epsilon) if part) or "every model, threat"
-    return GateRow(gate.metric, gate.limit, text, scope, GATES[gate.holds], gate.reason)
+    scope = [gate.model, wording.norm(gate.norm) if gate.norm else None]
+    if gate.epsilon is not None:
+        threats = [threat for model in models for threat in model.threats]
+        scope.append(f"ε = {wording.epsilon(gate.epsilon, threats)}")
+    where = ", ".join(part for part in scope if part) or "everything"
+    return GateRow(gate.metric, gate.limit, text, where, GATES[gate.holds], gate.reason)

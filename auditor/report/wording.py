@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isclose
 from typing import Any
 
-from auditor.results import Accuracy
+from auditor.results import Accuracy, ThreatResult
 
 #: No-break space: a number and its unit stay together.
 NBSP = "\N{NO-BREAK SPACE}"
@@ -194,8 +195,6 @@ class Number:
         return cls(percent(accuracy.accuracy), interval(accuracy.ci95), count)
 
 
-def epsilon(value: float) -> str:
-    """An epsilon as n/255 where it is one, else as a decimal number."""
-    levels = 255 * value
-    whole = abs(levels - round(levels)) < 1e-6 and 1 <= round(levels) <= 255
-    return f"{round(levels)}/255" if whole and value < 1 else f"{value:.4g}"
+def epsilon(value: float, threats: Iterable[ThreatResult]) -> str:
+    """An epsilon as the configuration wrote it, else as a decimal number."""
+    return next((t.epsilon_text for t in threats if isclose(t.epsilon, value)), f"{value:.4g}")

@@ -1,0 +1,55 @@
+"""The commands by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from auditor.cli.describe import list_, schema, show
+from auditor.cli.failure import reporting_errors
+from auditor.cli.render import report
+from auditor.cli.run import run
+from auditor.cli.validate import validate
+from auditor.registry import auditor_version
+
+_EPILOG = (
+    "Exit statuses: 0 every gate held; 1 a gate is broken; 2 command line or configuration wrong; "
+    "3 inconclusive; 4 model, data, plugin or environment could not be loaded; 5 internal error; "
+    "130 interrupted."
+)
+
+app = typer.Typer(
+    name="auditor",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=_EPILOG,
+    help="Audits how robust an image classifier really is, and whether that number can be believed.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(auditor_version())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+for name, command in {
+    "run": run,
+    "validate": validate,
+    "list": list_,
+    "show": show,
+    "report": report,
+    "schema": schema,
+}.items():
+    app.command(name, epilog=_EPILOG if name == "run" else None)(reporting_errors(command))

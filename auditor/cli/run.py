@@ -1,0 +1,122 @@
+"""`auditor run`: the audit."""
+
+from __future__ import annotations
+
+import shlex
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from auditor.cli.terminal import Screen, show_summary, shown_path
+from auditor.config import AuditConfig, load_config
+from auditor.errors import AuditorError, ExitStatus, LoadError
+from auditor.registry import Registry
+from auditor.report import write_reports
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="The audit.toml.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as run.seed=3."),
+    ] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--fresh",
+            help="Go on with an unfinished run of the same configuration, or never do. "
+            "Without either, a run that was cut off is gone on with.",
+        ),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the cells and their estimated cost; run nothing.")
+    ] = False,
+) -> None:
+    """Run the audit, write the reports, then apply the gates."""
+    overrides = set_ or []
+    settings, registry = load_config(config, overrides)
+    console = Console()
+    if plan:
+        _print_plan(console, settings, registry)
+        return
+    raise typer.Exit(_audit(console, settings, registry, _command(config, overrides), resume))
+
+
+def _command(config: Path, overrides: list[str]) -> str:
+    words = ["auditor", "run", shown_path(config)]
+    return shlex.join(words + [word for text in overrides for word in ("--set", text)])
+
+
+def _audit(
+    console: Console, settings: AuditConfig, registry: Registry, command: str, resume: bool | None
+) -> int:
+    """Run the audit and everything after it; returns the exit status."""
+    from auditor.engine.audit import Audit
+
+    screen = Screen(console)
+    audit = Audit(settings, registry, command, screen, resume)
+    try:
+        for broken in registry.broken:
+            screen.line(f"plugin {broken.name} is broken and left out: {broken.detail}")
+        with screen:
+            result, directory = audit.run()
+        show_summary(console, result)
+        _report(screen, directory, settings.report.formats)
+    except KeyboardInterrupt:
+        _interrupted(screen, audit.directory, command)
+        return int(ExitStatus.INTERRUPTED)
+    except AuditorError:
+        raise
+    except Exception:
+        if audit.directory is not None:
+            trace = audit.directory / "traceback.txt"
+            trace.write_text(traceback.format_exc(), encoding="utf-8")
+            screen.line(f"the traceback is in {shown_path(trace)}")
+        raise
+    return result.exit_status
+
+
+def _report(screen: Screen, directory: Path, formats: tuple[str, ...]) -> None:
+    """Write the reports; a missing PDF library costs the PDF and nothing else."""
+    try:
+        for path in write_reports(directory, formats):
+            screen.line(f"report: {shown_path(path)}")
+    except LoadError as error:
+        screen.line(f"warning: {error.render()}")
+
+
+def _interrupted(screen: Screen, directory: Path | None, command: str) -> None:
+    if directory is None:
+        screen.line("Interrupted before anything was finished.")
+        return
+    screen.line(f"Interrupted. What was finished is kept in {shown_path(directory)}; go on with:")
+    screen.line(f"  {command} --resume")
+
+
+def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> None:
+    """Every cell with its passes if all of its images withstand."""
+    from rich.table import Table
+
+    from auditor.engine.audit import load_samples
+    from auditor.engine.plan import build_attacks, cells, cut
+
+    samples = load_samples(settings, registry)
+    table = Table(show_edge=False)
+    for name in ("cell", "images", "forward passes", "backward passes"):
+        table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
+    total = [0, 0]
+    blocks = cut(len(samples), samples.shape)
+    for cell in cells(settings, build_attacks(settings, registry), blocks):
+        images = cell.block.stop - cell.block.start
+        forwards, backwards = cell.plan.cost(images)
+        total = [total[0] + forwards, total[1] + backwards]
+        table.add_row(cell.title, f"{images:,}", f"{forwards:,}", f"{backwards:,}")
+    console.print(table)
+    console.print(
+        f"At most {total[0]:,} forward and {total[1]:,} backward passes of single images, "
+        "verification apart; images that fall early cost less. Nothing was run.",
+        highlight=False,
+    )

@@ -1,0 +1,137 @@
+"""What is shown while an audit runs and when it is done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from auditor.engine.events import (
+    CellDone,
+    CellProgress,
+    CellStarted,
+    Event,
+    ModelReady,
+    RunStarted,
+)
+from auditor.results import Accuracy, AuditResult
+
+
+def shown_path(path: Path) -> str:
+    """The path relative to the working directory where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def percent(accuracy: Accuracy | None) -> str:
+    """An accuracy with its interval."""
+    if accuracy is None:
+        return "not known"
+    low, high = accuracy.ci95
+    return f"{accuracy.accuracy:.1%} ({low:.1%} to {high:.1%})"
+
+
+class Screen:
+    """Shows events: live bars on a terminal, plain lines elsewhere. Use it as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._whole = self._bars.add_task("audit", total=None, note="")
+        self._cell = self._bars.add_task("", visible=False, note="")
+        self._current = CellStarted("", 0, 0)
+        self._handlers: dict[type, Any] = {
+            ModelReady: self._model_ready,
+            RunStarted: self._run_started,
+            CellStarted: self._cell_started,
+            CellProgress: self._cell_progress,
+            CellDone: self._cell_done,
+        }
+
+    def __enter__(self) -> Screen:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        self._handlers[type(event)](event)
+
+    def line(self, text: str) -> None:
+        """One line of plain text, above the bars."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _model_ready(self, event: ModelReady) -> None:
+        self.line(f"{event.model}: clean accuracy {percent(event.clean)}")
+        for finding in event.findings:
+            if finding.severity != "info":
+                self.line(f"  {finding.severity}: {finding.title} ({finding.code})")
+
+    def _run_started(self, event: RunStarted) -> None:
+        verb = "going on with" if event.resumed else "writing"
+        machine = f"{event.device}, threads {event.threads}, batch {event.batch_size}"
+        self.line(f"{verb} {shown_path(event.directory)} ({event.images} images; {machine})")
+        self._bars.update(self._whole, total=event.cost)
+
+    def _cell_started(self, event: CellStarted) -> None:
+        self._current = event
+        self._bars.reset(
+            self._cell, total=event.attacked, description=event.title, visible=True, note=""
+        )
+
+    def _cell_progress(self, event: CellProgress) -> None:
+        standing = (self._current.attacked - event.broken) / max(1, self._current.images)
+        note = f"robust at most {standing:.1%}"
+        self._bars.update(self._cell, completed=event.finished, note=note)
+
+    def _cell_done(self, event: CellDone) -> None:
+        self._bars.update(self._cell, visible=False)
+        self._bars.advance(self._whole, event.cost)
+        if event.robust is None:
+            self.line(f"{event.title}: {event.status}: {event.reason}")
+            return
+        spent = "kept from before" if event.reused else f"{event.seconds:.1f} s"
+        self.line(f"{event.title}: robust {event.robust:.1%}, {spent}")
+
+
+def show_summary(console: Console, result: AuditResult) -> None:
+    """The table that answers the question, then verdict and reasons."""
+    table = Table(title=result.title, title_justify="left", show_edge=False)
+    for name in ("model", "threat", "clean", "robust, worst case", "robust as 8-bit", "masking"):
+        table.add_column(name, overflow="fold")
+    for model in result.models:
+        for threat in model.threats:
+            robust_8bit = threat.robust_8bit
+            table.add_row(
+                model.name,
+                f"{threat.norm} {threat.epsilon_text}",
+                f"{model.clean.accuracy:.1%}",
+                percent(threat.robust),
+                f"{robust_8bit.accuracy:.1%}" if robust_8bit else "not known",
+                model.masking.verdict,
+            )
+        table.add_section()
+    console.print()
+    console.print(table)
+    console.print()
+    console.print("Robust accuracies are upper bounds: a stronger attack can only lower them.")
+    for reason in result.reasons:
+        console.print(reason, markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"Verdict: {result.verdict}; exit status {result.exit_status}.", markup=False, highlight=False
+    )

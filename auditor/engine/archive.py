@@ -1,0 +1,130 @@
+"""The two files beside audit.json for those who want every image: samples.parquet, adversarial.safetensors.
+
+Both are written piece by piece, so that memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from auditor.engine.outcomes import AttackOutcome, Key, Outcomes
+from auditor.engine.runner import ModelUnderAudit
+from auditor.samples import Samples
+
+_SAFETENSORS_TYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
+
+
+def write_samples(
+    path: Path, samples: Samples, models: dict[str, ModelUnderAudit], outcomes: Outcomes
+) -> None:
+    """A row per model, threat, attack and image."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    writer = None
+    for key, outcome in outcomes.items():
+        table = pa.table(_columns(key, outcome, samples, models[key[0]]))
+        writer = writer or pq.ParquetWriter(temporary, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+        os.replace(temporary, path)
+
+
+def _columns(
+    key: Key, outcome: AttackOutcome, samples: Samples, model: ModelUnderAudit
+) -> dict[str, Any]:
+    import pyarrow as pa
+
+    name, norm, epsilon, label = key
+    n = len(samples)
+
+    def same(text: str) -> pa.DictionaryArray:
+        return pa.array([text] * n).dictionary_encode()
+
+    answered = outcome.prediction >= 0
+    return {
+        "model": same(name),
+        "threat": same(norm),
+        "epsilon": np.full(n, epsilon),
+        "attack": same(label),
+        "id": samples.index,
+        "label": samples.labels,
+        "clean_prediction": model.preflight.prediction,
+        "prediction": np.where(answered, outcome.prediction, model.preflight.prediction),
+        "broken": outcome.broken,
+        "broken_8bit": outcome.broken_8bit,
+        "margin": outcome.margin,
+        "norm": outcome.distance,
+        "passes": outcome.passes,
+    }
+
+
+def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
+    """Every verified example as MODEL/NORM/EPSILON/ATTACK/x, with the images' ids beside it.
+
+    The safetensors format is a header and the tensors' bytes in its order; it is written here
+    rather than by its library, which wants all tensors in memory at once.
+    """
+    entries = [(key, outcome) for key, outcome in outcomes.items() if outcome.broken.any()]
+    header: dict[str, Any] = {"__metadata__": {"images": samples.sha256}}
+    offset = 0
+    for key, outcome in entries:
+        count, dtype = int(outcome.broken.sum()), _dtype(outcome)
+        for name, kind, shape in (
+            ("id", np.dtype("int64"), (count,)),
+            ("x", dtype, (count, *samples.shape)),
+        ):
+            size = int(np.prod(shape)) * kind.itemsize
+            header[f"{'/'.join(map(str, key))}/{name}"] = {
+                "dtype": _SAFETENSORS_TYPES[str(kind)],
+                "shape": shape,
+                "data_offsets": [offset, offset + size],
+            }
+            offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, outcome in entries:
+            file.write(samples.index[outcome.broken].tobytes())
+            for _, examples in _stored(outcome):
+                file.write(examples.tobytes())
+    os.replace(temporary, path)
+
+
+def _dtype(outcome: AttackOutcome) -> np.dtype[Any]:
+    with safe_open(outcome.files[0], "np") as file:
+        return np.dtype(file.get_tensor("adversarial").dtype)
+
+
+def _stored(outcome: AttackOutcome) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """Positions and examples (m, C, H, W) of the broken images, one cell at a time, in order."""
+    for path in outcome.files:
+        with safe_open(path, "np") as file:
+            broken = file.get_tensor("broken")
+            yield file.get_tensor("position")[broken], file.get_tensor("adversarial")
+
+
+def read_examples(outcome: AttackOutcome, positions: Sequence[int]) -> NDArray[Any]:
+    """(len(positions), C, H, W) stored examples of broken images.
+
+    Raises:
+        KeyError: one of them is not broken.
+    """
+    found = {}
+    for stored, examples in _stored(outcome):
+        for row, position in enumerate(stored.tolist()):
+            if position in positions:
+                found[position] = examples[row]
+    return np.stack([found[position] for position in positions])

@@ -1,0 +1,285 @@
+"""From the ledger's cells to the result that is written as audit.json."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from auditor.config import AuditConfig, ThreatConfig, config_hash
+from auditor.engine.gallery import gallery
+from auditor.engine.outcomes import AttackOutcome, Outcomes
+from auditor.engine.plan import AttackPlan
+from auditor.engine.runner import ModelUnderAudit
+from auditor.engine.tuning import describe_device
+from auditor.judge import Gate, judge
+from auditor.registry import Registry, auditor_version
+from auditor.results import (
+    SCHEMA,
+    AttackResult,
+    AuditResult,
+    DataRecord,
+    LossSummary,
+    Masking,
+    ModelResult,
+    Provenance,
+    ThreatResult,
+)
+from auditor.samples import Samples
+from auditor.stats import accuracy
+
+_VERSIONS = ("numpy", "scipy", "torchvision", "safetensors", "pyarrow", "pydantic", "pluggy")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run beside its cells."""
+
+    command: str
+    device: torch.device
+    threads: int
+    batch_size: int
+    started: float
+    seconds: float
+
+
+def assemble(
+    config: AuditConfig,
+    registry: Registry,
+    samples: Samples,
+    models: dict[str, ModelUnderAudit],
+    attacks: tuple[AttackPlan, ...],
+    outcomes: Outcomes,
+    facts: RunFacts,
+) -> AuditResult:
+    """The whole result, judged."""
+    results = tuple(
+        _model(config, samples, model, attacks, outcomes) for model in models.values()
+    )
+    incomplete = [f"{name}: {model.preflight.stop}" for name, model in models.items()
+                  if model.preflight.stop]  # fmt: skip
+    incomplete += _missing(results, attacks)
+    gates = [
+        Gate(gate.metric, gate.at_least, gate.at_most, gate.model, gate.norm, gate.epsilon)
+        for gate in config.gates
+    ]
+    judgement = judge(results, gates, incomplete)
+    return AuditResult(
+        schema=SCHEMA,
+        title=config.title,
+        profile=_profile(config, registry),
+        status="incomplete" if incomplete else "complete",
+        verdict=judgement.verdict,
+        exit_status=int(judgement.exit_status),
+        reasons=judgement.reasons,
+        not_tested=tuple(_not_tested(config, registry, samples)),
+        reviewers=tuple(config.report.reviewers),
+        models=results,
+        gates=judgement.gates,
+        provenance=_provenance(config, registry, samples, models, outcomes, facts),
+    )
+
+
+def _profile(config: AuditConfig, registry: Registry) -> str:
+    """The profile with its version, or that the battery is the user's own."""
+    if any(not attack.from_profile for attack in config.attacks) or not config.attacks:
+        return "custom"
+    return f"{config.profile}/{registry.profiles[config.profile].version}"
+
+
+def _model(
+    config: AuditConfig,
+    samples: Samples,
+    model: ModelUnderAudit,
+    attacks: tuple[AttackPlan, ...],
+    outcomes: Outcomes,
+) -> ModelResult:
+    victim, seen = model.victim, model.preflight
+    threats = tuple(
+        result
+        for threat in config.threats
+        for result in _threats(threat, model, attacks, outcomes)
+    )
+    return ModelResult(
+        name=victim.name,
+        fingerprint=victim.fingerprint,
+        parameters=victim.parameters,
+        outputs=victim.outputs,
+        precision=str(victim.precision).removeprefix("torch."),
+        classes=seen.classes,
+        clean=accuracy(int(seen.correct.sum()), len(samples)),
+        threats=threats,
+        masking=Masking("inconclusive", "Inconclusive: no masking checks ran."),
+        findings=seen.findings,
+        gallery=gallery(config, samples, model, attacks, outcomes),
+    )
+
+
+def _threats(
+    threat: ThreatConfig,
+    model: ModelUnderAudit,
+    attacks: tuple[AttackPlan, ...],
+    outcomes: Outcomes,
+) -> Iterator[ThreatResult]:
+    """One result per epsilon, smallest first: an image broken there is broken further out too."""
+    correct = model.preflight.correct
+    broken, broken_8bit = np.zeros_like(correct), np.zeros_like(correct)
+    for epsilon in threat.epsilons:
+        rows = []
+        for plan in attacks:
+            name = model.victim.name
+            outcome = outcomes.get(name, threat.norm, epsilon.value, plan.config.label)
+            rows.append(_attack(plan, threat.norm, correct, outcome))
+            if outcome is not None:
+                broken |= outcome.broken
+                broken_8bit |= outcome.broken_8bit
+        ran = any(row.status == "done" for row in rows)
+        n = len(correct)
+        yield ThreatResult(
+            norm=threat.norm,
+            epsilon=epsilon.value,
+            epsilon_text=epsilon.text,
+            rationale=threat.rationale,
+            attacks=tuple(rows),
+            robust=accuracy(int((correct & ~broken).sum()), n) if ran else None,
+            robust_8bit=accuracy(int((correct & ~broken_8bit).sum()), n) if ran else None,
+        )
+
+
+def _attack(
+    plan: AttackPlan, norm: str, correct: NDArray[np.bool_], outcome: AttackOutcome | None
+) -> AttackResult:
+    common = {
+        "name": plan.config.use,
+        "label": plan.config.label,
+        "parameters": dict(plan.config.parameters),
+    }
+    if outcome is None:
+        reason = f"this attack does not know the norm {norm}"
+        return AttackResult(**common, status="skipped", reason=reason, **_nothing())  # type: ignore[arg-type]
+    metas = outcome.metas
+    spent = {
+        "forwards": sum(meta.forwards for meta in metas),
+        "backwards": sum(meta.backwards for meta in metas),
+        "seconds": sum(meta.seconds for meta in metas),
+    }
+    if not outcome.done:
+        status = "error" if outcome.failure else "skipped"
+        reason = outcome.failure or outcome.skipped
+        return AttackResult(**common, status=status, reason=reason, **{**_nothing(), **spent})  # type: ignore[arg-type]
+    n = len(correct)
+    return AttackResult(
+        **common,  # type: ignore[arg-type]
+        status="done",
+        reason=metas[0].note,
+        robust=accuracy(int((correct & ~outcome.broken).sum()), n),
+        robust_8bit=accuracy(int((correct & ~outcome.broken_8bit).sum()), n),
+        broken=int(outcome.broken.sum()),
+        **spent,  # type: ignore[arg-type]
+        surrogate=metas[0].surrogate,
+        objective=metas[0].objective,
+        rejected=outcome.rejected(),
+        nonfinite_gradients=int(outcome.nonfinite.sum()),
+        zero_gradients=int(outcome.zero.sum()),
+        losses=_losses(outcome),
+    )
+
+
+def _nothing() -> dict[str, object]:
+    return {
+        "robust": None,
+        "robust_8bit": None,
+        "broken": 0,
+        "forwards": 0,
+        "backwards": 0,
+        "seconds": 0.0,
+        "surrogate": "",
+    }
+
+
+def _losses(outcome: AttackOutcome) -> tuple[LossSummary, ...]:
+    """Quartiles of the last loss of each restart, over the images that saw it."""
+    if outcome.loss is None:
+        return ()
+    summaries = []
+    for restart in range(outcome.loss.shape[1]):
+        column = outcome.loss[:, restart]
+        seen = column[np.isfinite(column)]
+        low, q1, median, q3, high = np.quantile(seen, [0, 0.25, 0.5, 0.75, 1]) if len(seen) else [0] * 5
+        quantiles = (float(low), float(q1), float(median), float(q3), float(high))
+        summaries.append(LossSummary(restart, len(seen), quantiles if len(seen) else None))
+    return tuple(summaries)
+
+
+def _missing(models: tuple[ModelResult, ...], attacks: tuple[AttackPlan, ...]) -> list[str]:
+    """Why attacks that were to run have no number, one sentence each."""
+    norms = {plan.config.label: plan.spec.norms for plan in attacks}
+    sentences: dict[str, None] = {}
+    for model in models:
+        for threat in model.threats:
+            for row in threat.attacks:
+                if row.status != "done" and threat.norm in norms[row.label]:
+                    what = "failed" if row.status == "error" else "was not run"
+                    sentences[f"{model.name}: attack {row.label} {what}: {row.reason}."] = None
+    return list(sentences)
+
+
+def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> Iterator[str]:
+    norms = sorted(set(registry.norms) - {threat.norm for threat in config.threats})
+    if norms:
+        yield f"Perturbations measured in {', '.join(norms)}."
+    yield "Whether the model hides its gradient: no masking checks ran."
+    yield "Attacks adapted by hand to this model, and transfer from other models."
+    yield "Patches, rotations and other changes of the scene, and natural corruptions."
+    rest = len(samples.images.x) - len(samples)
+    if rest:
+        yield f"{rest} of the {len(samples.images.x)} images of the data set."
+
+
+def _provenance(
+    config: AuditConfig,
+    registry: Registry,
+    samples: Samples,
+    models: dict[str, ModelUnderAudit],
+    outcomes: Outcomes,
+    facts: RunFacts,
+) -> Provenance:
+    metas = [meta for _, outcome in outcomes.items() for meta in outcome.metas]
+    hashes = {"configuration": config_hash(config), "data": samples.sha256}
+    hashes |= {f"model:{name}": model.victim.fingerprint for name, model in models.items()}
+    started = datetime.datetime.fromtimestamp(facts.started, datetime.UTC)
+    return Provenance(
+        auditor=auditor_version(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        platform=f"{sys.platform} {platform.machine()}",
+        device=describe_device(facts.device),
+        threads=facts.threads,
+        batch_size=facts.batch_size,
+        seed=config.run.seed,
+        started=started.isoformat(timespec="seconds"),
+        seconds=facts.seconds,
+        command=facts.command,
+        forwards=sum(meta.forwards for meta in metas),
+        backwards=sum(meta.backwards for meta in metas),
+        versions={name: metadata.version(name) for name in _VERSIONS},
+        plugins=tuple(registry.plugins),
+        hashes=hashes,
+        data=DataRecord(
+            adapter=config.data.adapter,
+            source=str(config.data.parameters_text.get("path", config.data.adapter)),
+            sha256=samples.sha256,
+            available=len(samples.images.x),
+            audited=len(samples),
+            shape=samples.shape,
+            class_names=samples.images.class_names,
+        ),
+    )
+

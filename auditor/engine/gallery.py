@@ -1,0 +1,109 @@
+"""Pictures of verified adversarial examples, small enough to live in audit.json."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from auditor.config import AuditConfig
+from auditor.engine.archive import read_examples
+from auditor.engine.outcomes import AttackOutcome, Outcomes
+from auditor.engine.plan import AttackPlan
+from auditor.engine.runner import ModelUnderAudit
+from auditor.results import GalleryItem
+from auditor.samples import Samples
+
+#: The perturbation's largest pixel is shown at this distance from mid-grey.
+_SHOWN_SWING = 0.5
+
+
+@dataclass(frozen=True)
+class _Pick:
+    position: int
+    norm: str
+    epsilon_text: str
+    label: str
+    outcome: AttackOutcome
+
+
+def gallery(
+    config: AuditConfig,
+    samples: Samples,
+    model: ModelUnderAudit,
+    attacks: tuple[AttackPlan, ...],
+    outcomes: Outcomes,
+) -> tuple[GalleryItem, ...]:
+    """Up to `report.gallery` examples: every threat in turn, each image once, lowest position first."""
+    per_threat = [
+        list(_broken(model.victim.name, threat.norm, epsilon.value, epsilon.text, attacks, outcomes))
+        for threat in config.threats
+        for epsilon in threat.epsilons
+    ]
+    chosen: list[_Pick] = []
+    seen: set[int] = set()
+    while len(chosen) < config.report.gallery and any(per_threat):
+        for picks in per_threat:
+            while picks and picks[0].position in seen:
+                picks.pop(0)
+            if picks and len(chosen) < config.report.gallery:
+                chosen.append(picks.pop(0))
+                seen.add(chosen[-1].position)
+    return tuple(_item(pick, samples, model) for pick in chosen)
+
+
+def _broken(
+    model: str,
+    norm: str,
+    epsilon: float,
+    text: str,
+    attacks: tuple[AttackPlan, ...],
+    outcomes: Outcomes,
+) -> Iterator[_Pick]:
+    """Each image broken under one threat, by the first attack that broke it."""
+    first: dict[int, _Pick] = {}
+    for plan in attacks:
+        label = plan.config.label
+        outcome = outcomes.get(model, norm, epsilon, label)
+        if outcome is not None:
+            for position in np.flatnonzero(outcome.broken).tolist():
+                first.setdefault(position, _Pick(position, norm, text, label, outcome))
+    yield from (first[position] for position in sorted(first))
+
+
+def _item(pick: _Pick, samples: Samples, model: ModelUnderAudit) -> GalleryItem:
+    position, outcome, seen = pick.position, pick.outcome, model.preflight
+    clean = samples.read(slice(position, position + 1))[0]
+    adversarial = read_examples(outcome, [position])[0].astype(np.float64)
+    delta = adversarial - clean
+    magnification = _SHOWN_SWING / max(float(np.abs(delta).max()), 1e-12)
+    return GalleryItem(
+        image=int(samples.index[position]),
+        norm=pick.norm,
+        epsilon_text=pick.epsilon_text,
+        attack=pick.label,
+        label=samples.class_name(int(samples.labels[position])),
+        clean_prediction=samples.class_name(int(seen.prediction[position])),
+        clean_confidence=float(seen.confidence[position]),
+        adversarial_prediction=samples.class_name(int(outcome.prediction[position])),
+        adversarial_confidence=float(outcome.confidence[position]),
+        distance=float(outcome.distance[position]),
+        magnification=magnification,
+        survives_8bit=bool(outcome.broken_8bit[position]),
+        clean_png=_png(clean),
+        perturbation_png=_png(0.5 + magnification * delta),
+        adversarial_png=_png(adversarial),
+    )
+
+
+def _png(pixels: NDArray[np.float64]) -> str:
+    """(C, H, W) pixels in [0, 1] as a base64 PNG; a fourth channel is opacity."""
+    levels = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,131 @@
+"""Runs one cell: an attack on a block of images of one model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from auditor.attack import GRADIENT, draws_of, objective_of
+from auditor.engine.ledger import CellMeta, CellRecord, cell_key, record_of
+from auditor.engine.plan import Cell
+from auditor.engine.pool import AttackDefectError, Block, Pool, Progress
+from auditor.engine.verify import Verifier
+from auditor.objectives import choose_objective
+from auditor.preflight import Preflight, read_batch
+from auditor.samples import Samples
+from auditor.surrogate import NoGradientError, Surrogate, naive
+from auditor.threat import Norm
+from auditor.victim import Victim
+
+
+class CellError(Exception):
+    """The cell could not be finished; the text says why, for the report."""
+
+
+@dataclass(frozen=True)
+class ModelUnderAudit:
+    """A victim, what pre-flight found, and what attacks run on."""
+
+    victim: Victim
+    preflight: Preflight
+    surrogate: Surrogate
+
+
+def prepare(victim: Victim, preflight: Preflight) -> ModelUnderAudit:
+    """Choose the surrogate: the victim's autograd, in float32 where the victim is coarser.
+
+    In half precision, gradients underflow and steps round away; what is found in float32 counts
+    only once the victim has confirmed it in its own precision.
+    """
+    surrogate = naive(victim)
+    if victim.precision in (torch.float16, torch.bfloat16):
+        surrogate = surrogate.in_precision(torch.float32)
+    return ModelUnderAudit(victim, preflight, surrogate)
+
+
+@dataclass(frozen=True)
+class CellRunner:
+    """Everything that cells have in common."""
+
+    samples: Samples
+    norms: dict[str, Norm]
+    plugin_hashes: dict[str, str]
+    seed: int
+    batch_size: int
+
+    def key(self, cell: Cell, model: ModelUnderAudit) -> str:
+        """The name under which the ledger keeps this cell."""
+        victim = model.victim
+        normalize = victim.normalize
+        return cell_key(
+            {
+                "model": victim.fingerprint,
+                "precision": str(victim.precision),
+                "outputs": victim.outputs,
+                "normalize": [normalize.mean, normalize.std] if normalize else None,
+                "data": self.samples.sha256,
+                "block": [cell.block.start, cell.block.stop],
+                "norm": cell.norm,
+                "epsilon": cell.epsilon.value.hex(),
+                "attack": cell.plan.config.use,
+                "parameters": cell.plan.config.parameters,
+                "plugin": self.plugin_hashes.get(cell.plan.config.use, ""),
+                "device": victim.device.type,
+                "seed": self.seed,
+                "batch_size": self.batch_size,
+            }
+        )
+
+    def run(self, cell: Cell, model: ModelUnderAudit, progress: Progress) -> CellRecord:
+        """Attack the cell's images that the model classifies correctly.
+
+        Raises:
+            CellError: the model gives no gradient, or attack or model failed.
+        """
+        victim, plan = model.victim, cell.plan
+        if plan.spec.needs == GRADIENT and not model.preflight.has_gradient:
+            raise CellError("the model gives no gradient, and this attack needs one")
+        block, position = self._block(cell, model)
+        surrogate = model.surrogate.averaged(draws_of(plan.attack))
+        objective = choose_objective(objective_of(plan.attack), model.preflight.classes)
+        verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
+        identity = cell_key({"use": plan.config.use, "parameters": plan.config.parameters})
+        pool = Pool(
+            plan.spec, plan.attack, surrogate, objective, verifier, self.seed, identity,
+            self.batch_size,
+        )  # fmt: skip
+        for part in (victim, surrogate.model):
+            part.begin(f"{self.seed} {cell.title} {cell.block.start}")
+        passes, begin = victim.passes, time.perf_counter()
+        forwards, backwards = passes.forwards, passes.backwards
+        try:
+            outcome = pool.run(block, progress)
+        except (AttackDefectError, NoGradientError) as error:
+            raise CellError(str(error)) from error
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:  # attacks and models are the user's, and may raise anything
+            raise CellError(f"{type(error).__name__}: {error}") from error
+        meta = CellMeta(
+            seconds=time.perf_counter() - begin,
+            forwards=passes.forwards - forwards,
+            backwards=passes.backwards - backwards,
+            surrogate=surrogate.name,
+            objective=objective.name,
+            note=objective.note,
+            rejected=verifier.rejected,
+        )
+        return record_of(outcome, position, meta)
+
+    def _block(self, cell: Cell, model: ModelUnderAudit) -> tuple[Block, torch.Tensor]:
+        """The block's correctly classified images, and their positions among the samples."""
+        correct = model.preflight.correct[cell.block]
+        position = np.flatnonzero(correct) + cell.block.start
+        x = read_batch(model.victim, self.samples, cell.block)
+        device = model.victim.device
+        y = torch.from_numpy(self.samples.labels[position]).to(device)
+        image = torch.from_numpy(self.samples.index[position]).to(device)
+        return Block(x[torch.from_numpy(correct).to(device)], y, image), torch.from_numpy(position)

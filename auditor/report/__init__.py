@@ -1,0 +1,125 @@
+"""Reports: views of audit.json, and of nothing else.
+
+Importing this package is cheap: what renders is imported when something is rendered.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+from auditor.errors import LoadError, UsageError
+from auditor.results import AuditResult, from_json
+
+__all__ = ["FORMATS", "Source", "Writer", "write_reports"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What every report is made from."""
+
+    result: AuditResult
+    #: audit.json as it lies on the disk.
+    raw: bytes
+
+    @classmethod
+    def read(cls, run_directory: Path) -> Source:
+        """The source of the reports on the audit in `run_directory`.
+
+        Raises:
+            UsageError: there is no readable audit.json.
+        """
+        path = run_directory / "audit.json"
+        try:
+            raw = path.read_bytes()
+            return cls(from_json(raw), raw)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                "There is no audit to report on.",
+                where=str(path),
+                expected=f"an audit.json of this version ({str(error).splitlines()[0]})",
+                remedy="name the run directory of an audit that has ended",
+            ) from error
+
+    @cached_property
+    def page(self) -> str:
+        """The HTML report, which the PDF is set from too."""
+        from auditor.report import html
+
+        return html.render(self.result, self.raw)
+
+
+def write_html(source: Source, directory: Path) -> Path:
+    """Write report.html into `directory`."""
+    return _write(directory / "report.html", source.page.encode("utf-8"))
+
+
+def write_pdf(source: Source, directory: Path) -> Path:
+    """Write report.pdf into `directory`.
+
+    Raises:
+        LoadError: Pango is missing.
+    """
+    from auditor.report import pdf
+
+    content = pdf.render(source.result, source.raw, source.page)
+    return _write(directory / "report.pdf", content)
+
+
+#: Writes one report into a directory and returns its path.
+Writer = Callable[[Source, Path], Path]
+
+#: The formats by name, in the order in which they are written.
+FORMATS: Mapping[str, Writer] = MappingProxyType({"html": write_html, "pdf": write_pdf})
+
+
+def write_reports(run_directory: Path, formats: Sequence[str]) -> list[Path]:
+    """Render audit.json in `run_directory` in each of `formats`, beside it.
+
+    Returns:
+        The files written, in the order of `FORMATS`.
+
+    Raises:
+        UsageError: a format is unknown, or there is no audit; nothing was written.
+        LoadError: a format's libraries are missing; all the others were written.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            nearest = get_close_matches(name, FORMATS, n=1)
+            raise UsageError(
+                f"There is no report format {name!r}.",
+                expected=" | ".join(FORMATS),
+                remedy=f"did you mean {nearest[0]!r}?" if nearest else "",
+            )
+    source = Source.read(run_directory)
+    written: list[Path] = []
+    missing: list[LoadError] = []
+    for name, write in FORMATS.items():
+        if name in formats:
+            try:
+                written.append(write(source, run_directory))
+            except LoadError as error:
+                missing.append(error)
+    if missing:
+        raise missing[0]
+    return written
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path

@@ -1,0 +1,45 @@
+"""The report as one HTML page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from auditor.report.view import build
+from auditor.report.wording import Badge, Number, printable
+from auditor.results import AuditResult
+
+_TEMPLATES = "auditor_report_templates"
+
+
+def render(result: AuditResult, raw: bytes) -> str:
+    """The page; a style sheet within it serves screen and paper.
+
+    Args:
+        result: the audit.
+        raw: audit.json as it lies on the disk, for the audit's identifier.
+    """
+    environment = Environment(
+        loader=FunctionLoader(_read),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["badge"] = lambda value: isinstance(value, Badge)
+    environment.tests["number"] = lambda value: isinstance(value, Number)
+    page = environment.get_template("report.html.j2")
+    return page.render(report=build(result, raw), css=Markup(_read("report.css")))
+
+
+def _read(name: str) -> str:
+    return files(_TEMPLATES).joinpath(name).read_text(encoding="utf-8")
+
+
+def _finalize(value: Any) -> Any:
+    """Every text of the result passes here on its way into the page."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

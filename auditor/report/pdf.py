@@ -1,0 +1,86 @@
+"""The report as a PDF: tagged, with bookmarks, and with audit.json attached byte for byte.
+
+The only place that knows WeasyPrint, whose native libraries may be missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from auditor.errors import LoadError
+from auditor.report.wording import moment
+from auditor.results import AuditResult
+
+_REMEDY = (
+    "install Pango and HarfBuzz: on Debian or Ubuntu "
+    "`apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0`, on macOS "
+    "`brew install pango`, on Windows the MSYS2 package `mingw-w64-x86_64-pango`, with its `bin` "
+    "folder in WEASYPRINT_DLL_DIRECTORIES; then `auditor report RUN_DIR --format pdf`"
+)
+
+
+def render(result: AuditResult, raw: bytes, page: str) -> bytes:
+    """`page`, the HTML report on `result`, as PDF bytes; the same bytes for the same audit.
+
+    Args:
+        result: the audit.
+        raw: audit.json as it lies on the disk, to be attached.
+        page: the HTML report.
+
+    Raises:
+        LoadError: the libraries that set the type are missing.
+    """
+    weasyprint = _weasyprint()
+    started = moment(result.provenance.started)
+    attachment = weasyprint.Attachment(
+        string=raw,
+        name="audit.json",
+        description="The result that this report is a view of",
+        created=started,
+        modified=started,
+        relationship="Data",
+    )
+    # Nothing but what the page carries within itself is ever fetched: names in it may be hostile.
+    fetcher = weasyprint.urls.URLFetcher(allowed_protocols=("data",))
+    document = weasyprint.HTML(string=page, url_fetcher=fetcher, base_url=None)
+    with _source_date(started):
+        pdf: bytes = document.write_pdf(
+            pdf_variant="pdf/a-3a",
+            pdf_identifier=hashlib.sha256(raw).digest()[:16],
+            attachments=[attachment],
+            optimize_images=False,
+        )
+    return pdf
+
+
+def _weasyprint() -> Any:
+    try:
+        import weasyprint
+        import weasyprint.urls
+    except (ImportError, OSError) as error:
+        raise LoadError(
+            "The PDF report could not be made: the libraries that set its type are missing.",
+            where=" ".join(str(error).split())[:200],
+            expected="WeasyPrint with Pango and HarfBuzz; the other reports were written",
+            remedy=_REMEDY,
+        ) from error
+    return weasyprint
+
+
+@contextmanager
+def _source_date(started: datetime) -> Iterator[None]:
+    """Date what the font subsetter writes by the audit, not by the clock."""
+    before = os.environ.get("SOURCE_DATE_EPOCH")
+    os.environ["SOURCE_DATE_EPOCH"] = str(int(started.timestamp()))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SOURCE_DATE_EPOCH"]
+        else:
+            os.environ["SOURCE_DATE_EPOCH"] = before
