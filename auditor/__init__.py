@@ -1,0 +1,1 @@
+"""How robust is an image classifier really, and can that number be believed?"""

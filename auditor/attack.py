@@ -1,9 +1,9 @@
 """The attack protocol: an attack proposes images, the engine evaluates them.
 
-An attack is a frozen dataclass whose fields are its parameters, with two pure functions over a batch
-of independent images: `start` makes a state, `step` turns a state and what was observed at its `x`
-into the next state. It never calls the model. Counting, noticing success, dropping fooled images,
-refilling the batch, restarts and verification are the engine's.
+An attack is a frozen dataclass whose fields are its parameters, with two pure functions over a
+batch of independent images: `start` makes a state, `step` turns a state and what was observed at
+its `x` into the next state. It never calls the model. Counting, noticing success, dropping fooled
+images, refilling the batch, restarts and verification are the engine's.
 """
 
 from __future__ import annotations

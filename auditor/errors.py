@@ -43,7 +43,9 @@ class AuditorError(Exception):
     def render(self) -> str:
         """The error as lines of plain text."""
         details = [("where", self.where), ("expected", self.expected), ("remedy", self.remedy)]
-        return "\n".join([self.what, *(f"  {name + ':':<10}{text}" for name, text in details if text)])
+        return "\n".join(
+            [self.what, *(f"  {name + ':':<10}{text}" for name, text in details if text)]
+        )
 
 
 class UsageError(AuditorError):

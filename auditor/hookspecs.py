@@ -1,4 +1,4 @@
-"""What a plugin may implement. Every hook is optional and is called once, when plugins are loaded."""
+"""What a plugin may implement. Every hook is optional, and is called once: on loading."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Profile:
 
 
 @hookspec
-def auditor_attacks() -> Sequence[type]:
+def auditor_attacks() -> Sequence[type]:  # type: ignore[empty-body]
     """Attack classes decorated with `@attack(...)`."""
 
 
 @hookspec
-def auditor_data() -> Sequence[type]:
+def auditor_data() -> Sequence[type]:  # type: ignore[empty-body]
     """Data adapter classes decorated with `@data_adapter(...)`."""
 
 
 @hookspec
-def auditor_profiles() -> Sequence[Profile]:
+def auditor_profiles() -> Sequence[Profile]:  # type: ignore[empty-body]
     """Profiles, found by `profile = "name"`."""

@@ -56,7 +56,7 @@ def judge(
     if broken:
         return Judgement("fail", ExitStatus.GATE_BROKEN, tuple(broken + open_), results)
     if open_ or incomplete:
-        reasons = tuple([*incomplete, *open_])
+        reasons = (*incomplete, *open_)
         return Judgement("inconclusive", ExitStatus.INCONCLUSIVE, reasons, results)
     held = f"The audit is complete and {_count(len(results))}."
     return Judgement("pass", ExitStatus.OK, (held,), results)

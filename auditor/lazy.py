@@ -9,14 +9,15 @@ from typing import Any
 
 
 class _LazyModule(ModuleType):
-    """Stands in `sys.modules` for a module, and becomes it when its first attribute is asked for."""
+    """Stands in `sys.modules` for a module, and becomes it when an attribute is asked for."""
 
     def __getattr__(self, attribute: str) -> Any:
         spec = PathFinder.find_spec(self.__name__)
         if spec is None or spec.loader is None:
             del sys.modules[self.__name__]
             raise ModuleNotFoundError(f"No module named {self.__name__!r}", name=self.__name__)
-        self.__class__ = ModuleType  # from here on an ordinary module: no detour, no second copy
+        # From here on an ordinary module: no detour for attributes, no second copy.
+        self.__class__ = ModuleType  # type: ignore[assignment]
         self.__spec__, self.__loader__, self.__package__ = spec, spec.loader, spec.name
         self.__file__, self.__path__ = spec.origin, spec.submodule_search_locations or []
         spec.loader.exec_module(self)

@@ -37,7 +37,9 @@ class Factory:
     callable: str
 
 
-def load_module(name: str, factory: Factory, kwargs: dict[str, Any], weights: Path | None) -> nn.Module:
+def load_module(
+    name: str, factory: Factory, kwargs: dict[str, Any], weights: Path | None
+) -> nn.Module:
     """The user's model with its weights.
 
     Raises:

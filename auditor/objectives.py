@@ -1,7 +1,8 @@
-"""What an attack maximises: functions of the logits (B, K), the labels (B,) and perhaps targets (B,).
+"""What an attack maximises: functions of the logits (B, K), the labels (B,), perhaps targets (B,).
 
-Each returns (B,) losses that grow as an image comes closer to being misclassified (or, with targets,
-to being classified as its target). Notation: z are the logits, z_(1) >= z_(2) >= ... the sorted ones.
+Each returns (B,) losses that grow as an image comes closer to being misclassified (or, with
+targets, to being classified as its target). Notation: z are the logits, z_(1) >= z_(2) >= ... the
+sorted ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Counter-based random numbers: a function of (seed, purpose, image, restart, step), of nothing else.
+"""Random numbers that are a function of (seed, purpose, image, restart, step), and of nothing else.
 
-The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-Because a number depends on its keys and never on what was drawn before, neither batch size, order,
-sharding, device nor resuming changes it.
+The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011). Because a number depends on its keys and never on what was drawn before, neither batch
+size, order, sharding, device nor resuming changes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Words = tuple[int, int]
 def philox(
     counter: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], key: Words
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Philox4x32-10: four int64 tensors of 32-bit words in, four of the (broadcast) same shape out."""
+    """Philox4x32-10: four int64 tensors of 32-bit words in, four of their common shape out."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -173,7 +173,7 @@ def _offers(manager: pluggy.PluginManager, name: str, module: ModuleType) -> lis
             for caller in manager.get_hookcallers(module) or []
             for implementation in caller.get_hookimpls()
             if implementation.plugin is module
-            for item in implementation.function()
+            for item in _call(implementation)
         ]
     except BaseException:
         manager.unregister(module)
@@ -181,6 +181,10 @@ def _offers(manager: pluggy.PluginManager, name: str, module: ModuleType) -> lis
     if not offers:
         raise ValueError("it offers nothing: no hook is marked with @hookimpl, or all return []")
     return offers
+
+
+def _call(implementation: pluggy.HookImpl) -> Iterable[Any]:
+    return implementation.function()  # type: ignore[return-value]
 
 
 def _offer(hook: str, item: Any) -> _Offer:

@@ -174,7 +174,7 @@ def check_images(images: Images) -> str:
 
 
 def choose_samples(images: Images, count: int | None, seed: int) -> Samples:
-    """A class-balanced, seeded draw of `count` images (all of them if None), in the order of the set.
+    """A class-balanced, seeded draw of `count` images (all if None), in the order of the set.
 
     Balanced means: equal numbers per class as far as the classes have them, the rest spread evenly.
 

@@ -87,7 +87,10 @@ class Spec:
 
         hints = get_type_hints(self.cls, include_extras=True)
         fields: dict[str, Any] = {
-            parameter.name: (hints[parameter.name], ... if parameter.required else parameter.default)
+            parameter.name: (
+                hints[parameter.name],
+                ... if parameter.required else parameter.default,
+            )
             for parameter in self.parameters
         }
         config = ConfigDict(extra="forbid", strict=True)

@@ -1,10 +1,11 @@
 """Threat models: which images an attacker may show the classifier.
 
 A `Norm` measures a perturbation; a `Ball` is everything within epsilon of a batch of clean images
-and inside the box [0, 1]. Projections onto ball and box *together* and steepest steps under both are
-exact for l-infinity, l2 and l1 (up to floating point): the optimality conditions leave at most one
-unknown number per image, which is found in finitely many steps. What is approximate: random starts are drawn uniformly from
-the ball and then projected, so that near the box they are not uniform over the intersection.
+and inside the box [0, 1]. Projections onto ball and box *together* and steepest steps under both
+are exact for l-infinity, l2 and l1, up to floating point: the optimality conditions leave at most
+one unknown number per image, which is found in finitely many steps. What is approximate: random
+starts are drawn uniformly from the ball and then projected, so that near the faces of the box they
+are not uniform over the intersection.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class Norm(Protocol):
         """Random points of ball and box."""
 
     def steepest(self, x: torch.Tensor, gradient: torch.Tensor, length: float) -> torch.Tensor:
-        """The points of the box within `length` of `x` where the linearised objective is largest."""
+        """The points of the box, within `length` of `x`, where the linear objective is largest."""
 
 
 def _box_room(x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    """How far each pixel of `x` may move along the sign of `direction` inside the box; 0 where it is 0."""
+    """How far each pixel of `x` may move along the sign of `direction` inside the box."""
     return torch.where(direction > 0, 1 - x, torch.where(direction < 0, x, torch.zeros_like(x)))
 
 
@@ -106,7 +107,7 @@ class L2:
 
     @staticmethod
     def _fill(weight: torch.Tensor, room: torch.Tensor, radius: float) -> torch.Tensor:
-        """(B, N) lengths min(s weight, room), with s such that their l2 norm is `radius` (or room is used up).
+        """(B, N) lengths min(s weight, room) of l2 norm `radius`, or all of `room` if that is less.
 
         From s too small upwards: pixels found at the box's face stay there, so the set of free
         pixels only shrinks, and when it no longer does, s is exact.
@@ -169,7 +170,7 @@ class L1:
         return self.project(x0 + signs * parts * _images(radius / total, x0), x0, radius)
 
     def steepest(self, x: torch.Tensor, gradient: torch.Tensor, length: float) -> torch.Tensor:
-        # A linear programme: fill the pixels of largest slope up to the box, until `length` is spent.
+        # A linear programme: fill the pixels of largest slope to the box until `length` is spent.
         flat = gradient.flatten(1)
         room = _box_room(x, gradient).flatten(1)
         order = flat.abs().sort(dim=1, descending=True, stable=True).indices
@@ -184,7 +185,7 @@ NORMS: tuple[Norm, ...] = (Linf(), L2(), L1())
 
 @dataclass(frozen=True)
 class Ball:
-    """Everything within `epsilon` of the clean images `x0` (B, C, H, W) and inside the box [0, 1]."""
+    """All images within `epsilon` of the clean ones `x0` (B, C, H, W) and inside the box [0, 1]."""
 
     norm: Norm
     epsilon: float
@@ -199,7 +200,7 @@ class Ball:
         return self.norm.sample(self.x0, self.epsilon, noise)
 
     def steepest(self, x: torch.Tensor, gradient: torch.Tensor, length: float) -> torch.Tensor:
-        """The points of the box within `length` of `x` where the linearised objective is largest."""
+        """The points of the box, within `length` of `x`, where the linear objective is largest."""
         return self.norm.steepest(x, gradient, length)
 
     def distance(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """The deployed model: loaded, frozen, counted, asked, never trusted.
 
-The victim is the model exactly as it is deployed, precision and normalisation included, and the only
-judge of what is adversarial. Images come in as (B, C, H, W) pixels in [0, 1] of the compute type
-(float64 for a float64 model, else float32); logits leave in the same type.
+The victim is the model exactly as it is deployed, precision and normalisation included, and the
+only judge of what is adversarial. Images come in as (B, C, H, W) pixels in [0, 1] of the compute
+type (float64 for a float64 model, else float32); logits leave in the same type.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Normalize:
     std: tuple[float, ...]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` (B, C, H, W), normalised."""
         shape = (-1, 1, 1)
         mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device).view(shape)
         std = torch.tensor(self.std, dtype=x.dtype, device=x.device).view(shape)
@@ -187,4 +188,3 @@ def _judge_once(z: torch.Tensor, y: torch.Tensor) -> Judgement:
     # A NaN among the logits is no answer; argmax would call it one.
     wrong = (prediction != y) | z.isnan().any(1)
     return Judgement(wrong, prediction, margin(z, y), confidence)
-

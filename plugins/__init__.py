@@ -1,1 +1,1 @@
-"""The built-in plugins: each module is written as a third party would write it, on `auditor.api`."""
+"""The built-in plugins: each module is written as a third party would, on `auditor.api`."""

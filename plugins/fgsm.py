@@ -44,14 +44,16 @@ class FGSM:
     def step(self, task: Task, state: State, seen: Observation) -> State:
         """x + epsilon sign(gradient), in the box."""
         assert seen.gradient is not None
-        return State(x=task.ball.project(task.ball.steepest(task.x, seen.gradient, task.ball.epsilon)))
+        return State(
+            x=task.ball.project(task.ball.steepest(task.x, seen.gradient, task.ball.epsilon))
+        )
 
 
 @attack(
     name="r-fgsm",
     norms={"linf", "l2", "l1"},
     needs=GRADIENT,
-    reference="Tramèr et al. 2018, arXiv:1705.07204, eq. 7; step size of Wong et al. 2020, arXiv:2001.03994",
+    reference="Tramèr et al. 2018, arXiv:1705.07204, eq. 7; Wong et al. 2020, arXiv:2001.03994",
 )
 @dataclass(frozen=True)
 class RandomFGSM:

@@ -36,7 +36,9 @@ class Noise:
     def step(self, task: Task, state: State, seen: Observation) -> State:
         """Corners at odd draws, the inside at even ones (the start being draw 0)."""
         corner = (task.step % 2 == 0)[:, None, None, None]
-        return State(x=torch.where(corner, self._corner(task), task.ball.sample(task.noise("inside"))))
+        return State(
+            x=torch.where(corner, self._corner(task), task.ball.sample(task.noise("inside")))
+        )
 
     def _corner(self, task: Task) -> torch.Tensor:
         """The extreme point of ball and box in a random direction: in l-infinity a corner."""

@@ -14,16 +14,22 @@ from auditor.api import Images, LoadError, data_adapter, hookimpl, param
 @data_adapter(name="npz")
 @dataclass(frozen=True)
 class Npz:
-    """`x` and `y` of a .npz file; `class_names` (text) where it has them. Pickled arrays are refused."""
+    """`x` and `y` of a .npz file, and `class_names` where it has them.
+
+    Pickled arrays are refused.
+    """
 
     path: str = param(doc="the .npz file, relative to audit.toml")
 
     def load(self) -> Images:
         """All images of the file."""
         if not Path(self.path).is_file():
-            raise LoadError("The data file does not exist.", where=self.path,
-                            expected="a .npz file with x and y",
-                            remedy="correct [data] path; it is relative to audit.toml")  # fmt: skip
+            raise LoadError(
+                "The data file does not exist.",
+                where=self.path,
+                expected="a .npz file with x and y",
+                remedy="correct [data] path; it is relative to audit.toml",
+            )
         try:
             with np.load(self.path, allow_pickle=False) as archive:
                 if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -31,29 +37,38 @@ class Npz:
                 return self._images(archive)
         except (zipfile.BadZipFile, OSError, EOFError) as error:
             raise self._unreadable(str(error)) from None
+        except ValueError as error:  # numpy's word for a pickle
+            raise self._pickled(error) from None
 
     def _images(self, archive: np.lib.npyio.NpzFile) -> Images:
         missing = [name for name in ("x", "y") if name not in archive]
         if missing:
-            raise LoadError(f"The archive has no array {' and no '.join(missing)}.", where=self.path,
-                            expected="x (images) and y (labels)",
-                            remedy=f"it has {sorted(archive.files)}: rename them with np.savez")  # fmt: skip
-        try:
-            names = archive["class_names"] if "class_names" in archive else ()
-            return Images(archive["x"], archive["y"], tuple(map(str, names)), self.path)
-        except ValueError as error:
-            if "pickle" not in str(error):
-                raise
-            raise LoadError("The archive holds pickled objects, which could run code.", where=self.path,
-                            expected="plain numeric arrays",
-                            remedy="save it again from arrays of a numeric type")  # fmt: skip
+            raise LoadError(
+                f"The archive has no array {' and no '.join(missing)}.",
+                where=self.path,
+                expected="x (images) and y (labels)",
+                remedy=f"it has {sorted(archive.files)}: rename them with np.savez",
+            )
+        names = archive["class_names"] if "class_names" in archive.files else ()
+        return Images(archive["x"], archive["y"], tuple(map(str, names)), self.path)
+
+    def _pickled(self, error: ValueError) -> LoadError:
+        if "pickle" not in str(error):
+            return self._unreadable(str(error))
+        return LoadError(
+            "The data file holds pickled objects, which could run code.",
+            where=self.path,
+            expected="a .npz archive of plain numeric arrays",
+            remedy="save it again with np.savez(path, x=images, y=labels)",
+        )
 
     def _unreadable(self, why: str) -> LoadError:
-        if Path(self.path).suffix in (".pkl", ".pickle", ".pt", ".pth"):
-            why = "a pickle could run code and is not opened"
-        return LoadError(f"The data file cannot be read: {why}.", where=self.path,
-                         expected="a .npz archive with x and y",
-                         remedy="write it with np.savez(path, x=images, y=labels)")  # fmt: skip
+        return LoadError(
+            f"The data file cannot be read: {why}.",
+            where=self.path,
+            expected="a .npz archive with x and y",
+            remedy="write it with np.savez(path, x=images, y=labels)",
+        )
 
 
 @hookimpl

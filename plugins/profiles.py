@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from auditor.api import Profile, hookimpl
 
-_SCREEN = [{"use": "fgsm"}, {"use": "r-fgsm"}, {"use": "noise"}]
+_SCREEN: list[dict[str, Any]] = [{"use": "fgsm"}, {"use": "r-fgsm"}, {"use": "noise"}]
 
 
 @hookimpl

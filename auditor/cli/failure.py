@@ -30,7 +30,10 @@ def reporting_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(int(ExitStatus.INTERRUPTED)) from None
         except Exception:
             traceback.print_exc()
-            print("error: this is a defect of auditor; please report the lines above.", file=sys.stderr)
+            print(
+                "error: this is a defect of auditor; please report the lines above.",
+                file=sys.stderr,
+            )
             raise typer.Exit(int(ExitStatus.INTERNAL)) from None
 
     return wrapped

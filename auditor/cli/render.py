@@ -16,7 +16,9 @@ def report(
     run_directory: Annotated[Path, typer.Argument(help="A run directory, or its audit.json.")],
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help=f"One of {', '.join(FORMATS)}; repeat it, or separate by commas."),
+        typer.Option(
+            "--format", help=f"One of {', '.join(FORMATS)}; repeat it, or separate by commas."
+        ),
     ] = None,
 ) -> None:
     """Render the reports again from audit.json; needs no model and no GPU."""

@@ -133,5 +133,7 @@ def show_summary(console: Console, result: AuditResult) -> None:
     for reason in result.reasons:
         console.print(reason, markup=False, highlight=False, soft_wrap=True)
     console.print(
-        f"Verdict: {result.verdict}; exit status {result.exit_status}.", markup=False, highlight=False
+        f"Verdict: {result.verdict}; exit status {result.exit_status}.",
+        markup=False,
+        highlight=False,
     )

@@ -1,0 +1,1 @@
+"""audit.toml: from the file to an `AuditConfig`, or to everything that is wrong with it."""

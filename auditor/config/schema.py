@@ -18,7 +18,9 @@ class Expects:
     text: str
 
 
-Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n]*$"), Expects("text, on one line")]
+Text = Annotated[
+    str, StringConstraints(min_length=1, pattern=r"^[^\n]*$"), Expects("text, on one line")
+]
 PathText = Annotated[str, StringConstraints(min_length=1), Expects("a path, as text")]
 CallableText = Annotated[
     str,
@@ -76,8 +78,8 @@ class ModelTable(Table):
 
     name: Text | None = Field(None, description="default: the name of the callable")
     factory: CallableText = Field(description="what returns the torch.nn.Module")
-    kwargs: Annotated[dict[str, JsonValue], Expects("a table of arguments for the factory")] = Field(
-        default_factory=dict, description="arguments of the factory"
+    kwargs: Annotated[dict[str, JsonValue], Expects("a table of arguments for the factory")] = (
+        Field(default_factory=dict, description="arguments of the factory")
     )
     weights: PathText | None = Field(None, description="a .safetensors file")
     outputs: Literal["logits", "log-probabilities", "probabilities", "auto"] = Field(

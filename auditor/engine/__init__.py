@@ -1,0 +1,1 @@
+"""Runs the audit: plan, pool, verification, ledger, result."""

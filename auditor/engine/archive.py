@@ -1,4 +1,4 @@
-"""The two files beside audit.json for those who want every image: samples.parquet, adversarial.safetensors.
+"""Every image, for those who want more than audit.json: samples.parquet, adversarial.safetensors.
 
 Both are written piece by piece, so that memory does not grow with the number of images.
 """
@@ -104,8 +104,8 @@ def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
 
 
 def _dtype(outcome: AttackOutcome) -> np.dtype[Any]:
-    with safe_open(outcome.files[0], "np") as file:
-        return np.dtype(file.get_tensor("adversarial").dtype)
+    _, examples = next(_stored(outcome))
+    return examples.dtype
 
 
 def _stored(outcome: AttackOutcome) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

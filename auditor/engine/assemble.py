@@ -6,7 +6,7 @@ import datetime
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 import numpy as np
@@ -24,6 +24,7 @@ from auditor.registry import Registry, auditor_version
 from auditor.results import (
     SCHEMA,
     AttackResult,
+    AttackStatus,
     AuditResult,
     DataRecord,
     LossSummary,
@@ -60,9 +61,7 @@ def assemble(
     facts: RunFacts,
 ) -> AuditResult:
     """The whole result, judged."""
-    results = tuple(
-        _model(config, samples, model, attacks, outcomes) for model in models.values()
-    )
+    results = tuple(_model(config, samples, model, attacks, outcomes) for model in models.values())
     incomplete = [f"{name}: {model.preflight.stop}" for name, model in models.items()
                   if model.preflight.stop]  # fmt: skip
     incomplete += _missing(results, attacks)
@@ -103,9 +102,7 @@ def _model(
 ) -> ModelResult:
     victim, seen = model.victim, model.preflight
     threats = tuple(
-        result
-        for threat in config.threats
-        for result in _threats(threat, model, attacks, outcomes)
+        result for threat in config.threats for result in _threats(threat, model, attacks, outcomes)
     )
     return ModelResult(
         name=victim.name,
@@ -156,33 +153,40 @@ def _threats(
 def _attack(
     plan: AttackPlan, norm: str, correct: NDArray[np.bool_], outcome: AttackOutcome | None
 ) -> AttackResult:
-    common = {
-        "name": plan.config.use,
-        "label": plan.config.label,
-        "parameters": dict(plan.config.parameters),
-    }
+    row = AttackResult(
+        name=plan.config.use,
+        label=plan.config.label,
+        parameters=dict(plan.config.parameters),
+        status="skipped",
+        reason=f"this attack does not know the norm {norm}",
+        robust=None,
+        robust_8bit=None,
+        broken=0,
+        forwards=0,
+        backwards=0,
+        seconds=0.0,
+        surrogate="",
+    )
     if outcome is None:
-        reason = f"this attack does not know the norm {norm}"
-        return AttackResult(**common, status="skipped", reason=reason, **_nothing())  # type: ignore[arg-type]
+        return row
     metas = outcome.metas
-    spent = {
-        "forwards": sum(meta.forwards for meta in metas),
-        "backwards": sum(meta.backwards for meta in metas),
-        "seconds": sum(meta.seconds for meta in metas),
-    }
+    row = replace(
+        row,
+        forwards=sum(meta.forwards for meta in metas),
+        backwards=sum(meta.backwards for meta in metas),
+        seconds=sum(meta.seconds for meta in metas),
+    )
     if not outcome.done:
-        status = "error" if outcome.failure else "skipped"
-        reason = outcome.failure or outcome.skipped
-        return AttackResult(**common, status=status, reason=reason, **{**_nothing(), **spent})  # type: ignore[arg-type]
+        status: AttackStatus = "error" if outcome.failure else "skipped"
+        return replace(row, status=status, reason=outcome.failure or outcome.skipped)
     n = len(correct)
-    return AttackResult(
-        **common,  # type: ignore[arg-type]
+    return replace(
+        row,
         status="done",
         reason=metas[0].note,
         robust=accuracy(int((correct & ~outcome.broken).sum()), n),
         robust_8bit=accuracy(int((correct & ~outcome.broken_8bit).sum()), n),
         broken=int(outcome.broken.sum()),
-        **spent,  # type: ignore[arg-type]
         surrogate=metas[0].surrogate,
         objective=metas[0].objective,
         rejected=outcome.rejected(),
@@ -190,18 +194,6 @@ def _attack(
         zero_gradients=int(outcome.zero.sum()),
         losses=_losses(outcome),
     )
-
-
-def _nothing() -> dict[str, object]:
-    return {
-        "robust": None,
-        "robust_8bit": None,
-        "broken": 0,
-        "forwards": 0,
-        "backwards": 0,
-        "seconds": 0.0,
-        "surrogate": "",
-    }
 
 
 def _losses(outcome: AttackOutcome) -> tuple[LossSummary, ...]:
@@ -212,9 +204,11 @@ def _losses(outcome: AttackOutcome) -> tuple[LossSummary, ...]:
     for restart in range(outcome.loss.shape[1]):
         column = outcome.loss[:, restart]
         seen = column[np.isfinite(column)]
-        low, q1, median, q3, high = np.quantile(seen, [0, 0.25, 0.5, 0.75, 1]) if len(seen) else [0] * 5
-        quantiles = (float(low), float(q1), float(median), float(q3), float(high))
-        summaries.append(LossSummary(restart, len(seen), quantiles if len(seen) else None))
+        quantiles = None
+        if len(seen):
+            low, lower, median, upper, high = map(float, np.quantile(seen, [0, 0.25, 0.5, 0.75, 1]))
+            quantiles = (low, lower, median, upper, high)
+        summaries.append(LossSummary(restart, len(seen), quantiles))
     return tuple(summaries)
 
 
@@ -274,7 +268,7 @@ def _provenance(
         hashes=hashes,
         data=DataRecord(
             adapter=config.data.adapter,
-            source=str(config.data.parameters_text.get("path", config.data.adapter)),
+            source=str(config.data.written.get("path", config.data.adapter)),
             sha256=samples.sha256,
             available=len(samples.images.x),
             audited=len(samples),
@@ -282,4 +276,3 @@ def _provenance(
             class_names=samples.images.class_names,
         ),
     )
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +32,13 @@ from auditor.engine.tuning import (
     measure_threads,
 )
 from auditor.loading import Factory, fingerprint, load_module
-from auditor.preflight import count_classes, left_in_training, preflight, read_batch
+from auditor.preflight import (
+    blaming_model,
+    count_classes,
+    left_in_training,
+    preflight,
+    read_batch,
+)
 from auditor.registry import Registry
 from auditor.results import AuditResult, to_json
 from auditor.samples import Samples, choose_samples
@@ -141,19 +146,20 @@ class Audit:
         self, device: torch.device, victim: Victim, samples: Samples, found: Ledger | None
     ) -> Machine:
         """Threads and batch size: as configured, as measured before, or measured now."""
-        before = found.last(_MEASURED) if found else None
+        before = (found.last(_MEASURED) if found else None) or {}
         run = self.config.run
-        threads = run.threads if run.threads != "auto" else before and before["threads"]
-        size = run.batch_size if run.batch_size != "auto" else before and before["batch_size"]
+        threads = run.threads if run.threads != "auto" else before.get("threads")
+        size = run.batch_size if run.batch_size != "auto" else before.get("batch_size")
         x = read_batch(victim, samples, slice(0, 512))
-        if device.type != "cpu":
-            threads = torch.get_num_threads()
-        elif threads is None:
-            threads = measure_threads(victim, x[:_FIRST_BATCH])
-        torch.set_num_threads(int(threads))
-        if size is None:
-            size = measure_batch_size(victim, x)
-        return Machine(device, int(threads), int(size))
+        with blaming_model(victim, f"batches of up to {len(x)} images"):
+            if device.type != "cpu":
+                threads = torch.get_num_threads()
+            elif threads is None:
+                threads = measure_threads(victim, x[:_FIRST_BATCH])
+            torch.set_num_threads(threads)
+            if size is None:
+                size = measure_batch_size(victim, x)
+        return Machine(device, threads, size)
 
     def _look(
         self,
@@ -187,7 +193,9 @@ class Audit:
     ) -> Outcomes:
         """Run or read every cell."""
         hashes = {record.name: record.sha256 for record in self.registry.plugins}
-        origin = {name: hashes[self.registry.origins["attacks", name]] for name in self.registry.attacks}
+        origin = {
+            name: hashes[self.registry.origins["attacks", name]] for name in self.registry.attacks
+        }
         runner = CellRunner(
             samples, self.registry.norms, origin, self.config.run.seed, machine.batch_size
         )
@@ -233,7 +241,9 @@ class Audit:
             except CellError as error:
                 target.fail(str(error))
                 ledger.log("cell failed", cell=cell.title, reason=str(error))
-                self.listener(CellDone(cell.title, "error", str(error), None, 0.0, False, _cost(cell)))
+                self.listener(
+                    CellDone(cell.title, "error", str(error), None, 0.0, False, _cost(cell))
+                )
                 return
             ledger.write(key, record)
             ledger.log("cell", cell=cell.title, key=key, seconds=record.meta.seconds)
@@ -289,7 +299,9 @@ def load_victim(model: ModelConfig, device: torch.device) -> tuple[Victim, tuple
     factory = Factory(model.factory, source, model.factory_callable)
     module = load_module(model.name, factory, dict(model.kwargs), model.weights)
     training = left_in_training(module)
-    normalize = model.normalize and Normalize(tuple(model.normalize.mean), tuple(model.normalize.std))
+    normalize = model.normalize and Normalize(
+        tuple(model.normalize.mean), tuple(model.normalize.std)
+    )
     victim = Victim(
         model.name,
         module,

@@ -39,9 +39,11 @@ def gallery(
     attacks: tuple[AttackPlan, ...],
     outcomes: Outcomes,
 ) -> tuple[GalleryItem, ...]:
-    """Up to `report.gallery` examples: every threat in turn, each image once, lowest position first."""
+    """Up to `report.gallery` examples: every threat in turn, each image once, in their order."""
     per_threat = [
-        list(_broken(model.victim.name, threat.norm, epsilon.value, epsilon.text, attacks, outcomes))
+        list(
+            _broken(model.victim.name, threat.norm, epsilon.value, epsilon.text, attacks, outcomes)
+        )
         for threat in config.threats
         for epsilon in threat.epsilons
     ]

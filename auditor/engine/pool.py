@@ -1,4 +1,4 @@
-"""The pool: runs one attack on a block of images, dropping fooled images and refilling at every step.
+"""The pool: runs one attack on a block of images, drops the fooled ones, refills at every step.
 
 Restarts of an image follow one another, so what happens to an image is a function of that image
 alone, whatever shares its batch.
@@ -12,7 +12,16 @@ from dataclasses import dataclass
 
 import torch
 
-from auditor.attack import GRADIENT, Attack, AttackSpec, Observation, State, Task, points_of, restarts_of
+from auditor.attack import (
+    GRADIENT,
+    Attack,
+    AttackSpec,
+    Observation,
+    State,
+    Task,
+    points_of,
+    restarts_of,
+)
 from auditor.engine.lanes import Lanes, concatenate, select
 from auditor.engine.verify import Verification, Verifier
 from auditor.objectives import Objective, margin
@@ -138,7 +147,8 @@ class Pool:
                 waiting.extend(again)
                 finished += int(ended.sum()) - len(again)
                 progress(finished, int(outcome.broken.sum()))
-                lanes, state, seen = (select(struct, ~ended) for struct in (lanes, state, seen))
+                lanes, state = select(lanes, ~ended), select(state, ~ended)
+                seen = select(seen, ~ended)
             if len(lanes):
                 stepped = self.attack.step(self._task(lanes), state, seen)
                 state = self._checked(stepped, lanes)
@@ -213,17 +223,24 @@ class Pool:
         """The (row, restart) lanes that follow those which ended without success."""
         rows, restarts = lanes.row[withstood].tolist(), lanes.restart[withstood].tolist()
         last = restarts_of(self.attack) - 1
-        return [(row, restart + 1) for row, restart in zip(rows, restarts, strict=True) if restart < last]
+        return [
+            (row, restart + 1)
+            for row, restart in zip(rows, restarts, strict=True)
+            if restart < last
+        ]
 
     def _checked(self, state: State, lanes: Lanes) -> State:
         x, points = getattr(state, "x", None), points_of(self.attack)
         expected = tuple(lanes.x.shape)
         if points > 1:
             expected = (expected[0], points, *expected[1:])
-        if not isinstance(x, torch.Tensor) or (tuple(x.shape), x.dtype) != (expected, lanes.x.dtype):
+        if not isinstance(x, torch.Tensor) or (tuple(x.shape), x.dtype) != (
+            expected,
+            lanes.x.dtype,
+        ):
             got = f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
             raise AttackDefectError(
-                f"attack {self.spec.name!r} proposed x as {got}; expected {expected} {lanes.x.dtype}"
+                f"attack {self.spec.name!r} proposed x as {got}, not as {expected} {lanes.x.dtype}"
             )
         return state
 
@@ -237,7 +254,8 @@ def _observation(seen: Evaluation, x: torch.Tensor, points: int) -> Observation:
     gradient = seen.gradient.view(x.shape) if seen.gradient is not None else None
     if x.dim() == 4:
         return Observation(seen.logits, seen.loss, gradient)
-    return Observation(seen.logits.unflatten(0, (-1, points)), seen.loss.view(-1, points), gradient)
+    logits = seen.logits.view(-1, points, seen.logits.shape[1])
+    return Observation(logits, seen.loss.view(-1, points), gradient)
 
 
 def _note_passes(outcome: Outcome, lanes: Lanes, count: int, *, backwards: bool) -> None:
@@ -264,4 +282,3 @@ def _note_success(
     outcome.margin[rows] = verified.margin[good].double()
     outcome.distance[rows] = verified.distance[good]
     outcome.adversarial[rows] = x[good]
-

@@ -29,9 +29,8 @@ def choose_device(text: str) -> torch.device:
     if text == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(text)
-    have = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    present = have.get(device.type, lambda: True)()
-    if not present or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+    name = "cuda:0" if text == "cuda" else text
+    if name not in _devices():
         raise LoadError(f"There is no device {text!r} here.", where="[run] device",
                         expected=f"one of: {', '.join(_devices())}",
                         remedy='use device = "auto", or install a torch build for it')  # fmt: skip
@@ -73,7 +72,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _attack_step(victim: Victim, x: torch.Tensor) -> Callable[[], object]:
-    """One forward and (where there is a gradient) backward pass of `x`: what attacks are made of."""
+    """One forward and, where there is a gradient, backward pass of `x`: what attacks cost."""
     surrogate, y = naive(victim), torch.zeros(len(x), dtype=torch.int64, device=victim.device)
     objective = choose_objective("margin", 2)
     try:
@@ -86,7 +85,9 @@ def _attack_step(victim: Victim, x: torch.Tensor) -> Callable[[], object]:
 
 def measure_threads(victim: Victim, x: torch.Tensor) -> int:
     """The number of CPU threads with which an attack step on `x` is fastest; it is then set."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     counts = sorted({1, *(2**k for k in range(1, 8) if 2**k <= cores), cores})
     step = _attack_step(victim, x)
 
@@ -100,7 +101,7 @@ def measure_threads(victim: Victim, x: torch.Tensor) -> int:
 
 
 def measure_batch_size(victim: Victim, x: torch.Tensor) -> int:
-    """The batch size with which an attack step costs least per image; `x` are at most 512 images."""
+    """The batch size with which an attack step costs least per image of `x`, its upper limit."""
     sizes = [size for size in _BATCH_SIZES if size <= len(x)] or [max(1, len(x))]
     return _smallest_good(
         sizes, lambda size: _seconds(_attack_step(victim, x[:size]), victim.device) / size

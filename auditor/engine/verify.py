@@ -9,7 +9,7 @@ import torch
 from auditor.threat import Ball, Norm
 from auditor.victim import Victim
 
-#: In units of a grey level: a pixel this close to a level is on it (float32 rounds 255 x that much).
+#: A pixel this close to a grey level, in levels, is on it: float32 says no more.
 _ON_LEVEL = 2e-5
 
 

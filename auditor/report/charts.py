@@ -170,9 +170,7 @@ def threat_text(threat: ThreatResult) -> str:
 
 def _alt(model: ModelResult, threats: Sequence[ThreatResult]) -> str:
     """What a chart of accuracies shows, for readers who do not see it."""
-    ends = (
-        f"{percent(t.robust.accuracy)} at ε = {t.epsilon_text}" for t in threats if t.robust
-    )
+    ends = (f"{percent(t.robust.accuracy)} at ε = {t.epsilon_text}" for t in threats if t.robust)
     return (
         f"Accuracy of {model.name} against ε in {norm(threats[0].norm)}: "
         f"{percent(model.clean.accuracy)} on clean images; worst case {'; '.join(ends) or 'not known'}."

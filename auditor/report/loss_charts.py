@@ -73,6 +73,8 @@ def _draw_boxes(axes: Axes, attack: AttackResult) -> None:
     axes.set_title(drawing.label(attack.label + objective, 34))
     axes.grid(visible=False, axis="x")
     axes.set_xlim(0.4, max(len(attack.losses), 5) + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=min(10, max(len(attack.losses), 5)), integer=True))
+    axes.xaxis.set_major_locator(
+        MaxNLocator(nbins=min(10, max(len(attack.losses), 5)), integer=True)
+    )
     images = dict.fromkeys((attack.losses[0].images, attack.losses[-1].images))
     axes.set_xlabel(f"restart ({' to '.join(f'{n:,}' for n in images)} images)", fontsize=7)

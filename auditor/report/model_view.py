@@ -281,11 +281,16 @@ def _masking_facts(masking: Masking) -> Iterator[tuple[str, str]]:
     if masking.culprit:
         yield "Where the gradient is lost", masking.culprit
     if masking.gradient_attack_accuracy is not None:
-        yield "Accuracy under gradient attacks alone", wording.percent(masking.gradient_attack_accuracy)
+        yield (
+            "Accuracy under gradient attacks alone",
+            wording.percent(masking.gradient_attack_accuracy),
+        )
     if masking.corrected_accuracy is not None:
         yield "Accuracy under all attacks", wording.percent(masking.corrected_accuracy)
-    if masking.hidden:
-        hidden = masking.hidden
+    hidden = masking.hidden
+    if hidden and not hidden.found:
+        yield "Hidden adversarial examples", f"none among {plural(hidden.total, 'image')}"
+    elif hidden:
         yield (
             "Hidden adversarial examples",
             f"{hidden.found:,} of {plural(hidden.total, 'image')} ({wording.percent(hidden.fraction)};"

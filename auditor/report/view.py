@@ -6,6 +6,7 @@ The template decides where things stand and nothing else; only `AuditResult` goe
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -174,7 +175,7 @@ def build(result: AuditResult, raw: bytes) -> Report:
         sections=tuple(_sections(models)),
         comparison=tuple(_comparison(result.models)),
         comparison_chart=charts.compare_models(result.models)
-        if several and any(m.threats for m in result.models)
+        if several and any(t.robust for m in result.models for t in m.threats)
         else None,
         gates=tuple(_gate_row(gate, result.models) for gate in result.gates),
         models=models,
@@ -208,6 +209,7 @@ def _sections(models: Sequence[ModelView]) -> Iterator[Section]:
 
 def _answer(result: AuditResult) -> Answer:
     """Page 1 from the whole."""
+    room = max(160, 480 // max(1, len(result.models)))  # characters per model, so that all fit
     meaning = wording.EXIT_MEANING.get(result.exit_status, "see the documentation")
     return Answer(
         verdict=VERDICTS[result.verdict],
@@ -218,7 +220,7 @@ def _answer(result: AuditResult) -> Answer:
                 shorten(m.name, 60),
                 f"model-{i}",
                 MASKINGS[m.masking.verdict],
-                shorten(m.masking.summary or wording.MASKING_MEANING[m.masking.verdict], 330),
+                shorten(m.masking.summary or wording.MASKING_MEANING[m.masking.verdict], room),
             )
             for i, m in enumerate(result.models, 1)
         ),
@@ -294,7 +296,7 @@ def _comparison(models: Sequence[ModelResult]) -> Iterator[Comparison]:
             if any(t and t.certified for t in threats):
                 rows.append(("… certified", tuple(Number.of(t and t.certified) for t in threats)))
         rows += _other_rows(group)
-        yield Comparison(tuple(m.name for m in group), tuple(rows))
+        yield Comparison(tuple(shorten(m.name, 48) for m in group), tuple(rows))
 
 
 def _other_rows(
@@ -310,9 +312,12 @@ def _other_rows(
         "… all attacks together",
         tuple(wording.percent(m.masking.corrected_accuracy) for m in models),
     )
-    for severity, badge in wording.SEVERITIES.items():
-        counts = [sum(f.severity == severity for f in m.findings) for m in models]
-        yield f"Findings, {badge.word}", tuple(f"{count:,}" for count in counts)
+    counts = [Counter(f.severity for f in m.findings) for m in models]
+    words = ", ".join(badge.word for badge in wording.SEVERITIES.values())
+    yield (
+        f"Findings ({words})",
+        tuple(" · ".join(f"{count[level]:,}" for level in wording.SEVERITIES) for count in counts),
+    )
     yield "Parameters", tuple(f"{m.parameters:,}" for m in models)
     yield "Classes", tuple(f"{m.classes:,}" for m in models)
     yield "Outputs, precision", tuple(f"{m.outputs}, {m.precision}" for m in models)

@@ -135,7 +135,7 @@ def number(value: float) -> str:
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
-    """"1 image", "12 images"."""
+    """ "1 image", "12 images"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 

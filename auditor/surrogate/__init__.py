@@ -1,4 +1,4 @@
-"""Surrogates: anything differentiable that resembles the victim. Attacks run on them, never on it."""
+"""Surrogates: anything differentiable that resembles the victim; attacks run on these."""
 
 from auditor.surrogate.surrogate import Evaluation, NoGradientError, Surrogate, naive
 

@@ -98,11 +98,12 @@ def threat(
     )
 
 
-def png(seed: int) -> str:
-    """A grey picture of 28 × 28 pixels."""
+def png(seed: int, level: float = 0.0) -> str:
+    """A grey picture of 28 × 28 pixels: a blob, or noise around `level`."""
     rng = np.random.default_rng(seed)
     x, y = np.meshgrid(np.linspace(-1, 1, 28), np.linspace(-1, 1, 28))
-    shape = 255 * np.exp(-4 * (x**2 + y**2)) + rng.integers(0, 40, (28, 28))
+    blob = 255 * np.exp(-4 * (x**2 + y**2)) if level == 0 else 255 * level
+    shape = blob + rng.choice((-40, 0, 40), (28, 28))
     buffer = io.BytesIO()
     Image.fromarray(shape.clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -124,7 +125,7 @@ def picture(index: int, label: str = "ankle boot", prediction: str = "sneaker") 
         magnification=15.9,
         survives_8bit=index % 3 != 0,
         clean_png=png(index),
-        perturbation_png=png(index + 100),
+        perturbation_png=png(index + 100, 0.5),
         adversarial_png=png(index + 200),
     )
 
@@ -342,5 +343,6 @@ def many() -> AuditResult:
         verdict="pass",
         exit_status=0,
         reasons=(),
+        gates=(GateResult("clean_accuracy", "at least 0.9", 0.92, True, reason="92.0 %."),),
         provenance=provenance([f"class number {i}" for i in range(100)]),
     )

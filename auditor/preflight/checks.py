@@ -1,21 +1,15 @@
-"""Looks at a victim before it is attacked: is it set up as its user believes?
-
-Everything odd becomes a finding with a remedy; what makes an audit impossible raises a LoadError.
-"""
+"""The single looks at a victim; each yields findings with a remedy, or nothing."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from auditor.errors import LoadError
 from auditor.objectives import choose_objective
 from auditor.results import Finding, Level
 from auditor.samples import Samples
@@ -23,29 +17,12 @@ from auditor.stats import clopper_pearson
 from auditor.surrogate import NoGradientError, naive
 from auditor.victim import STOCHASTIC_DRAWS, Outputs, Victim
 
-#: Images that the checks beside clean accuracy look at.
-_PROBES = 64
 #: Differences of logits, relative to their spread, that floating point does not explain.
 _REPEAT_TOLERANCE = 1e-4
 _BATCH_TOLERANCE = 1e-3
 #: A clean accuracy this far from the expected one, and outside its interval, stops the run.
 _EXPECTED_SLACK = 0.02
 _PROBABILITY_SUM = 1e-3
-
-
-@dataclass(frozen=True)
-class Preflight:
-    """What is known of a victim before it is attacked."""
-
-    classes: int
-    #: (N,) the victim's answers to the clean images, and whether they are right.
-    prediction: NDArray[np.int64]
-    correct: NDArray[np.bool_]
-    confidence: NDArray[np.float64]
-    findings: tuple[Finding, ...]
-    #: Why the audit of this model cannot go on; empty when it can.
-    stop: str
-    has_gradient: bool
 
 
 def finding(
@@ -63,110 +40,8 @@ def finding(
     return Finding(code, title, severity, "high", summary, evidence, remedy, (), digest)
 
 
-def preflight(
-    victim: Victim,
-    samples: Samples,
-    batch_size: int,
-    *,
-    outputs: Outputs | str,
-    expected_accuracy: float | None,
-    training_modules: tuple[str, ...],
-) -> Preflight:
-    """Prove what can be proved about `victim` on the samples.
-
-    Args:
-        outputs: as configured; "auto" decides here. Sets `victim.outputs` and `victim.draws`.
-        training_modules: modules the factory left in training mode.
-
-    Raises:
-        LoadError: the model fails on the data, or its output cannot be used.
-    """
-    classes = count_classes(victim, samples)
-    probe = read_batch(victim, samples, slice(0, min(_PROBES, len(samples))))
-    labels = torch.from_numpy(samples.labels[: len(probe)]).to(victim.device)
-    findings = list(_output_findings(victim, probe, outputs))
-    findings += _mode_findings(victim, training_modules)
-    findings += _state_findings(victim, probe)
-    findings += _determinism_findings(victim, probe)
-    findings += _batch_findings(victim, probe)
-    findings += _range_findings(victim, probe, labels)
-    gradient = list(_gradient_findings(victim, probe, labels, classes))
-    findings += gradient
-    prediction, wrong, confidence, nonfinite = _clean(victim, samples, batch_size)
-    findings += _nonfinite_findings(victim, nonfinite)
-    findings += _class_findings(victim, samples, classes)
-    accuracy = list(_accuracy_findings(victim, ~wrong, expected_accuracy))
-    stop = accuracy[0].summary if accuracy else ""
-    if nonfinite.all():
-        stop = "the model's output is not finite on any image"
-    return Preflight(
-        classes=classes,
-        prediction=prediction,
-        correct=~wrong,
-        confidence=confidence,
-        findings=(*findings, *accuracy),
-        stop=stop,
-        has_gradient=not gradient,
-    )
-
-
-def read_batch(victim: Victim, samples: Samples, part: slice) -> torch.Tensor:
-    """(n, C, H, W) images of the victim's compute type, on its device."""
-    pixels = torch.from_numpy(np.ascontiguousarray(samples.read(part)))
-    return pixels.to(device=victim.device, dtype=victim.compute_dtype)
-
-
 @torch.no_grad()
-def count_classes(victim: Victim, samples: Samples) -> int:
-    """The number of classes, K.
-
-    Raises:
-        LoadError: the output is not (B, K) floating-point scores, or has no room for the labels.
-    """
-    probe = read_batch(victim, samples, slice(0, min(_PROBES, len(samples))))
-    where = f"model {victim.name!r}"
-    with _blaming_model(victim, f"images 0 to {len(probe) - 1} of shape {tuple(probe.shape[1:])}"):
-        z = victim.raw(probe)
-    if not isinstance(z, torch.Tensor):
-        raise LoadError(f"The model returns a {type(z).__name__}.", where=where,
-                        expected="one tensor of shape (B, classes)",
-                        remedy="wrap it in a module whose forward returns the scores alone")  # fmt: skip
-    if z.dim() != 2 or len(z) != len(probe) or z.shape[1] < 2:
-        raise LoadError(f"The model returns the shape {tuple(z.shape)} for {len(probe)} images.",
-                        where=where, expected=f"({len(probe)}, classes) with at least 2 classes",
-                        remedy="flatten the output to one row per image; a single logit z becomes "
-                               "two as torch.cat([0 * z, z], 1)")  # fmt: skip
-    if not z.is_floating_point():
-        raise LoadError(f"The model returns {z.dtype}, labels rather than scores.", where=where,
-                        expected="floating-point scores of every class",
-                        remedy="return the values before argmax")  # fmt: skip
-    highest = int(samples.images.y.max())
-    if highest >= z.shape[1]:
-        raise LoadError(f"The model has {z.shape[1]} classes and the data has the label {highest}.",
-                        where=f"{where}, {samples.images.source}",
-                        expected=f"labels from 0 to {z.shape[1] - 1}",
-                        remedy="check that model and data belong together; labels start at 0")  # fmt: skip
-    return int(z.shape[1])
-
-
-@contextlib.contextmanager
-def _blaming_model(victim: Victim, images: str) -> Iterator[None]:
-    """Turn an error of the model into one that says on which images it came."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except Exception as error:
-        raise LoadError(
-            f"The model raised {type(error).__name__}: {error}",
-            where=f"model {victim.name!r}, {images}",
-            expected="scores for every batch of images",
-            remedy="check the images' shape and channels against what the model was trained on",
-        ) from error
-
-
-@torch.no_grad()
-def _output_findings(victim: Victim, probe: torch.Tensor, declared: str) -> Iterator[Finding]:
+def output_findings(victim: Victim, probe: torch.Tensor, declared: str) -> Iterator[Finding]:
     """Decide on `victim.outputs`, and say where it contradicts what was declared."""
     z = victim.raw(probe)
     assert isinstance(z, torch.Tensor)
@@ -201,8 +76,11 @@ def _kind_of_output(z: torch.Tensor) -> Outputs:
     return "logits"
 
 
-def _mode_findings(victim: Victim, training_modules: tuple[str, ...]) -> Iterator[Finding]:
-    still = tuple(name or "(the model)" for name, part in victim.module.named_modules() if part.training)
+def mode_findings(victim: Victim, training_modules: tuple[str, ...]) -> Iterator[Finding]:
+    """What does not follow eval(), and what needed it."""
+    still = tuple(
+        name or "(the model)" for name, part in victim.module.named_modules() if part.training
+    )
     if still:
         yield finding(
             victim.name, "train-mode", "Parts of the model stay in training mode", "high",
@@ -212,7 +90,7 @@ def _mode_findings(victim: Victim, training_modules: tuple[str, ...]) -> Iterato
         )  # fmt: skip
     elif training_modules:
         yield finding(
-            victim.name, "train-mode", "The factory left the model in training mode", "low",
+            victim.name, "train-mode", "The factory left the model in training mode", "info",
             "Dropout and batch normalisation behave otherwise in training; the audit has called "
             "eval(). Whoever deploys this model has to do the same.",
             evidence=training_modules[:10], remedy="call model.eval() at the end of the factory",
@@ -230,7 +108,8 @@ def left_in_training(module: nn.Module) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def _state_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
+def state_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
+    """Whether a forward pass changes parameters or buffers."""
     before = {name: value.clone() for name, value in victim.module.state_dict().items()}
     victim.raw(probe)
     after = victim.module.state_dict()
@@ -252,7 +131,8 @@ def _relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def _determinism_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
+def determinism_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
+    """Whether repeated calls agree; sets `victim.draws` where they do not."""
     first = victim.logits(probe)
     repeats = [victim.logits(probe) for _ in range(4)]
     difference = max(_relative_difference(first, again) for again in repeats)
@@ -271,7 +151,8 @@ def _determinism_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Findi
 
 
 @torch.no_grad()
-def _batch_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
+def batch_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
+    """Whether an image's scores depend on the images beside it."""
     if victim.draws > 1 or len(probe) < 2:
         return
     together, reverse = victim.logits(probe), victim.logits(probe.flip(0)).flip(0)
@@ -287,14 +168,14 @@ def _batch_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
             "this audit's batches only.",
             evidence=(f"largest difference {difference:.2g} of the logits' range when the batch is "
                       "reversed or halved",),
-            remedy="put batch normalisation into evaluation mode; remove operations across the batch",
+            remedy="put batch normalisation into evaluation mode; drop operations across the batch",
         )  # fmt: skip
 
 
 @torch.no_grad()
-def _range_findings(
-    victim: Victim, probe: torch.Tensor, labels: torch.Tensor
-) -> Iterator[Finding]:
+def range_findings(victim: Victim, probe: torch.Tensor, labels: torch.Tensor) -> Iterator[Finding]:
+    """Whether the model does far better on pixels of another range."""
+
     def right(x: torch.Tensor) -> float:
         z = victim.raw(x)
         assert isinstance(z, torch.Tensor)
@@ -302,7 +183,10 @@ def _range_findings(
 
     here = right(probe)
     for name, x in (("[0, 255]", probe * 255), ("[-1, 1]", probe * 2 - 1)):
-        there = right(x)
+        try:
+            there = right(x)
+        except Exception:  # a model may well refuse pixels that are not its own
+            continue
         if there > here + 0.2:
             yield finding(
                 victim.name, "input-range", "The model expects another range of pixels", "high",
@@ -315,9 +199,10 @@ def _range_findings(
             )  # fmt: skip
 
 
-def _gradient_findings(
+def gradient_findings(
     victim: Victim, probe: torch.Tensor, labels: torch.Tensor, classes: int
 ) -> Iterator[Finding]:
+    """Whether autograd reaches the pixels."""
     try:
         naive(victim).evaluate(
             probe[:2], labels[:2], choose_objective("cross-entropy", classes), gradient=True
@@ -334,40 +219,21 @@ def _gradient_findings(
         )  # fmt: skip
 
 
-def _clean(
-    victim: Victim, samples: Samples, batch_size: int
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64], NDArray[np.bool_]]:
-    """(N,) predictions, wrong, confidences, non-finite, over all samples."""
-    labels = torch.from_numpy(samples.labels)
-    prediction = np.empty(len(samples), np.int64)
-    wrong, nonfinite = np.empty(len(samples), bool), np.empty(len(samples), bool)
-    confidence = np.empty(len(samples))
-    victim.begin("clean")
-    for start in range(0, len(samples), batch_size):
-        part = slice(start, min(start + batch_size, len(samples)))
-        x = read_batch(victim, samples, part)
-        with _blaming_model(victim, f"images {part.start} to {part.stop - 1}"):
-            judged = victim.judge(x, labels[part].to(victim.device))
-        prediction[part] = judged.prediction.cpu()
-        wrong[part] = judged.wrong.cpu()
-        confidence[part] = judged.confidence.double().cpu()
-        nonfinite[part] = ~judged.margin.isfinite().cpu().numpy()
-    return prediction, wrong, confidence, nonfinite
-
-
-def _nonfinite_findings(victim: Victim, nonfinite: NDArray[np.bool_]) -> Iterator[Finding]:
+def nonfinite_findings(victim: Victim, nonfinite: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Scores that are NaN or infinite on clean images."""
     if nonfinite.any():
         first = np.flatnonzero(nonfinite)[:5].tolist()
         yield finding(
             victim.name, "non-finite", "The model returns NaN or infinity", "high",
-            f"On {int(nonfinite.sum())} of {len(nonfinite)} clean images the scores are not finite. "
-            "They count as misclassified.",
+            f"On {int(nonfinite.sum())} of {len(nonfinite)} clean images the scores are not finite; "
+            "they count as misclassified.",
             evidence=(f"first at positions {first}",),
             remedy="look for an overflow in half precision, a division by zero or a logarithm of 0",
         )  # fmt: skip
 
 
-def _class_findings(victim: Victim, samples: Samples, classes: int) -> Iterator[Finding]:
+def class_findings(victim: Victim, samples: Samples, classes: int) -> Iterator[Finding]:
+    """Outputs that no image of the set belongs to."""
     present = len(np.unique(samples.images.y))
     if present < classes:
         yield finding(
@@ -378,9 +244,10 @@ def _class_findings(victim: Victim, samples: Samples, classes: int) -> Iterator[
         )  # fmt: skip
 
 
-def _accuracy_findings(
+def accuracy_findings(
     victim: Victim, correct: NDArray[np.bool_], expected: float | None
 ) -> Iterator[Finding]:
+    """A clean accuracy that contradicts the expected one; it stops the run."""
     if expected is None:
         return
     count, total = int(correct.sum()), len(correct)

@@ -1,0 +1,100 @@
+"""What every part of the resolution needs: where it is, what is available, and where faults go."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
+
+from auditor.config.expected import fields_of
+from auditor.config.positions import KeyPath
+from auditor.config.problems import Problems, did_you_mean, listed, nearest, shown
+from auditor.errors import LoadError, UsageError
+from auditor.registry import Registry
+from auditor.spec import Spec
+
+
+@dataclass(frozen=True)
+class Context:
+    """A configuration on its way to an `AuditConfig`; `directory` is what paths are relative to."""
+
+    directory: Path
+    registry: Registry
+    problems: Problems
+
+    def file(self, path: KeyPath, text: str, *, what: str) -> Path:
+        """The absolute path of a file, which has to exist."""
+        found = (self.directory / text).absolute()
+        if not found.is_file():
+            state = "is a directory" if found.is_dir() else "does not exist"
+            self.problems.add(
+                path,
+                f"The file {shown(text)} {state}.",
+                expected=f"{what}, relative to the directory of {self.problems.source.path.name}",
+                remedy=self._neighbour(found),
+            )
+        return found
+
+    def _neighbour(self, missing: Path) -> str:
+        """The name beside a missing file that was probably meant."""
+        if not missing.parent.is_dir():
+            if missing.parent == self.directory:
+                return ""
+            return f"there is no directory {shown(missing.parent.name)} there either"
+        beside = sorted(entry.name for entry in missing.parent.iterdir())
+        return did_you_mean(missing.name, beside)
+
+    def unknown(self, path: KeyPath, kind: str, name: str, known: Iterable[str]) -> None:
+        """Note a name that no plugin offers, and which plugin may be the reason."""
+        known = sorted(known)
+        if name in self.registry.blocked:
+            self.problems.add(
+                path,
+                f'The {kind} "{name}" is disabled.',
+                expected=f"a {kind} that [plugins] disable does not leave out",
+                remedy=f'take "{name}" out of [plugins] disable',
+            )
+            return
+        what = f'There is no {kind} called "{name}".'
+        close = nearest(name, known)
+        broken = [f'plugin "{plugin.name}" is broken: {plugin.detail}' for plugin in self.registry.broken]
+        blocked = [f'plugin "{plugin.name}" is disabled' for plugin in self.registry.plugins
+                   if plugin.status == "blocked"]  # fmt: skip
+        remedies = [f'did you mean "{close}"?'] if close else []
+        self.problems.add(
+            path,
+            what,
+            expected=listed(known),
+            remedy="; ".join(remedies + broken + blocked),
+            # Without a near name, what is meant is probably what could not be loaded.
+            kind=LoadError if broken and not close else UsageError,
+        )
+
+    def parameters(
+        self, path: KeyPath, spec: Spec, given: dict[str, Any], heading: str
+    ) -> dict[str, Any] | None:
+        """All parameters of a plugin's class as plain JSON values; None if `given` does not fit.
+
+        Args:
+            heading: how to call it should its own code refuse them.
+        """
+        try:
+            built = spec.build(given)
+        except ValidationError as error:
+            self.problems.add_invalid(path, given, error, fields_of(spec.cls))
+            return None
+        except Exception as error:  # the plugin's own code ran
+            self.problems.add(
+                path,
+                f"{heading} refuses its parameters: {error}.",
+                expected=f"parameters as `auditor show {spec.name}` lists them",
+            )
+            return None
+        values = {field.name: getattr(built, field.name) for field in dataclasses.fields(spec.cls)}
+        plain: dict[str, Any] = to_jsonable_python(values)
+        return plain

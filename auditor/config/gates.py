@@ -1,0 +1,163 @@
+"""Resolves [[gate]], the conditions that an audit passes or fails by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import get_args
+
+from auditor.config.context import Context
+from auditor.config.model import Epsilon, GateConfig, ModelConfig, ThreatConfig
+from auditor.config.positions import KeyPath
+from auditor.config.problems import did_you_mean, listed, shown
+from auditor.config.schema import GateTable, MaskingLimit
+from auditor.config.subjects import read_epsilon
+
+#: What can be gated, and which of the filters `norm` and `epsilon` it knows.
+METRICS = {
+    "robust_accuracy": ("norm", "epsilon"),
+    "clean_accuracy": (),
+    "certified_accuracy": ("norm", "epsilon"),
+    "masking": (),
+}
+_MASKING = "masking"
+_IMPLIED_LIMIT = "possible"
+
+
+def resolve_gates(
+    context: Context,
+    tables: Sequence[GateTable | None],
+    models: Sequence[ModelConfig],
+    threats: Sequence[ThreatConfig],
+) -> list[GateConfig]:
+    """[[gate]], as far as they have no faults, and the gate on masking that every audit has."""
+    gates = []
+    for index, table in enumerate(tables):
+        if table is None:
+            continue
+        path: KeyPath = ("gate", index)
+        _check_metric(context, path, table)
+        _check_limit(context, path, table)
+        _check_names(context, path, table, models, threats)
+        epsilon = _epsilon(context, path, table, threats)
+        gates.append(
+            GateConfig(
+                metric=table.metric,
+                at_least=table.at_least,
+                at_most=table.at_most,
+                model=table.model,
+                norm=table.norm,
+                epsilon=epsilon.value if epsilon else None,
+                epsilon_text=epsilon.text if epsilon else None,
+            )
+        )
+    return gates + _implied(gates, models)
+
+
+def _implied(gates: Sequence[GateConfig], models: Sequence[ModelConfig]) -> list[GateConfig]:
+    """A gate on masking for every model that no written one covers."""
+    covered = {gate.model for gate in gates if gate.metric == _MASKING}
+    if None in covered:
+        return []
+    names = [model.name for model in models if model.name not in covered] if covered else [None]
+    return [
+        GateConfig(_MASKING, None, _IMPLIED_LIMIT, name, None, None, None, implied=True)
+        for name in names
+    ]
+
+
+def _check_metric(context: Context, path: KeyPath, table: GateTable) -> None:
+    if table.metric not in METRICS:
+        context.problems.add(
+            (*path, "metric"),
+            f'Nothing measures "{table.metric}".',
+            expected=f"{listed(METRICS)} (or a measurement of a check; none are installed)",
+            remedy=did_you_mean(table.metric, METRICS),
+        )
+        return
+    for name in ("norm", "epsilon"):
+        if getattr(table, name) is not None and name not in METRICS[table.metric]:
+            context.problems.add(
+                (*path, name),
+                f"`{table.metric}` is one value per model, so `{name}` cannot narrow it.",
+                expected=f"a gate on {table.metric} without `{name}`",
+                remedy=f"remove `{name}`",
+            )
+
+
+def _check_limit(context: Context, path: KeyPath, table: GateTable) -> None:
+    if (table.at_least is None) == (table.at_most is None):
+        both = "both at_least and at_most" if table.at_least is not None else "no limit"
+        context.problems.add(
+            path,
+            f"This gate has {both}.",
+            expected="either at_least or at_most",
+            remedy="write a [[gate]] for each" if table.at_least is not None else "",
+        )
+    elif table.metric == _MASKING and not isinstance(table.at_most, str):
+        name = "at_least" if table.at_most is None else "at_most"
+        context.problems.add(
+            (*path, name),
+            f"A gate on masking cannot have {name} = {shown(getattr(table, name))}.",
+            expected=f"at_most = {listed(f'{json}' for json in map(shown, get_args(MaskingLimit)))}",
+        )
+    elif table.metric != _MASKING and isinstance(table.at_most, str):
+        context.problems.add(
+            (*path, "at_most"),
+            f"A gate on {table.metric} cannot have at_most = {shown(table.at_most)}.",
+            expected="a number from 0 to 1",
+        )
+
+
+def _check_names(
+    context: Context,
+    path: KeyPath,
+    table: GateTable,
+    models: Sequence[ModelConfig],
+    threats: Sequence[ThreatConfig],
+) -> None:
+    """A filter that matches nothing would be a gate that holds of nothing."""
+    filters = (
+        ("model", table.model, [model.name for model in models], "[[model]]"),
+        ("norm", table.norm, [threat.norm for threat in threats], "[[threat]]"),
+    )
+    for key, name, known, heading in filters:
+        known = list(dict.fromkeys(known))
+        if name is not None and known and name not in known:
+            context.problems.add(
+                (*path, key),
+                f'No {heading} has the name "{name}".'
+                if key == "model"
+                else f'No {heading} has the norm "{name}".',
+                expected=listed(known),
+                remedy=did_you_mean(name, known),
+            )
+
+
+def _epsilon(
+    context: Context, path: KeyPath, table: GateTable, threats: Sequence[ThreatConfig]
+) -> Epsilon | None:
+    if table.epsilon is None:
+        return None
+    place = (*path, "epsilon")
+    found = read_epsilon(
+        table.epsilon,
+        lambda what, **details: context.problems.add(place, what, **details),
+        linf=False,
+    )
+    audited = [(threat.norm, epsilon) for threat in threats for epsilon in threat.epsilons]
+    matching: set[Fraction] = {
+        epsilon.fraction for norm, epsilon in audited if table.norm in (None, norm)
+    }
+    if found is not None and matching and found.fraction not in matching:
+        of_norm = f" of {table.norm}" if table.norm else ""
+        context.problems.add(
+            place,
+            f"No [[threat]]{of_norm} has the epsilon {shown(table.epsilon)}.",
+            expected=listed(
+                f"{shown(epsilon.text)} ({norm})"
+                for norm, epsilon in audited
+                if table.norm in (None, norm)
+            ),
+        )
+    return found

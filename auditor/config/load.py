@@ -1,0 +1,155 @@
+"""From audit.toml to an `AuditConfig`: everything that is wrong is said at once, nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from auditor.config.battery import profile_attacks, refuse_checks, resolve_attacks
+from auditor.config.context import Context
+from auditor.config.gates import resolve_gates
+from auditor.config.model import AttackConfig, AuditConfig, PluginsConfig, ReportConfig
+from auditor.config.problems import Problems, did_you_mean, listed, shown
+from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
+from auditor.config.source import read_source
+from auditor.config.subjects import resolve_data, resolve_models, resolve_run, resolve_threats
+from auditor.config.tables import Tables, read_tables
+from auditor.errors import LoadError
+from auditor.registry import Registry, load_registry
+
+SCHEMA = 1
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[AuditConfig, Registry]:
+    """Read, check and resolve a configuration; plugins are loaded, models and data are not.
+
+    Args:
+        path: the audit.toml.
+        overrides: `dotted.key=value` texts that go before what the file says.
+
+    Raises:
+        ConfigError: all its faults; it is a LoadError as well if plugins are the only ones.
+    """
+    problems = Problems(read_source(path, overrides))
+    _check_schema(problems)
+    tables = read_tables(problems)
+    plugins = tables.plugins or PluginsTable()
+    directory = problems.source.path.parent
+    paths = tuple((directory / text).absolute() for text in plugins.paths)
+    registry = load_registry(paths, plugins.disable)
+    context = Context(directory, registry, problems)
+    _check_plugins(context, plugins)
+    config = _resolve(context, tables, PluginsConfig(paths, tuple(plugins.paths), tuple(plugins.disable)))
+    problems.raise_if_any()
+    assert config is not None, "a table is missing, and nothing was said about it"
+    return config, registry
+
+
+def _check_schema(problems: Problems) -> None:
+    """Under another schema the keys may mean something else, so nothing more is said then."""
+    given = problems.source.data.get("schema")
+    if given == SCHEMA and isinstance(given, int) and not isinstance(given, bool):
+        return
+    if given is None:
+        problems.add(
+            (),
+            "The file does not say which schema it is written in.",
+            expected=f"schema = {SCHEMA} as the first line",
+            remedy=f"write it there, or move it there: a key below [table] belongs to the table",
+        )
+        return
+    newer = isinstance(given, int) and given > SCHEMA
+    problems.add(
+        ("schema",),
+        f"The schema {shown(given)} is not known to this version.",
+        expected=f"schema = {SCHEMA}",
+        remedy="use a newer version of auditor" if newer else "",
+    )
+    problems.raise_if_any()
+
+
+def _check_plugins(context: Context, plugins: PluginsTable) -> None:
+    """What was named has to be there, and has to load."""
+    registry, problems = context.registry, context.problems
+    # The registry records one plugin per path, after all others, in their order.
+    records = registry.plugins[len(registry.plugins) - len(plugins.paths) :]
+    for index, (text, record) in enumerate(zip(plugins.paths, records, strict=True)):
+        if record.status != "broken":
+            continue
+        missing = not (context.directory / text).is_file()
+        problems.add(
+            ("plugins", "paths", index),
+            f"There is no plugin file {shown(text)}."
+            if missing
+            else f'The plugin "{record.name}" is broken: {record.detail}.',
+            expected="a Python file with hooks marked @hookimpl, relative to audit.toml",
+            remedy="" if missing else f"mend it, or take {shown(text)} out of [plugins] paths",
+            kind=LoadError,
+        )
+    known = sorted({record.name for record in registry.plugins} | {name for _, name in registry.origins})
+    for index, name in enumerate(plugins.disable):
+        if name not in registry.blocked:
+            problems.add(
+                ("plugins", "disable", index),
+                f'There is no plugin, attack, data adapter or profile called "{name}".',
+                expected=listed(known),
+                remedy=did_you_mean(name, known) or "remove it",
+            )
+
+
+def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditConfig | None:
+    """Every table as far as it has no faults; None if one that is needed has."""
+    head = tables.head or HeadTable()
+    run = resolve_run(context, tables.run or RunTable())
+    models = resolve_models(context, tables.models)
+    data = resolve_data(context, tables.data) if tables.data else None
+    threats = resolve_threats(context, tables.threats)
+    attacks, left_out = _attacks(context, tables, head, [threat.norm for threat in threats])
+    refuse_checks(context, tables.checks or ())
+    gates = resolve_gates(context, tables.gates, models, threats)
+    report = _report(context, tables.report or ReportTable())
+    if data is None or not models:
+        return None
+    return AuditConfig(
+        path=context.problems.source.path,
+        title=head.title or models[0].name,
+        profile=head.profile,
+        run=run,
+        models=tuple(models),
+        data=data,
+        threats=tuple(threats),
+        attacks=tuple(attacks),
+        checks=(),
+        gates=tuple(gates),
+        report=report,
+        plugins=plugins,
+        left_out=tuple(left_out),
+    )
+
+
+def _attacks(
+    context: Context, tables: Tables, head: HeadTable, norms: list[str]
+) -> tuple[list[AttackConfig], list[str]]:
+    """The attacks of the file, or of the profile, which has to exist either way."""
+    battery, left_out = profile_attacks(context, head.profile)
+    if tables.attacks is None:
+        return battery, left_out
+    return resolve_attacks(context, tables.attacks, list(dict.fromkeys(norms))), []
+
+
+def _report(context: Context, table: ReportTable) -> ReportConfig:
+    if "formats" in table.model_fields_set:
+        from auditor.report import FORMATS  # its writers load only when they are used
+
+        for index, name in enumerate(table.formats):
+            if name not in FORMATS or name in table.formats[:index]:
+                twice = name in FORMATS
+                context.problems.add(
+                    ("report", "formats", index),
+                    f'The format "{name}" is there twice.'
+                    if twice
+                    else f'The report format "{name}" is not available in this version.',
+                    expected="each format once" if twice else listed(FORMATS),
+                    remedy="remove one of them" if twice else did_you_mean(name, FORMATS),
+                )
+    return ReportConfig(tuple(table.formats), table.gallery, tuple(table.reviewers))

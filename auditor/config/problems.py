@@ -1,0 +1,200 @@
+"""Collects the faults of a configuration, in the words of its author."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from auditor.config.expected import choices, expected, fields_of, hint_at
+from auditor.config.positions import KeyPath
+from auditor.config.schema import ARRAYS, TABLES, HeadTable
+from auditor.config.source import Source
+from auditor.errors import AuditorError, ConfigError, ExitStatus, LoadError, UsageError
+
+
+class _LoadConfigError(ConfigError, LoadError):
+    """Everything in the file is right, but something it names could not be loaded."""
+
+    exit_status = ExitStatus.LOAD
+
+
+def shown(value: Any) -> str:
+    """A value much as it would be written in the file, shortened."""
+    if isinstance(value, dict):
+        text = "{ " + ", ".join(f"{key} = {shown(part)}" for key, part in value.items()) + " }"
+    elif isinstance(value, list):
+        text = "[" + ", ".join(shown(part) for part in value) + "]"
+    elif isinstance(value, (str, bool)):
+        text = json.dumps(value, ensure_ascii=False)
+    else:
+        text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names to choose from."""
+    names = list(names)
+    return "one of: " + ", ".join(names) if names else "nothing: there is none"
+
+
+def nearest(name: Any, names: Iterable[str]) -> str | None:
+    """The name that was probably meant."""
+    folded = {candidate.casefold().replace("_", "-"): candidate for candidate in names}
+    wanted = str(name).casefold().replace("_", "-")
+    found = difflib.get_close_matches(wanted, list(folded), n=1)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: Any, names: Iterable[str]) -> str:
+    """A remedy that names the nearest name, or nothing."""
+    found = nearest(name, names)
+    return f'did you mean "{found}"?' if found else ""
+
+
+def section(path: KeyPath) -> str:
+    """The table that a key belongs to, as it is headed in the file."""
+    if not path:
+        return "audit.toml"
+    names = [str(part) for part in path if isinstance(part, str)]
+    return f"[[{names[0]}]]" if len(names) == 1 and path[0] in ARRAYS else f"[{'.'.join(names)}]"
+
+
+class Problems:
+    """The faults found so far."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._found: list[tuple[float, AuditorError]] = []
+
+    def add(
+        self,
+        path: KeyPath,
+        what: str,
+        *,
+        expected: str = "",
+        remedy: str = "",
+        kind: type[AuditorError] = UsageError,
+    ) -> None:
+        """Note what is wrong with the key at `path`."""
+        error = kind(what, where=self.source.where(path), expected=expected, remedy=remedy)
+        line = self.source.line(path)
+        overridden = self.source.override_of(path) is not None
+        self._found.append((float("inf") if line is None or overridden else line, error))
+
+    def raise_if_any(self) -> None:
+        """Raise all of them at once, in the order of the file.
+
+        Raises:
+            ConfigError: there are any; it is a LoadError too when all of them are.
+        """
+        if not self._found:
+            return
+        errors = [error for _, error in sorted(self._found, key=lambda found: found[0])]
+        only_loading = all(isinstance(error, LoadError) for error in errors)
+        raise (_LoadConfigError if only_loading else ConfigError)(self.source.name, errors)
+
+    def add_invalid(
+        self, path: KeyPath, value: Any, error: ValidationError, hints: Mapping[str, Any]
+    ) -> None:
+        """Note every fault that pydantic found in the table `value` at `path`.
+
+        Args:
+            hints: the table's keys with their types.
+        """
+        seen = set()
+        for item in error.errors(include_url=False):
+            missing = item["type"] == "missing"
+            place = _reachable(value, item["loc"][: len(item["loc"]) - missing])
+            place = (*place, str(item["loc"][-1])) if missing else place
+            if place in seen:  # the several readings of one wrong value
+                continue
+            seen.add(place)
+            hint: Any = dict(hints)
+            for part in place[:-1]:
+                hint = hint_at(hint, part)
+            if missing:
+                self._add_missing((*path, *place), hint)
+            elif item["type"] == "extra_forbidden":
+                self._add_unknown((*path, *place), hint)
+            else:
+                given = _at(value, place)
+                own = item["msg"] if item["type"] == "value_error" else ""
+                self._add_wrong((*path, *place), given, hint_at(hint, place[-1]), own)
+
+    def _add_missing(self, path: KeyPath, hint: Any) -> None:
+        *table, name = path
+        self.add(
+            path,
+            f"{section(tuple(table))} needs the key `{name}`.",
+            expected=f"{name} = {expected(hint_at(hint, name))}",
+        )
+
+    def _add_unknown(self, path: KeyPath, hint: Any) -> None:
+        *table, name = path
+        names = list(hint if isinstance(hint, dict) else _fields(hint))
+        names = [*names, "schema", *TABLES] if not table else names
+        self.add(
+            path,
+            f"{section(tuple(table))} has no key `{name}`.",
+            expected=listed(names),
+            remedy=did_you_mean(name, names) or _home(str(name)) or "remove it",
+        )
+
+    def _add_wrong(self, path: KeyPath, given: Any, hint: Any, own: str) -> None:
+        name = next(part for part in reversed(path) if isinstance(part, str))
+        what = f"`{name}` cannot be" if name == path[-1] else f"`{name}` cannot hold"
+        words = expected(hint)
+        remedy = did_you_mean(given, choices(hint)) if isinstance(given, str) else ""
+        if not remedy and isinstance(given, str) and _is_number(given) and "text" not in words:
+            remedy = f"write it without quotes: {given.strip()}"
+        if not remedy and isinstance(given, (int, float)) and words.startswith(("text", '"')):
+            remedy = f'put it in quotes: "{shown(given)}"'
+        said = own.removeprefix("Value error, ")
+        detail = f" ({said})" if said and "nor a fraction" not in said else ""
+        self.add(path, f"{what} {shown(given)}{detail}.", expected=words, remedy=remedy)
+
+
+def _fields(hint: Any) -> list[str]:
+    """The keys of the table a type hint stands for."""
+    options = getattr(hint, "__args__", (hint,))
+    return [name for option in options if hasattr(option, "model_fields") for name in fields_of(option)]
+
+
+def _home(name: str) -> str:
+    """Where a key belongs that stands in the wrong table."""
+    for table, cls in TABLES.items():
+        if name in cls.model_fields:
+            return f"`{name}` is a key of {section((table,))}"
+    if name in ("schema", *HeadTable.model_fields):
+        return f"`{name}` belongs before the first [table]"
+    return f"{section((name,))} is a table of its own" if name in TABLES else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _reachable(value: Any, loc: tuple[int | str, ...]) -> KeyPath:
+    """The part of a pydantic location that exists in the file; the rest names readings of a value."""
+    place: KeyPath = ()
+    for part in loc:
+        inside = (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        )
+        if inside:
+            value, place = value[part], (*place, part)
+    return place
+
+
+def _at(value: Any, place: KeyPath) -> Any:
+    for part in place:
+        value = value[part]
+    return value

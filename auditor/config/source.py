@@ -1,0 +1,241 @@
+"""Reads audit.toml, applies what the command line overrides, and knows where every key came from."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from auditor.config.positions import KeyPath, key_lines, split_key
+from auditor.config.schema import ARRAYS
+from auditor.errors import AuditorError, ConfigError, UsageError
+
+_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_INDENT = " " * 12
+#: What `tomllib` says, and what to do about it.
+_SYNTAX_REMEDIES = {
+    "Invalid value": 'put text in quotes, such as name = "value"; true and false are lower case',
+    "Cannot overwrite a value": "this key stands there twice: remove one of the two",
+    "twice": "this table stands there twice: join the two, or write [[name]] if several are meant",
+    "Expected '=' after a key": "write key = value; a key with other signs than A-Z a-z 0-9 _ - "
+    "needs quotes",
+    "Expected newline or end of document": "one key = value per line; text needs quotes "
+    "around all of it",
+    "Unclosed array": "close the list with ]",
+    "Unclosed inline table": "close the table with } on the same line",
+    "Illegal character '\\n'": "close the text with a quote on the same line",
+    "Unterminated string": "close the text with a quote",
+    "Expected ']": "close the table's name with as many ] as there are [",
+    "Unescaped '\\'": "write the backslash twice, or the text in single quotes",
+}
+
+
+@dataclass
+class Source:
+    """The tree of values of a configuration, with the place of each.
+
+    `name` is the file as the user called it; `overrides` are the command line's texts by key.
+    """
+
+    path: Path
+    name: str
+    text: str
+    data: dict[str, Any]
+    overrides: dict[KeyPath, str] = field(default_factory=dict)
+
+    @cached_property
+    def _lines(self) -> dict[KeyPath, int]:
+        return key_lines(self.text)
+
+    def override_of(self, path: KeyPath) -> str | None:
+        """The last --set that wrote this key, or a table around it."""
+        found = [text for key, text in self.overrides.items() if path[: len(key)] == key]
+        return found[-1] if found else None
+
+    def line(self, path: KeyPath) -> int | None:
+        """The line of a key; of the table around it where it does not stand in the file."""
+        for end in range(len(path), 0, -1):
+            # A single [model] is kept as the list of one that [[model]] would have made.
+            single = path[:1] + path[2:end] if path[1:2] == (0,) and end > 1 else None
+            for candidate in (path[:end], single):
+                if candidate is not None and candidate in self._lines:
+                    return self._lines[candidate]
+        return None
+
+    def key_text(self, path: KeyPath) -> str:
+        """The key as --set would call it."""
+        alone = path[1:2] == (0,) and path[0] in ARRAYS and len(self.data[str(path[0])]) == 1
+        parts = path[:1] + path[2:] if alone else path
+        return ".".join(str(part) for part in parts)
+
+    def where(self, path: KeyPath) -> str:
+        """The place of a key, with the line of the file that it stands on."""
+        override = self.override_of(path)
+        if override is not None:
+            return f"command line: --set {override}"
+        key, line = self.key_text(path), self.line(path)
+        if line is None:
+            return self.name
+        return f"{self.name}:{line} ({key})\n{_excerpt(self.text, line)}"
+
+
+def _excerpt(text: str, line: int, column: int | None = None) -> str:
+    """One line of the file, indented as the details of an error are, with a mark under a column."""
+    content = text.replace("\r\n", "\n").split("\n")[line - 1]
+    shown = content.strip()
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    excerpt = f"{_INDENT}{line} | {shown}"
+    offset = (column or 0) - 1 - (len(content) - len(content.lstrip()))
+    if column is None or not 0 <= offset <= len(shown):
+        return excerpt
+    return f"{excerpt}\n{_INDENT}{' ' * len(str(line))} | {' ' * offset}^"
+
+
+def read_source(path: Path, overrides: Sequence[str]) -> Source:
+    """Read a file and apply the overrides.
+
+    Raises:
+        ConfigError: there is no such text, it is not TOML, or an override cannot be applied.
+    """
+    text = _read_text(path)
+    source = Source(path.absolute(), str(path), text, _parse(str(path), text))
+    as_lists(source.data)
+    problems = [problem for override in overrides if (problem := _apply(source, override))]
+    if problems:
+        raise ConfigError(str(path), problems)
+    as_lists(source.data)
+    return source
+
+
+def as_lists(data: dict[str, Any]) -> None:
+    """Make the list of one that it stands for out of a single [model], [threat] and so on."""
+    for name in ARRAYS:
+        if isinstance(data.get(name), dict):
+            data[name] = [data[name]]
+
+
+def _read_text(path: Path) -> str:
+    expected, remedy = "an audit.toml", "name another file, or write one with: auditor init"
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        what = "There is no such file."
+    except IsADirectoryError:
+        what = "This is a directory, not a file."
+        if (path / "audit.toml").is_file():
+            remedy = f"name the file in it: {path / 'audit.toml'}"
+    except UnicodeDecodeError as error:
+        what = f"The file is not UTF-8 text (byte {error.start} cannot be read)."
+        expected, remedy = "TOML, which is UTF-8 text", "save it as UTF-8 in your editor"
+    except OSError as error:
+        what = f"The file cannot be read: {error.strerror}."
+        remedy = "check its permissions"
+    else:
+        if text.strip():
+            return text
+        what, remedy = "The file is empty.", "write one with: auditor init"
+    problem = UsageError(what, where=str(path), expected=expected, remedy=remedy)
+    raise ConfigError(str(path), [problem])
+
+
+def _parse(name: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+    at = _AT.search(message)
+    said = _AT.sub("", message)
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    line, column = (int(at[1]), int(at[2])) if at and at[1] else (len(lines), len(lines[-1]) + 1)
+    if line > 1 and column == 1 and "Illegal character" in said:
+        line, column = line - 1, len(lines[line - 2]) + 1
+    remedy = next((text for key, text in _SYNTAX_REMEDIES.items() if key in said), "")
+    problem = UsageError(
+        f"This is not TOML: {said[:1].lower()}{said[1:]}.",
+        where=f"{name}:{line}:{column}\n{_excerpt(text, line, column)}",
+        expected="TOML 1.0 (toml.io)",
+        remedy=remedy,
+    )
+    raise ConfigError(name, [problem])
+
+
+def _apply(source: Source, override: str) -> AuditorError | None:
+    """Write one `key=value` into the tree, or say why that is impossible."""
+    try:
+        key, value = _split(override)
+        path, holder = _holder(source.data, key)
+    except ValueError as error:
+        return UsageError(
+            f"{error}.",
+            where=f"command line: --set {override}",
+            expected="key=value with a dotted key, such as run.seed=3 or model.0.name=mine",
+            remedy="see the keys with: auditor schema config",
+        )
+    last = path[-1]
+    if isinstance(holder, list) and last == len(holder):
+        holder.append(value)
+    else:
+        holder[last] = value
+    source.overrides.pop(path, None)  # the last one counts
+    source.overrides[path] = override
+    return None
+
+
+def _split(override: str) -> tuple[tuple[str, ...], Any]:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ValueError("This override has no value")
+    try:
+        names = split_key(key.strip())
+    except tomllib.TOMLDecodeError:
+        raise ValueError(f"{key.strip()!r} is not a key") from None
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        parsed = {}
+    # A bare word is text, and so is whatever would break out of a single value.
+    return names, parsed["value"] if parsed.keys() == {"value"} else text
+
+
+def _holder(data: dict[str, Any], names: tuple[str, ...]) -> tuple[KeyPath, Any]:
+    """The path that dotted names mean, and the table or list to write its last part into."""
+    node: Any = data
+    path: KeyPath = ()
+    for depth, name in enumerate(names):
+        part: str | int = name
+        if isinstance(node, list) and not name.isdecimal():
+            node, path = _only(node, path, name)
+        if isinstance(node, list):
+            part = int(name)
+            if part > len(node):
+                raise ValueError(f"There is no {'.'.join(map(str, path))}.{part}: "
+                                 f"there are {len(node)}, counted from 0")  # fmt: skip
+        elif not isinstance(node, dict):
+            raise ValueError(f"{'.'.join(map(str, path))} is not a table, so it has no {name}")
+        path = (*path, part)
+        if depth == len(names) - 1:
+            break
+        node = _child(node, part, names[depth + 1])
+    return path, node
+
+
+def _only(node: list[Any], path: KeyPath, name: str) -> tuple[Any, KeyPath]:
+    """The only table of a list, for who leaves its number out."""
+    text = ".".join(map(str, path))
+    if len(node) != 1:
+        raise ValueError(f"There are {len(node)} [[{text}]]: say which, such as {text}.0.{name}")
+    return node[0], (*path, 0)
+
+
+def _child(node: Any, part: str | int, following: str) -> Any:
+    """What `part` leads to, made where it is not there yet."""
+    empty: Any = [] if following.isdecimal() else {}
+    if isinstance(node, list):
+        if part == len(node):
+            node.append(empty)
+        return node[int(part)]
+    return node.setdefault(part, empty)

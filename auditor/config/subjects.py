@@ -1,0 +1,242 @@
+"""Resolves what is audited: run, models, data and threats."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from auditor.config.context import Context
+from auditor.config.model import (
+    DataConfig,
+    Epsilon,
+    ModelConfig,
+    Normalize,
+    RunConfig,
+    ThreatConfig,
+)
+from auditor.config.positions import KeyPath
+from auditor.config.problems import shown
+from auditor.config.schema import DataTable, ModelTable, NormalizeTable, RunTable, ThreatTable
+from auditor.quantities import parse_number
+
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+_CONVERT = """convert the file once, where you trust it:
+              import torch; from safetensors.torch import save_file
+              state = torch.load({old!r}, map_location="cpu", weights_only=True)
+              save_file({{k: v.contiguous() for k, v in state.items()}}, {new!r})"""
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
+
+
+def resolve_run(context: Context, table: RunTable) -> RunConfig:
+    """[run]."""
+    problems = context.problems
+    if table.executor != "local":
+        problems.add(
+            ("run", "executor"),
+            f'The executor "{table.executor}" is not available in this version.',
+            expected='"local"',
+        )
+    output = (context.directory / table.output).absolute()
+    if output.exists() and not output.is_dir():
+        problems.add(
+            ("run", "output"),
+            f"{shown(table.output)} is a file.",
+            expected="a directory, which is made if it does not exist",
+        )
+    return RunConfig(
+        seed=table.seed,
+        device=table.device,
+        threads=table.threads,
+        batch_size=table.batch_size,
+        output=output,
+        output_text=table.output,
+        executor=table.executor,
+        time_budget=_seconds(context, table.time_budget),
+    )
+
+
+def _seconds(context: Context, text: str | None) -> float | None:
+    if text is None:
+        return None
+    seconds = sum(int(count) * _SECONDS[unit] for count, unit in re.findall(r"(\d+)([hms])", text))
+    if seconds == 0:
+        context.problems.add(
+            ("run", "time_budget"),
+            f"`time_budget` cannot be {shown(text)}.",
+            expected='a length of time > 0 as text, such as "90s", "30m", "2h" or "1h30m"',
+            remedy="leave the key out for no limit",
+        )
+    return float(seconds)
+
+
+def resolve_models(context: Context, tables: Sequence[ModelTable | None]) -> list[ModelConfig]:
+    """[[model]], as far as they have no faults."""
+    models = [_model(context, ("model", index), table)
+              for index, table in enumerate(tables) if table]  # fmt: skip
+    places = [index for index, table in enumerate(tables) if table]
+    first: dict[str, int] = {}
+    for index, model in zip(places, models, strict=True):
+        if model.name in first:
+            context.problems.add(
+                ("model", index, "name"),
+                f'Two models are called "{model.name}".',
+                expected="a name of its own for every [[model]]",
+                remedy=f'write name = "..." here, other than "{model.name}"',
+            )
+        first.setdefault(model.name, index)
+    return models
+
+
+def _model(context: Context, path: KeyPath, table: ModelTable) -> ModelConfig:
+    source, _, callable_name = table.factory.rpartition(":")
+    is_file = source.endswith(".py")
+    if table.bpda is not None:
+        context.problems.add(
+            (*path, "bpda"),
+            "`bpda` is not available in this version.",
+            expected="no such key: nothing would use the stand-in",
+            remedy="remove the key",
+        )
+    return ModelConfig(
+        name=table.name or callable_name.rpartition(".")[2],
+        factory=table.factory,
+        factory_path=(
+            context.file((*path, "factory"), source, what="a Python file") if is_file else None
+        ),
+        factory_module=None if is_file else source,
+        factory_callable=callable_name,
+        kwargs=dict(table.kwargs),
+        weights=_weights(context, (*path, "weights"), table.weights),
+        weights_text=table.weights,
+        outputs=table.outputs,
+        precision=table.precision,
+        normalize=_normalize(context, (*path, "normalize"), table.normalize),
+    )
+
+
+def _weights(context: Context, path: KeyPath, text: str | None) -> Path | None:
+    if text is None:
+        return None
+    suffix = Path(text).suffix.lower()
+    if suffix == ".safetensors":
+        return context.file(path, text, what="a .safetensors file")
+    pickle = suffix in _PICKLES
+    new = Path(text).with_suffix(".safetensors").name
+    context.problems.add(
+        path,
+        f"The weights {shown(text)} are a pickle, which could run code when it is opened."
+        if pickle
+        else f"The weights {shown(text)} are not a .safetensors file.",
+        expected="a .safetensors file",
+        remedy=_CONVERT.format(old=Path(text).name, new=new) if pickle else "",
+    )
+    return None
+
+
+def _normalize(context: Context, path: KeyPath, table: NormalizeTable | None) -> Normalize | None:
+    if table is None:
+        return None
+    if len(table.mean) != len(table.std) or not table.mean:
+        context.problems.add(
+            path,
+            f"`mean` has {len(table.mean)} numbers and `std` has {len(table.std)}.",
+            expected="one number per channel in each, such as 1 for grey and 3 for colour images",
+        )
+    for index, number in enumerate(table.std):
+        if number <= 0:
+            context.problems.add(
+                (*path, "std", index), f"`std` cannot hold {number:g}.", expected="numbers > 0"
+            )
+    return Normalize(tuple(table.mean), tuple(table.std))
+
+
+def resolve_data(context: Context, table: DataTable) -> DataConfig | None:
+    """[data], its adapter asked for its own keys."""
+    given: dict[str, Any] = dict(table.model_extra or {})
+    spec = context.registry.data.get(table.adapter)
+    if spec is None:
+        context.unknown(("data", "adapter"), "data adapter", table.adapter, context.registry.data)
+        return None
+    written = context.parameters(("data",), spec, given, f"The data adapter {spec.name}")
+    if written is None:
+        return None
+    resolved = dict(written)
+    if isinstance(written.get("path"), str):
+        resolved["path"] = str(_existing(context, written["path"]))
+    return DataConfig(table.adapter, resolved, written, table.samples, table.expected_accuracy)
+
+
+def _existing(context: Context, text: str) -> Path:
+    """The data's path, which an adapter may want to be a directory."""
+    found = (context.directory / text).absolute()
+    if found.is_dir():
+        return found
+    return context.file(("data", "path"), text, what="the file or directory of the images")
+
+
+def resolve_threats(context: Context, tables: Sequence[ThreatTable | None]) -> list[ThreatConfig]:
+    """[[threat]], as far as they have no faults."""
+    threats = []
+    seen: set[tuple[str, Fraction]] = set()
+    for index, table in enumerate(tables):
+        if table is None:
+            continue
+        path: KeyPath = ("threat", index)
+        if table.norm not in context.registry.norms:
+            context.unknown((*path, "norm"), "norm", table.norm, context.registry.norms)
+        epsilons = _epsilons(context, path, table, seen)
+        threats.append(ThreatConfig(table.norm, tuple(epsilons), table.rationale))
+    return threats
+
+
+def _epsilons(
+    context: Context, path: KeyPath, table: ThreatTable, seen: set[tuple[str, Fraction]]
+) -> list[Epsilon]:
+    """The sizes of a threat in ascending order; each may be there only once."""
+    several = isinstance(table.epsilon, list)
+    given = table.epsilon if isinstance(table.epsilon, list) else [table.epsilon]
+    epsilons = []
+    if not given:
+        context.problems.add((*path, "epsilon"), "`epsilon` is an empty list.",
+                             expected="at least one number > 0")  # fmt: skip
+    for index, number in enumerate(given):
+        place = (*path, "epsilon", index) if several else (*path, "epsilon")
+        epsilon = read_epsilon(number, lambda what, **details: context.problems.add(
+            place, what, **details), linf=table.norm == "linf")  # fmt: skip
+        if epsilon is None:
+            continue
+        if (table.norm, epsilon.fraction) in seen:
+            context.problems.add(
+                place,
+                f"`epsilon` {shown(number)} is there twice for {table.norm}.",
+                expected="every pair of norm and epsilon once",
+                remedy="remove one of them",
+            )
+        seen.add((table.norm, epsilon.fraction))
+        epsilons.append(epsilon)
+    return sorted(epsilons, key=lambda epsilon: epsilon.fraction)
+
+
+def read_epsilon(number: float | str, complain: Callable[..., None], *, linf: bool) -> Epsilon | None:
+    """A size in pixel space with its text, or a complaint why it is none."""
+    text = number if isinstance(number, str) else repr(number)
+    expected = 'a number > 0, or a fraction as text such as "8/255"'
+    try:
+        value = parse_number(number)
+    except (ValueError, OverflowError):
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        complain(f"`epsilon` cannot be {shown(number)}.", expected=expected)
+        return None
+    if linf and value > 1:
+        complain(
+            f"`epsilon` cannot be {shown(number)} for linf: pixels lie in [0, 1].",
+            expected="a number > 0 and <= 1",
+            remedy=f'for {value:g} grey levels of 255 write "{value:g}/255"' if value <= 255 else "",
+        )
+        return None
+    return Epsilon(float(value), text)

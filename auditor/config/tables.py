@@ -1,0 +1,110 @@
+"""Reads the tables of the file one by one, so that a fault in one hides none in another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from auditor.config.expected import fields_of
+from auditor.config.positions import KeyPath
+from auditor.config.problems import Problems, shown
+from auditor.config.schema import (
+    ARRAYS,
+    TABLES,
+    DataTable,
+    GateTable,
+    HeadTable,
+    ModelTable,
+    PluginsTable,
+    ReportTable,
+    RunTable,
+    Table,
+    ThreatTable,
+    UseTable,
+)
+
+_T = TypeVar("_T", bound=Table)
+
+#: What to write for a table that has to be there.
+_EXAMPLES = {
+    "model": '[[model]] with factory = "file.py:callable"',
+    "data": '[data] with adapter = "npz" and path = "file.npz"',
+    "threat": '[[threat]] with norm = "linf" and epsilon = "8/255"',
+}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The file's tables by position; None where one is faulty, `()` or defaults where it is absent.
+
+    `attacks` and `checks` are None where the file leaves them out.
+    """
+
+    head: HeadTable | None
+    run: RunTable | None
+    models: tuple[ModelTable | None, ...]
+    data: DataTable | None
+    threats: tuple[ThreatTable | None, ...]
+    attacks: tuple[UseTable | None, ...] | None
+    checks: tuple[UseTable | None, ...] | None
+    gates: tuple[GateTable | None, ...]
+    report: ReportTable | None
+    plugins: PluginsTable | None
+
+
+def read_tables(problems: Problems) -> Tables:
+    """All tables of the problems' source."""
+    data = problems.source.data
+    head = {key: value for key, value in data.items() if key not in (*TABLES, "schema")}
+    for name, example in _EXAMPLES.items():
+        if not data.get(name) and data.get(name) not in (False, 0, ""):
+            problems.add(
+                (name,) if name in data else (),
+                f"The file has no [{name}] table." if name == "data" else f"There is no [[{name}]].",
+                expected=example,
+            )
+    return Tables(
+        head=_table(problems, (), head, HeadTable),
+        run=_single(problems, "run", RunTable),
+        models=_several(problems, "model", ModelTable),
+        data=_single(problems, "data", DataTable) if "data" in data else None,
+        threats=_several(problems, "threat", ThreatTable),
+        attacks=_several(problems, "attack", UseTable) if "attack" in data else None,
+        checks=_several(problems, "check", UseTable) if "check" in data else None,
+        gates=_several(problems, "gate", GateTable),
+        report=_single(problems, "report", ReportTable),
+        plugins=_single(problems, "plugins", PluginsTable),
+    )
+
+
+def _single(problems: Problems, name: str, cls: type[_T]) -> _T | None:
+    return _table(problems, (name,), problems.source.data.get(name, {}), cls)
+
+
+def _several(problems: Problems, name: str, cls: type[_T]) -> tuple[_T | None, ...]:
+    given = problems.source.data.get(name, [])
+    if isinstance(given, list):
+        return tuple(
+            _table(problems, (name, index), item, cls) for index, item in enumerate(given)
+        )
+    _table(problems, (name,), given, cls)
+    return ()
+
+
+def _table(problems: Problems, path: KeyPath, given: Any, cls: type[_T]) -> _T | None:
+    if not isinstance(given, dict):
+        name = str(path[0])
+        heading = f"[[{name}]]" if name in ARRAYS else f"[{name}]"
+        problems.add(
+            path,
+            f"`{name}` is a table, and cannot be {shown(given)}.",
+            expected=f"{heading} on a line of its own, and its keys below",
+        )
+        return None
+    try:
+        return cls.model_validate(given)
+    except ValidationError as error:
+        problems.add_invalid(path, given, error, fields_of(cls))
+        return None

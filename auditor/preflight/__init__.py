@@ -1,0 +1,22 @@
+"""Looks at a victim before it is attacked: is it set up as its user believes?
+
+Everything odd becomes a finding with a remedy; what makes an audit impossible raises a LoadError.
+"""
+
+from auditor.preflight.checks import left_in_training
+from auditor.preflight.look import (
+    Preflight,
+    blaming_model,
+    count_classes,
+    preflight,
+    read_batch,
+)
+
+__all__ = [
+    "Preflight",
+    "blaming_model",
+    "count_classes",
+    "left_in_training",
+    "preflight",
+    "read_batch",
+]
