@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from pydantic import ValidationError
 
 from auditor.config.context import Context
 from auditor.config.model import AttackConfig
 from auditor.config.positions import KeyPath
+from auditor.config.problems import shown
 from auditor.config.schema import UseTable
+from auditor.errors import LoadError
 
 
 def resolve_attacks(
@@ -33,11 +36,12 @@ def resolve_attacks(
         if norms and not spec.norms.intersection(norms):
             context.problems.add(
                 (*path, "use"),
-                f'The attack "{spec.name}" knows none of the threats\' norms ({", ".join(norms)}).',
-                expected=f"a [[threat]] with norm {' or '.join(sorted(spec.norms))}, or another attack",
+                f'The attack "{spec.name}" knows no norm of the threats ({", ".join(norms)}).',
+                expected=f"a [[threat]] with norm = {' or '.join(map(shown, sorted(spec.norms)))}",
+                remedy="add such a threat, or remove this attack",
             )
         given = dict(table.model_extra or {})
-        parameters = context.parameters(path, spec, given, f"The attack {spec.name}")
+        parameters = context.parameters(path, spec, given, f'The attack "{spec.name}"')
         if parameters is not None:
             attacks.append(AttackConfig(table.use, table.label or table.use, parameters))
     return attacks
@@ -64,20 +68,39 @@ def profile_attacks(context: Context, profile: str) -> tuple[list[AttackConfig],
         return [], []
     attacks, left_out = [], []
     for entry in known[profile].attacks:
-        given: dict[str, Any] = dict(entry)
-        use = given.pop("use")
-        label = given.pop("label", use)
-        spec = context.registry.attacks.get(use)
+        try:
+            table = UseTable.model_validate(entry)
+        except ValidationError as error:
+            context.problems.add(
+                ("profile",),
+                f'The profile "{profile}" is broken: {error.errors()[0]["msg"]} in {shown(entry)}.',
+                expected="another profile, or a version of its plugin that is right",
+                kind=LoadError,
+            )
+            continue
+        label = table.label or table.use
+        spec = context.registry.attacks.get(table.use)
         if spec is not None:
             heading = f'The attack "{label}" of the profile "{profile}"'
+            given = dict(table.model_extra or {})
             parameters = context.parameters(("profile",), spec, given, heading)
             if parameters is not None:
-                attacks.append(AttackConfig(use, label, parameters, from_profile=True))
-        elif context.registry.blocked:
+                attacks.append(AttackConfig(table.use, label, parameters, from_profile=True))
+        elif _may_be_disabled(context, table.use):
             left_out.append(label)
         else:
-            context.unknown(("profile",), "attack", use, context.registry.attacks)
+            context.unknown(("profile",), "attack", table.use, context.registry.attacks)
     return attacks, left_out
+
+
+def _may_be_disabled(context: Context, use: str) -> bool:
+    """Whether `disable` is why there is no such attack.
+
+    What a plugin that is disabled as a whole would have offered is not known.
+    """
+    registry = context.registry
+    whole = any(plugin.status == "blocked" for plugin in registry.plugins)
+    return use in registry.blocked or (whole and not registry.broken)
 
 
 def refuse_checks(context: Context, tables: Sequence[UseTable | None]) -> None:

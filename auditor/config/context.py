@@ -19,13 +19,26 @@ from auditor.registry import Registry
 from auditor.spec import Spec
 
 
+def neighbour(missing: Path) -> str:
+    """The name beside a missing file that was probably meant."""
+    if not missing.parent.is_dir():
+        return f"there is no directory {shown(missing.parent.name)} there either"
+    return did_you_mean(missing.name, sorted(entry.name for entry in missing.parent.iterdir()))
+
+
 @dataclass(frozen=True)
 class Context:
-    """A configuration on its way to an `AuditConfig`; `directory` is what paths are relative to."""
+    """A configuration on its way to an `AuditConfig`.
+
+    Attributes:
+        directory: what paths are relative to.
+        plugins_known: whether [plugins] could be read, so that unknown names are faults.
+    """
 
     directory: Path
     registry: Registry
     problems: Problems
+    plugins_known: bool = True
 
     def file(self, path: KeyPath, text: str, *, what: str) -> Path:
         """The absolute path of a file, which has to exist."""
@@ -36,35 +49,28 @@ class Context:
                 path,
                 f"The file {shown(text)} {state}.",
                 expected=f"{what}, relative to the directory of {self.problems.source.path.name}",
-                remedy=self._neighbour(found),
+                remedy=neighbour(found),
             )
         return found
 
-    def _neighbour(self, missing: Path) -> str:
-        """The name beside a missing file that was probably meant."""
-        if not missing.parent.is_dir():
-            if missing.parent == self.directory:
-                return ""
-            return f"there is no directory {shown(missing.parent.name)} there either"
-        beside = sorted(entry.name for entry in missing.parent.iterdir())
-        return did_you_mean(missing.name, beside)
-
     def unknown(self, path: KeyPath, kind: str, name: str, known: Iterable[str]) -> None:
         """Note a name that no plugin offers, and which plugin may be the reason."""
+        if not self.plugins_known:
+            return
         known = sorted(known)
         if name in self.registry.blocked:
             self.problems.add(
                 path,
                 f'The {kind} "{name}" is disabled.',
-                expected=f"a {kind} that [plugins] disable does not leave out",
+                expected="one that [plugins] disable does not leave out",
                 remedy=f'take "{name}" out of [plugins] disable',
             )
             return
         what = f'There is no {kind} called "{name}".'
         close = nearest(name, known)
-        broken = [f'plugin "{plugin.name}" is broken: {plugin.detail}' for plugin in self.registry.broken]
-        blocked = [f'plugin "{plugin.name}" is disabled' for plugin in self.registry.plugins
-                   if plugin.status == "blocked"]  # fmt: skip
+        plugins = self.registry.plugins
+        broken = [f'plugin "{it.name}" is broken: {it.detail}' for it in self.registry.broken]
+        blocked = [f'plugin "{it.name}" is disabled' for it in plugins if it.status == "blocked"]
         remedies = [f'did you mean "{close}"?'] if close else []
         self.problems.add(
             path,
@@ -81,12 +87,12 @@ class Context:
         """All parameters of a plugin's class as plain JSON values; None if `given` does not fit.
 
         Args:
-            heading: how to call it should its own code refuse them.
+            heading: how to call it.
         """
         try:
             built = spec.build(given)
         except ValidationError as error:
-            self.problems.add_invalid(path, given, error, fields_of(spec.cls))
+            self.problems.add_invalid(path, given, error, fields_of(spec.cls), heading)
             return None
         except Exception as error:  # the plugin's own code ran
             self.problems.add(

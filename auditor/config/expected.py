@@ -12,7 +12,13 @@ from pydantic import BaseModel, BeforeValidator
 from auditor.config.schema import Expects
 from auditor.quantities import parse_number
 
-_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", dict: "a table"}
+_WORDS = {
+    int: "an integer",
+    float: "a number",
+    str: "text in quotes",
+    bool: "true or false",
+    dict: "a table",
+}
 _SIGNS = ((Gt, "gt", ">"), (Ge, "ge", ">="), (Lt, "lt", "<"), (Le, "le", "<="))
 
 
@@ -64,6 +70,14 @@ def choices(hint: Any) -> list[str]:
     return []
 
 
+def remedies(hint: Any, given: Any) -> list[str]:
+    """What a type hint knows to say about a value that does not fit it."""
+    own = [part for part in getattr(hint, "__metadata__", ()) if isinstance(part, Expects)]
+    said = [text for part in own if (text := part.remedy(given))]
+    inner = get_args(hint) if get_origin(hint) is not Literal else ()
+    return said + [text for part in inner for text in remedies(part, given)]
+
+
 def fields_of(cls: type) -> dict[str, Any]:
     """The keys of a table or of a plugin's class, with their type hints."""
     hints = get_type_hints(cls, include_extras=True)
@@ -73,13 +87,15 @@ def fields_of(cls: type) -> dict[str, Any]:
 
 
 def hint_at(hint: Any, part: str | int) -> Any:
-    """The type hint of what lies at `part` inside a value of type `hint`; None if nothing is said."""
+    """The type hint of what lies at `part` inside a value of type `hint`, if it says one."""
     if isinstance(hint, dict):
         return hint.get(part)
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return fields_of(hint).get(str(part))
     if get_origin(hint) is list and isinstance(part, int):
         return get_args(hint)[0]
+    if get_origin(hint) is dict:
+        return get_args(hint)[1]
     if get_origin(hint) in (Union, types.UnionType):
         found = [hint_at(option, part) for option in get_args(hint)]
         return next((option for option in found if option is not None), None)

@@ -30,7 +30,11 @@ def resolve_gates(
     models: Sequence[ModelConfig],
     threats: Sequence[ThreatConfig],
 ) -> list[GateConfig]:
-    """[[gate]], as far as they have no faults, and the gate on masking that every audit has."""
+    """[[gate]], and the gate on masking that every audit has.
+
+    Args:
+        models: all models, or none where some are faulty and so unknown; likewise `threats`.
+    """
     gates = []
     for index, table in enumerate(tables):
         if table is None:
@@ -99,7 +103,7 @@ def _check_limit(context: Context, path: KeyPath, table: GateTable) -> None:
         context.problems.add(
             (*path, name),
             f"A gate on masking cannot have {name} = {shown(getattr(table, name))}.",
-            expected=f"at_most = {listed(f'{json}' for json in map(shown, get_args(MaskingLimit)))}",
+            expected=f"at_most = {listed(map(shown, get_args(MaskingLimit)))}",
         )
     elif table.metric != _MASKING and isinstance(table.at_most, str):
         context.problems.add(
@@ -118,17 +122,15 @@ def _check_names(
 ) -> None:
     """A filter that matches nothing would be a gate that holds of nothing."""
     filters = (
-        ("model", table.model, [model.name for model in models], "[[model]]"),
-        ("norm", table.norm, [threat.norm for threat in threats], "[[threat]]"),
+        ("model", table.model, [model.name for model in models], "[[model]] has the name"),
+        ("norm", table.norm, [threat.norm for threat in threats], "[[threat]] has the norm"),
     )
-    for key, name, known, heading in filters:
-        known = list(dict.fromkeys(known))
+    for key, name, names, what in filters:
+        known = list(dict.fromkeys(names))
         if name is not None and known and name not in known:
             context.problems.add(
                 (*path, key),
-                f'No {heading} has the name "{name}".'
-                if key == "model"
-                else f'No {heading} has the norm "{name}".',
+                f'No {what} "{name}".',
                 expected=listed(known),
                 remedy=did_you_mean(name, known),
             )
@@ -140,11 +142,7 @@ def _epsilon(
     if table.epsilon is None:
         return None
     place = (*path, "epsilon")
-    found = read_epsilon(
-        table.epsilon,
-        lambda what, **details: context.problems.add(place, what, **details),
-        linf=False,
-    )
+    found = read_epsilon(context, place, table.epsilon, linf=False)
     audited = [(threat.norm, epsilon) for threat in threats for epsilon in threat.epsilons]
     matching: set[Fraction] = {
         epsilon.fraction for norm, epsilon in audited if table.norm in (None, norm)

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auditor.config.battery import profile_attacks, refuse_checks, resolve_attacks
-from auditor.config.context import Context
+from auditor.config.context import Context, neighbour
 from auditor.config.gates import resolve_gates
-from auditor.config.model import AttackConfig, AuditConfig, PluginsConfig, ReportConfig
+from auditor.config.model import (
+    AttackConfig,
+    AuditConfig,
+    PluginsConfig,
+    ReportConfig,
+    ThreatConfig,
+)
 from auditor.config.problems import Problems, did_you_mean, listed, shown
 from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
 from auditor.config.source import read_source
@@ -37,9 +43,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[AuditConfig,
     directory = problems.source.path.parent
     paths = tuple((directory / text).absolute() for text in plugins.paths)
     registry = load_registry(paths, plugins.disable)
-    context = Context(directory, registry, problems)
+    context = Context(directory, registry, problems, tables.plugins is not None)
     _check_plugins(context, plugins)
-    config = _resolve(context, tables, PluginsConfig(paths, tuple(plugins.paths), tuple(plugins.disable)))
+    named = PluginsConfig(paths, tuple(plugins.paths), tuple(plugins.disable))
+    config = _resolve(context, tables, named)
     problems.raise_if_any()
     assert config is not None, "a table is missing, and nothing was said about it"
     return config, registry
@@ -55,7 +62,7 @@ def _check_schema(problems: Problems) -> None:
             (),
             "The file does not say which schema it is written in.",
             expected=f"schema = {SCHEMA} as the first line",
-            remedy=f"write it there, or move it there: a key below [table] belongs to the table",
+            remedy="write it above all tables: a key below [table] belongs to the table",
         )
         return
     newer = isinstance(given, int) and given > SCHEMA
@@ -83,10 +90,13 @@ def _check_plugins(context: Context, plugins: PluginsTable) -> None:
             if missing
             else f'The plugin "{record.name}" is broken: {record.detail}.',
             expected="a Python file with hooks marked @hookimpl, relative to audit.toml",
-            remedy="" if missing else f"mend it, or take {shown(text)} out of [plugins] paths",
+            remedy=neighbour(context.directory / text)
+            if missing
+            else f"mend it, or take {shown(text)} out of [plugins] paths",
             kind=LoadError,
         )
-    known = sorted({record.name for record in registry.plugins} | {name for _, name in registry.origins})
+    offered = {name for _, name in registry.origins}
+    known = sorted(offered.union(record.name for record in registry.plugins))
     for index, name in enumerate(plugins.disable):
         if name not in registry.blocked:
             problems.add(
@@ -104,9 +114,12 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
     models = resolve_models(context, tables.models)
     data = resolve_data(context, tables.data) if tables.data else None
     threats = resolve_threats(context, tables.threats)
-    attacks, left_out = _attacks(context, tables, head, [threat.norm for threat in threats])
+    # With a faulty model or threat, what its name would have been is unknown: no complaints then.
+    all_models = models if len(models) == len(tables.models) else []
+    all_threats = threats if len(threats) == len(tables.threats) else []
+    attacks, left_out = _attacks(context, tables, head, all_threats)
     refuse_checks(context, tables.checks or ())
-    gates = resolve_gates(context, tables.gates, models, threats)
+    gates = resolve_gates(context, tables.gates, all_models, all_threats)
     report = _report(context, tables.report or ReportTable())
     if data is None or not models:
         return None
@@ -128,13 +141,15 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
 
 
 def _attacks(
-    context: Context, tables: Tables, head: HeadTable, norms: list[str]
+    context: Context, tables: Tables, head: HeadTable, threats: Sequence[ThreatConfig]
 ) -> tuple[list[AttackConfig], list[str]]:
-    """The attacks of the file, or of the profile, which has to exist either way."""
-    battery, left_out = profile_attacks(context, head.profile)
+    """The attacks of the file or else of the profile, and what was left out of the latter."""
     if tables.attacks is None:
-        return battery, left_out
-    return resolve_attacks(context, tables.attacks, list(dict.fromkeys(norms))), []
+        return profile_attacks(context, head.profile)
+    if "profile" in head.model_fields_set and head.profile not in context.registry.profiles:
+        context.unknown(("profile",), "profile", head.profile, context.registry.profiles)
+    norms = list(dict.fromkeys(threat.norm for threat in threats))
+    return resolve_attacks(context, tables.attacks, norms), []
 
 
 def _report(context: Context, table: ReportTable) -> ReportConfig:

@@ -164,6 +164,11 @@ class AuditConfig:
     left_out: tuple[str, ...] = field(default=(), compare=False)
 
     @property
+    def attacks_from_profile(self) -> bool:
+        """Whether the battery is the profile's, and not the file's own."""
+        return any(attack.from_profile for attack in self.attacks) or bool(self.left_out)
+
+    @property
     def directory(self) -> Path:
         """What the paths in the file are relative to."""
         return self.path.parent

@@ -36,8 +36,10 @@ def split_key(text: str) -> tuple[str, ...]:
     """The names of a dotted key.
 
     Raises:
-        tomllib.TOMLDecodeError: `text` is not a TOML key.
+        ValueError: `text` is not a TOML key.
     """
+    if not _KEY.fullmatch(text):
+        raise ValueError(f"{text!r} is not a key")
     node, names = tomllib.loads(f"{text} = 0"), []
     while isinstance(node, dict):
         ((name, node),) = node.items()

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from auditor.config.expected import choices, expected, fields_of, hint_at
+from auditor.config.expected import choices, expected, fields_of, hint_at, remedies
 from auditor.config.positions import KeyPath
 from auditor.config.schema import ARRAYS, TABLES, HeadTable
 from auditor.config.source import Source
@@ -98,12 +98,21 @@ class Problems:
         raise (_LoadConfigError if only_loading else ConfigError)(self.source.name, errors)
 
     def add_invalid(
-        self, path: KeyPath, value: Any, error: ValidationError, hints: Mapping[str, Any]
-    ) -> None:
+        self,
+        path: KeyPath,
+        value: Any,
+        error: ValidationError,
+        hints: Mapping[str, Any],
+        subject: str = "",
+    ) -> set[str | int]:
         """Note every fault that pydantic found in the table `value` at `path`.
 
         Args:
             hints: the table's keys with their types.
+            subject: what to call the table, if not by its heading.
+
+        Returns:
+            The keys at fault, or around one.
         """
         seen = set()
         for item in error.errors(include_url=False):
@@ -113,33 +122,38 @@ class Problems:
             if place in seen:  # the several readings of one wrong value
                 continue
             seen.add(place)
+            owner = subject if subject and len(place) == 1 else section((*path, *place[:-1]))
             hint: Any = dict(hints)
             for part in place[:-1]:
                 hint = hint_at(hint, part)
             if missing:
-                self._add_missing((*path, *place), hint)
+                self._add_missing((*path, *place), hint, owner)
             elif item["type"] == "extra_forbidden":
-                self._add_unknown((*path, *place), hint)
+                self._add_unknown((*path, *place), hint, owner)
             else:
                 given = _at(value, place)
                 own = item["msg"] if item["type"] == "value_error" else ""
                 self._add_wrong((*path, *place), given, hint_at(hint, place[-1]), own)
+        return {place[0] for place in seen}
 
-    def _add_missing(self, path: KeyPath, hint: Any) -> None:
-        *table, name = path
+    def _add_missing(self, path: KeyPath, hint: Any, owner: str) -> None:
+        name = path[-1]
         self.add(
             path,
-            f"{section(tuple(table))} needs the key `{name}`.",
+            f"{owner} needs the key `{name}`.",
             expected=f"{name} = {expected(hint_at(hint, name))}",
         )
 
-    def _add_unknown(self, path: KeyPath, hint: Any) -> None:
+    def _add_unknown(self, path: KeyPath, hint: Any, owner: str) -> None:
         *table, name = path
         names = list(hint if isinstance(hint, dict) else _fields(hint))
-        names = [*names, "schema", *TABLES] if not table else names
+        if not table:
+            names += ["schema", *TABLES]
+        elif sum(isinstance(part, str) for part in table) == 1:  # also what a plugin does not know
+            names = list(dict.fromkeys((*TABLES[str(table[0])].model_fields, *names)))
         self.add(
             path,
-            f"{section(tuple(table))} has no key `{name}`.",
+            f"{owner} has no key `{name}`.",
             expected=listed(names),
             remedy=did_you_mean(name, names) or _home(str(name)) or "remove it",
         )
@@ -148,7 +162,9 @@ class Problems:
         name = next(part for part in reversed(path) if isinstance(part, str))
         what = f"`{name}` cannot be" if name == path[-1] else f"`{name}` cannot hold"
         words = expected(hint)
-        remedy = did_you_mean(given, choices(hint)) if isinstance(given, str) else ""
+        remedy = next(iter(remedies(hint, given)), "")
+        if not remedy and isinstance(given, str):
+            remedy = did_you_mean(given, choices(hint))
         if not remedy and isinstance(given, str) and _is_number(given) and "text" not in words:
             remedy = f"write it without quotes: {given.strip()}"
         if not remedy and isinstance(given, (int, float)) and words.startswith(("text", '"')):
@@ -161,7 +177,8 @@ class Problems:
 def _fields(hint: Any) -> list[str]:
     """The keys of the table a type hint stands for."""
     options = getattr(hint, "__args__", (hint,))
-    return [name for option in options if hasattr(option, "model_fields") for name in fields_of(option)]
+    tables = [option for option in options if hasattr(option, "model_fields")]
+    return [name for table in tables for name in fields_of(table)]
 
 
 def _home(name: str) -> str:
@@ -183,7 +200,7 @@ def _is_number(text: str) -> bool:
 
 
 def _reachable(value: Any, loc: tuple[int | str, ...]) -> KeyPath:
-    """The part of a pydantic location that exists in the file; the rest names readings of a value."""
+    """What of a pydantic location exists in the file; the rest names readings of a value."""
     place: KeyPath = ()
     for part in loc:
         inside = (isinstance(value, dict) and part in value) or (

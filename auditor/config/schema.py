@@ -1,11 +1,13 @@
-"""The keys of audit.toml, schema 1, as they are written: names, types and defaults, nothing else."""
+"""The keys of audit.toml, schema 1, as they are written: names, types and defaults."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, StringConstraints
 
 from auditor.quantities import NonNegativeInt, PositiveInt
@@ -13,57 +15,101 @@ from auditor.quantities import NonNegativeInt, PositiveInt
 
 @dataclass(frozen=True)
 class Expects:
-    """What a value has to be, in words, where its type alone says too little."""
+    """What a value has to be, in words, where its type alone says too little.
+
+    `remedy` sees the wrong value, and says what was probably meant, or nothing.
+    """
 
     text: str
+    remedy: Callable[[Any], str] = lambda given: ""
+
+
+def _as_callable(given: Any) -> str:
+    """What is missing from the name of a callable."""
+    if not isinstance(given, str):
+        return ""
+    file, _, name = given.partition(":")
+    if file.endswith(".py"):
+        return f'add what is to be called: "{file}:NAME"'
+    return f'a file is named with its ending: "{file}.py:{name or "NAME"}"' if "/" in file else ""
+
+
+def _as_fraction(given: Any) -> str:
+    """A percentage as a number from 0 to 1."""
+    text = str(given).strip()
+    if not re.fullmatch(r"\d+(\.\d+)?( ?%)?", text):
+        return ""
+    percent = float(text.rstrip(" %"))
+    return f"for {percent:g} % write {percent / 100:g}" if 2 <= percent <= 100 else ""
+
+
+def _as_device(given: Any) -> str:
+    return 'did you mean "cuda"?' if str(given).lower().startswith("gpu") else ""
 
 
 Text = Annotated[
-    str, StringConstraints(min_length=1, pattern=r"^[^\n]*$"), Expects("text, on one line")
+    str,
+    StringConstraints(min_length=1, pattern=r"^[^\n]*$"),
+    Expects("text in quotes, on one line"),
 ]
-PathText = Annotated[str, StringConstraints(min_length=1), Expects("a path, as text")]
+PathText = Annotated[str, StringConstraints(min_length=1), Expects("a path in quotes")]
 CallableText = Annotated[
     str,
     StringConstraints(pattern=r"^(.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):[^\W\d]\w*(\.[^\W\d]\w*)*$"),
-    Expects('"file.py:callable" or "package.module:callable"'),
+    Expects('"file.py:callable" or "package.module:callable"', _as_callable),
 ]
-Number = Annotated[FiniteFloat, Expects("a number")]
-Fraction01 = Annotated[float, Ge(0), Le(1)]
+Number = Annotated[FiniteFloat, Expects("a finite number")]
+Fraction01 = Annotated[float, Ge(0), Le(1), Expects("a number from 0 to 1", _as_fraction)]
+SampleCount = Annotated[PositiveInt, Expects("an integer > 0; leave the key out for all images")]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 Device = Annotated[
     str,
     StringConstraints(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+|mps)$"),
-    Expects('"auto", "cpu", "cuda", "cuda:1" (or another index), or "mps"'),
+    Expects('"auto", "cpu", "cuda", "cuda:1" (or another index), or "mps"', _as_device),
 ]
 Duration = Annotated[
     str,
     StringConstraints(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"),
     Expects('a length of time > 0 as text, such as "90s", "30m", "2h" or "1h30m"'),
 ]
-Length = Annotated[float | str, Expects('a number > 0, or a fraction as text such as "8/255"')]
+Executor = Annotated[Literal["local", "ray"], Expects('"local"')]
+Length = Annotated[
+    int | float | str, Expects('a number > 0, or a fraction as text such as "8/255"')
+]
 Lengths = Annotated[
     Length | list[Length],
     Expects('a number > 0, a fraction as text such as "8/255", or a list of these'),
 ]
+Argument = Annotated[
+    JsonValue, Expects("text, a number, true or false, or a list or table of these")
+]
+Arguments = Annotated[dict[str, Argument], Expects("a table of arguments for the factory")]
 MaskingLimit = Literal["none", "possible", "suspected", "confirmed"]
 
 
 class Table(BaseModel):
     """A table of the file: unknown keys are faults, and text is never taken for a number."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Built when first used: nobody waits for a table that the file does not have.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class RunTable(Table):
     """[run]."""
 
-    seed: Seed = Field(0, description="every random number follows from it")
-    device: Device = Field("auto", description="where the model runs")
-    threads: PositiveInt | Literal["auto"] = Field("auto", description="CPU threads")
-    batch_size: PositiveInt | Literal["auto"] = Field("auto", description="images at a time")
-    output: PathText = Field("audits", description="directory in which run directories are made")
-    executor: Literal["local", "ray"] = Field("local", description="what runs the cells")
-    time_budget: Duration | None = Field(None, description="stop starting new work after it")
+    seed: Seed = Field(default=0, description="every random number follows from it")
+    device: Device = Field(default="auto", description="where the model runs")
+    threads: PositiveInt | Literal["auto"] = Field(default="auto", description="CPU threads")
+    batch_size: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="images at a time"
+    )
+    output: PathText = Field(
+        default="audits", description="directory in which run directories are made"
+    )
+    executor: Executor = Field(default="local", description="what runs the cells")
+    time_budget: Duration | None = Field(
+        default=None, description="stop starting new work after it"
+    )
 
 
 class NormalizeTable(Table):
@@ -76,20 +122,22 @@ class NormalizeTable(Table):
 class ModelTable(Table):
     """[[model]]."""
 
-    name: Text | None = Field(None, description="default: the name of the callable")
+    name: Text | None = Field(default=None, description="default: the name of the callable")
     factory: CallableText = Field(description="what returns the torch.nn.Module")
-    kwargs: Annotated[dict[str, JsonValue], Expects("a table of arguments for the factory")] = (
-        Field(default_factory=dict, description="arguments of the factory")
-    )
-    weights: PathText | None = Field(None, description="a .safetensors file")
+    kwargs: Arguments = Field(default_factory=dict, description="arguments of the factory")
+    weights: PathText | None = Field(default=None, description="a .safetensors file")
     outputs: Literal["logits", "log-probabilities", "probabilities", "auto"] = Field(
-        "auto", description="what the model returns"
+        default="auto", description="what the model returns"
     )
     precision: Literal["float32", "float16", "bfloat16", "float64"] = Field(
-        "float32", description="the precision it is deployed in"
+        default="float32", description="the precision it is deployed in"
     )
-    normalize: NormalizeTable | None = Field(None, description="applied inside, after the attack")
-    bpda: CallableText | None = Field(None, description="a differentiable stand-in of the user's")
+    normalize: NormalizeTable | None = Field(
+        default=None, description="applied inside, after the attack"
+    )
+    bpda: CallableText | None = Field(
+        default=None, description="a differentiable stand-in of the user's"
+    )
 
 
 class DataTable(Table):
@@ -98,9 +146,11 @@ class DataTable(Table):
     model_config = ConfigDict(extra="allow")
 
     adapter: Text = Field(description="what reads the images")
-    samples: PositiveInt | None = Field(None, description="size of the draw; default: all images")
+    samples: SampleCount | None = Field(
+        default=None, description="size of the draw; default: all images"
+    )
     expected_accuracy: Fraction01 | None = Field(
-        None, description="the run stops when clean accuracy is far from it"
+        default=None, description="the run stops when clean accuracy is far from it"
     )
 
 
@@ -118,18 +168,22 @@ class UseTable(Table):
     model_config = ConfigDict(extra="allow")
 
     use: Text = Field(description="its name")
-    label: Text | None = Field(None, description="how the report calls it; default: its name")
+    label: Text | None = Field(
+        default=None, description="how the report calls it; default: its name"
+    )
 
 
 class GateTable(Table):
     """[[gate]]: a condition; when it is broken, the audit fails."""
 
     metric: Text = Field(description="what is compared")
-    at_least: Fraction01 | None = Field(None, description="the smallest value that holds")
-    at_most: Fraction01 | MaskingLimit | None = Field(None, description="the largest that holds")
-    model: Text | None = Field(None, description="only this model")
-    norm: Text | None = Field(None, description="only this norm")
-    epsilon: Length | None = Field(None, description="only this epsilon")
+    at_least: Fraction01 | None = Field(default=None, description="the smallest value that holds")
+    at_most: Fraction01 | MaskingLimit | None = Field(
+        default=None, description="the largest that holds"
+    )
+    model: Text | None = Field(default=None, description="only this model")
+    norm: Text | None = Field(default=None, description="only this norm")
+    epsilon: Length | None = Field(default=None, description="only this epsilon")
 
 
 class ReportTable(Table):
@@ -138,7 +192,7 @@ class ReportTable(Table):
     formats: Annotated[list[str], Expects('a list of formats such as ["html", "pdf"]')] = Field(
         default_factory=lambda: ["html", "pdf"], description="what is written"
     )
-    gallery: NonNegativeInt = Field(12, description="adversarial examples to show")
+    gallery: NonNegativeInt = Field(default=12, description="adversarial examples to show")
     reviewers: Annotated[list[Text], Expects("a list of names")] = Field(
         default_factory=list, description="names for the signature lines"
     )
@@ -158,8 +212,10 @@ class PluginsTable(Table):
 class HeadTable(Table):
     """The keys before the first table."""
 
-    title: Text | None = Field(None, description="default: the first model's name")
-    profile: Text = Field("standard", description="the battery that runs when no attack is named")
+    title: Text | None = Field(default=None, description="default: the first model's name")
+    profile: Text = Field(
+        default="standard", description="the battery that runs when no attack is named"
+    )
 
 
 class AuditFile(HeadTable):
@@ -173,7 +229,7 @@ class AuditFile(HeadTable):
     attack: list[UseTable] | UseTable | None = None
     check: list[UseTable] | UseTable | None = None
     gate: list[GateTable] | GateTable = Field(default_factory=list)
-    report: ReportTable = Field(default_factory=ReportTable)
+    report: ReportTable = Field(default_factory=lambda: ReportTable())
     plugins: PluginsTable = Field(default_factory=PluginsTable)
 
 

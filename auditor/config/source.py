@@ -1,4 +1,4 @@
-"""Reads audit.toml, applies what the command line overrides, and knows where every key came from."""
+"""Reads audit.toml, applies --set, and knows where every key came from."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from auditor.config.schema import ARRAYS
 from auditor.errors import AuditorError, ConfigError, UsageError
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+#: How `tomllib` writes the name of a table.
+_DECLARED = re.compile(r"\('(.*?)',?\)")
 _INDENT = " " * 12
 #: What `tomllib` says, and what to do about it.
 _SYNTAX_REMEDIES = {
@@ -24,7 +26,7 @@ _SYNTAX_REMEDIES = {
     "Expected '=' after a key": "write key = value; a key with other signs than A-Z a-z 0-9 _ - "
     "needs quotes",
     "Expected newline or end of document": "one key = value per line; text needs quotes "
-    "around all of it",
+    'around all of it, fractions too: "8/255"',
     "Unclosed array": "close the list with ]",
     "Unclosed inline table": "close the table with } on the same line",
     "Illegal character '\\n'": "close the text with a quote on the same line",
@@ -129,7 +131,8 @@ def _read_text(path: Path) -> str:
         if (path / "audit.toml").is_file():
             remedy = f"name the file in it: {path / 'audit.toml'}"
     except UnicodeDecodeError as error:
-        what = f"The file is not UTF-8 text (byte {error.start} cannot be read)."
+        line = error.object.count(b"\n", 0, error.start) + 1
+        what = f"The file is not UTF-8 text: line {line} has a byte that cannot be read."
         expected, remedy = "TOML, which is UTF-8 text", "save it as UTF-8 in your editor"
     except OSError as error:
         what = f"The file cannot be read: {error.strerror}."
@@ -148,12 +151,13 @@ def _parse(name: str, text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         message = str(error)
     at = _AT.search(message)
-    said = _AT.sub("", message)
+    said = _DECLARED.sub(lambda found: "[" + ".".join(found[1].split("', '")) + "]", message)
+    said = _AT.sub("", said)
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     line, column = (int(at[1]), int(at[2])) if at and at[1] else (len(lines), len(lines[-1]) + 1)
     if line > 1 and column == 1 and "Illegal character" in said:
         line, column = line - 1, len(lines[line - 2]) + 1
-    remedy = next((text for key, text in _SYNTAX_REMEDIES.items() if key in said), "")
+    remedy = next((hint for part, hint in _SYNTAX_REMEDIES.items() if part in said), "")
     problem = UsageError(
         f"This is not TOML: {said[:1].lower()}{said[1:]}.",
         where=f"{name}:{line}:{column}\n{_excerpt(text, line, column)}",
@@ -189,10 +193,7 @@ def _split(override: str) -> tuple[tuple[str, ...], Any]:
     key, equals, text = override.partition("=")
     if not equals:
         raise ValueError("This override has no value")
-    try:
-        names = split_key(key.strip())
-    except tomllib.TOMLDecodeError:
-        raise ValueError(f"{key.strip()!r} is not a key") from None
+    names = split_key(key.strip())
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -212,8 +213,10 @@ def _holder(data: dict[str, Any], names: tuple[str, ...]) -> tuple[KeyPath, Any]
         if isinstance(node, list):
             part = int(name)
             if part > len(node):
-                raise ValueError(f"There is no {'.'.join(map(str, path))}.{part}: "
-                                 f"there are {len(node)}, counted from 0")  # fmt: skip
+                text = ".".join(map(str, path))
+                raise ValueError(
+                    f"There is no {text}.{part}: a new one would be {text}.{len(node)}"
+                )
         elif not isinstance(node, dict):
             raise ValueError(f"{'.'.join(map(str, path))} is not a table, so it has no {name}")
         path = (*path, part)

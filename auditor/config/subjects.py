@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _model(context: Context, path: KeyPath, table: ModelTable) -> ModelConfig:
         context.problems.add(
             (*path, "bpda"),
             "`bpda` is not available in this version.",
-            expected="no such key: nothing would use the stand-in",
+            expected="no `bpda`: no attack of this version would use the stand-in",
             remedy="remove the key",
         )
     return ModelConfig(
@@ -132,7 +132,9 @@ def _weights(context: Context, path: KeyPath, text: str | None) -> Path | None:
         if pickle
         else f"The weights {shown(text)} are not a .safetensors file.",
         expected="a .safetensors file",
-        remedy=_CONVERT.format(old=Path(text).name, new=new) if pickle else "",
+        remedy=_CONVERT.format(old=Path(text).name, new=new)
+        if pickle
+        else "save the state_dict with safetensors.torch.save_file",
     )
     return None
 
@@ -143,13 +145,13 @@ def _normalize(context: Context, path: KeyPath, table: NormalizeTable | None) ->
     if len(table.mean) != len(table.std) or not table.mean:
         context.problems.add(
             path,
-            f"`mean` has {len(table.mean)} numbers and `std` has {len(table.std)}.",
+            f"`mean` has the length {len(table.mean)} and `std` has the length {len(table.std)}.",
             expected="one number per channel in each, such as 1 for grey and 3 for colour images",
         )
     for index, number in enumerate(table.std):
         if number <= 0:
             context.problems.add(
-                (*path, "std", index), f"`std` cannot hold {number:g}.", expected="numbers > 0"
+                (*path, "std", index), f"`std` cannot hold {shown(number)}.", expected="numbers > 0"
             )
     return Normalize(tuple(table.mean), tuple(table.std))
 
@@ -161,7 +163,7 @@ def resolve_data(context: Context, table: DataTable) -> DataConfig | None:
     if spec is None:
         context.unknown(("data", "adapter"), "data adapter", table.adapter, context.registry.data)
         return None
-    written = context.parameters(("data",), spec, given, f"The data adapter {spec.name}")
+    written = context.parameters(("data",), spec, given, f'The data adapter "{spec.name}"')
     if written is None:
         return None
     resolved = dict(written)
@@ -179,24 +181,26 @@ def _existing(context: Context, text: str) -> Path:
 
 
 def resolve_threats(context: Context, tables: Sequence[ThreatTable | None]) -> list[ThreatConfig]:
-    """[[threat]], as far as they have no faults."""
+    """Those of [[threat]] that have no faults."""
     threats = []
     seen: set[tuple[str, Fraction]] = set()
     for index, table in enumerate(tables):
         if table is None:
             continue
         path: KeyPath = ("threat", index)
-        if table.norm not in context.registry.norms:
+        known = table.norm in context.registry.norms
+        if not known:
             context.unknown((*path, "norm"), "norm", table.norm, context.registry.norms)
         epsilons = _epsilons(context, path, table, seen)
-        threats.append(ThreatConfig(table.norm, tuple(epsilons), table.rationale))
+        if known and epsilons is not None:
+            threats.append(ThreatConfig(table.norm, tuple(epsilons), table.rationale))
     return threats
 
 
 def _epsilons(
     context: Context, path: KeyPath, table: ThreatTable, seen: set[tuple[str, Fraction]]
-) -> list[Epsilon]:
-    """The sizes of a threat in ascending order; each may be there only once."""
+) -> list[Epsilon] | None:
+    """The sizes of a threat in ascending order, each there only once; None if one is wrong."""
     several = isinstance(table.epsilon, list)
     given = table.epsilon if isinstance(table.epsilon, list) else [table.epsilon]
     epsilons = []
@@ -205,8 +209,7 @@ def _epsilons(
                              expected="at least one number > 0")  # fmt: skip
     for index, number in enumerate(given):
         place = (*path, "epsilon", index) if several else (*path, "epsilon")
-        epsilon = read_epsilon(number, lambda what, **details: context.problems.add(
-            place, what, **details), linf=table.norm == "linf")  # fmt: skip
+        epsilon = read_epsilon(context, place, number, linf=table.norm == "linf")
         if epsilon is None:
             continue
         if (table.norm, epsilon.fraction) in seen:
@@ -218,11 +221,15 @@ def _epsilons(
             )
         seen.add((table.norm, epsilon.fraction))
         epsilons.append(epsilon)
+    if len(epsilons) < max(len(given), 1):
+        return None
     return sorted(epsilons, key=lambda epsilon: epsilon.fraction)
 
 
-def read_epsilon(number: float | str, complain: Callable[..., None], *, linf: bool) -> Epsilon | None:
-    """A size in pixel space with its text, or a complaint why it is none."""
+def read_epsilon(
+    context: Context, path: KeyPath, number: float | str, *, linf: bool
+) -> Epsilon | None:
+    """A size in pixel space with its text; None, and a problem noted, where it is not one."""
     text = number if isinstance(number, str) else repr(number)
     expected = 'a number > 0, or a fraction as text such as "8/255"'
     try:
@@ -230,13 +237,15 @@ def read_epsilon(number: float | str, complain: Callable[..., None], *, linf: bo
     except (ValueError, OverflowError):
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        complain(f"`epsilon` cannot be {shown(number)}.", expected=expected)
+        context.problems.add(path, f"`epsilon` cannot be {shown(number)}.", expected=expected)
         return None
     if linf and value > 1:
-        complain(
+        levels = f'for {value:g} grey levels of 255 write "{value:g}/255"'
+        context.problems.add(
+            path,
             f"`epsilon` cannot be {shown(number)} for linf: pixels lie in [0, 1].",
             expected="a number > 0 and <= 1",
-            remedy=f'for {value:g} grey levels of 255 write "{value:g}/255"' if value <= 255 else "",
+            remedy=levels if value <= 255 else "",
         )
         return None
     return Epsilon(float(value), text)

@@ -33,11 +33,15 @@ _EXAMPLES = {
     "data": '[data] with adapter = "npz" and path = "file.npz"',
     "threat": '[[threat]] with norm = "linf" and epsilon = "8/255"',
 }
+#: Tables whose keys have nothing to do with each other: if some are wrong, the others still count.
+_LOOSE = ("run", "model", "data", "report")
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The file's tables by position; None where one is faulty, `()` or defaults where it is absent.
+    """The file's tables by position; `()` or defaults where they are absent.
+
+    None stands for a table with faults, or (where others do not depend on them) it is without them.
 
     `attacks` and `checks` are None where the file leaves them out.
     """
@@ -60,9 +64,10 @@ def read_tables(problems: Problems) -> Tables:
     head = {key: value for key, value in data.items() if key not in (*TABLES, "schema")}
     for name, example in _EXAMPLES.items():
         if not data.get(name) and data.get(name) not in (False, 0, ""):
+            heading = f"[[{name}]]" if name in ARRAYS else f"[{name}]"
             problems.add(
                 (name,) if name in data else (),
-                f"The file has no [{name}] table." if name == "data" else f"There is no [[{name}]].",
+                f"There is no {heading}.",
                 expected=example,
             )
     return Tables(
@@ -86,25 +91,31 @@ def _single(problems: Problems, name: str, cls: type[_T]) -> _T | None:
 def _several(problems: Problems, name: str, cls: type[_T]) -> tuple[_T | None, ...]:
     given = problems.source.data.get(name, [])
     if isinstance(given, list):
-        return tuple(
-            _table(problems, (name, index), item, cls) for index, item in enumerate(given)
-        )
+        return tuple(_table(problems, (name, index), item, cls) for index, item in enumerate(given))
     _table(problems, (name,), given, cls)
     return ()
 
 
 def _table(problems: Problems, path: KeyPath, given: Any, cls: type[_T]) -> _T | None:
+    name = str(path[0]) if path else ""
     if not isinstance(given, dict):
-        name = str(path[0])
         heading = f"[[{name}]]" if name in ARRAYS else f"[{name}]"
+        several = isinstance(given, list) and all(isinstance(item, dict) for item in given)
         problems.add(
             path,
-            f"`{name}` is a table, and cannot be {shown(given)}.",
+            f"There can be only one {heading}."
+            if several
+            else f"`{name}` is a table, and cannot be {shown(given)}.",
             expected=f"{heading} on a line of its own, and its keys below",
         )
         return None
     try:
         return cls.model_validate(given)
     except ValidationError as error:
-        problems.add_invalid(path, given, error, fields_of(cls))
+        wrong = problems.add_invalid(path, given, error, fields_of(cls))
+    if name not in _LOOSE or "name" in wrong:
+        return None
+    try:
+        return cls.model_validate({key: given[key] for key in given if key not in wrong})
+    except ValidationError:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ from auditor.victim import Victim
 
 _BATCH_SIZES = (32, 64, 128, 256, 512)
 _REPEATS = 3
+#: What doubling the threads has to gain.
+_WORTH_IT = 1.4
 #: A smaller batch is preferred when it costs at most this much more per image: images that fall
 #: early then leave less of the batch empty.
 _TOLERANCE = 1.05
@@ -84,7 +87,11 @@ def _attack_step(victim: Victim, x: torch.Tensor) -> Callable[[], object]:
 
 
 def measure_threads(victim: Victim, x: torch.Tensor) -> int:
-    """The number of CPU threads with which an attack step on `x` is fastest; it is then set."""
+    """The largest number of CPU threads that still pays on an attack step on `x`; it is then set.
+
+    Threads that hardly help are not free: where another program wants the same cores, those that
+    wait for each other are many times slower than one.
+    """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -95,7 +102,12 @@ def measure_threads(victim: Victim, x: torch.Tensor) -> int:
         torch.set_num_threads(threads)
         return _seconds(step, victim.device)
 
-    threads = _smallest_good(counts, seconds)
+    threads, before = counts[0], seconds(counts[0])
+    for more in counts[1:]:
+        now = seconds(more)
+        if before / now < _WORTH_IT ** math.log2(more / threads):
+            break
+        threads, before = more, now
     torch.set_num_threads(threads)
     return threads
 

@@ -165,6 +165,7 @@ def attack_points(model: ModelResult, threat: ThreatResult) -> Chart:
 
 
 def threat_text(threat: ThreatResult) -> str:
+    """The norm and epsilon as a title."""
     return f"{norm(threat.norm)}, ε = {threat.epsilon_text}"
 
 
@@ -173,7 +174,8 @@ def _alt(model: ModelResult, threats: Sequence[ThreatResult]) -> str:
     ends = (f"{percent(t.robust.accuracy)} at ε = {t.epsilon_text}" for t in threats if t.robust)
     return (
         f"Accuracy of {model.name} against ε in {norm(threats[0].norm)}: "
-        f"{percent(model.clean.accuracy)} on clean images; worst case {'; '.join(ends) or 'not known'}."
+        f"{percent(model.clean.accuracy)} on clean images; "
+        f"worst case {'; '.join(ends) or 'not known'}."
     )
 
 
@@ -184,7 +186,8 @@ def _caption(threats: Sequence[ThreatResult]) -> str:
     text = bars if several else "Bars are 95 % intervals."
     labels = {a.label for t in threats for a in t.attacks if a.status == "done" and a.robust}
     if len(labels) > SHOWN:
-        text += f" The {SHOWN} strongest attacks are drawn; {len(labels) - SHOWN} more are in the tables."
+        more = len(labels) - SHOWN
+        text += f" The {SHOWN} strongest attacks are drawn; {more} more are in the tables."
     return text
 
 

@@ -98,7 +98,8 @@ def style() -> Iterator[None]:
     family = next(name for name in _FONTS if name in installed)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE | {"font.family": [family, "sans-serif"]})
+        parameters: Any = matplotlib.rcParams
+        parameters.update(_STYLE | {"font.family": [family, "sans-serif"]})
         yield
 
 
@@ -151,7 +152,7 @@ def percent_axis(axis: Any) -> None:
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Move `positions` apart to at least `gap`, keeping their order and, if they fit, within 0 to 1."""
+    """Move `positions` apart to at least `gap`, in order and, if they fit, within 0 to 1."""
     order = sorted(range(len(positions)), key=lambda i: (positions[i], i))
     moved = list(positions)
     floor = 0.0

@@ -20,6 +20,17 @@ from auditor.results import (
 
 _SEVERITY_ORDER = list(SEVERITIES)
 
+#: The parts of a model's chapter, in order.
+_PARTS = (
+    ("attacks", "Attacks"),
+    ("curves", "Accuracy against epsilon"),
+    ("losses", "Final losses over restarts"),
+    ("gallery", "Adversarial examples"),
+    ("findings", "Findings"),
+    ("masking", "Gradient masking"),
+    ("measurements", "Measurements of the checks"),
+)
+
 
 @dataclass(frozen=True)
 class AttackRow:
@@ -133,23 +144,12 @@ def model_view(model: ModelResult, index: int) -> ModelView:
     anchor = f"model-{index}"
     order = sorted(model.findings, key=lambda f: _SEVERITY_ORDER.index(f.severity))
     findings = tuple(_finding(f, f"{anchor}-finding-{i}") for i, f in enumerate(order, 1))
-    parts = [
-        ("attacks", "Attacks"),
-        ("curves", "Accuracy against epsilon"),
-        ("losses", "Final losses over restarts"),
-        ("gallery", "Adversarial examples"),
-        ("findings", "Findings"),
-        ("masking", "Gradient masking"),
-        ("measurements", "Measurements of the checks"),
-    ]
     return ModelView(
         anchor=anchor,
         name=model.name,
         short_name=shorten(model.name, 40),
-        facts=f"{plural(model.parameters, 'parameter')} · {plural(model.classes, 'class', 'classes')}"
-        f" · outputs {model.outputs} · {model.precision} · clean accuracy "
-        f"{wording.percent(model.clean.accuracy)} ({wording.interval(model.clean.ci95)})",
-        parts=tuple(parts),
+        facts=_facts(model),
+        parts=_PARTS,
         threats=tuple(_threat(t) for t in model.threats),
         curves=tuple(_curves(model)),
         losses=tuple(_losses(model)),
@@ -158,6 +158,13 @@ def model_view(model: ModelResult, index: int) -> ModelView:
         masking=_masking(model.masking, {f.code: f.anchor for f in reversed(findings)}),
         measurements=tuple(_measurement(m, model) for m in model.measurements),
     )
+
+
+def _facts(model: ModelResult) -> str:
+    """What the model is, in one line."""
+    size = f"{plural(model.parameters, 'parameter')} · {plural(model.classes, 'class', 'classes')}"
+    clean = f"{wording.percent(model.clean.accuracy)} ({wording.interval(model.clean.ci95)})"
+    return f"{size} · outputs {model.outputs} · {model.precision} · clean accuracy {clean}"
 
 
 def _threat(threat: ThreatResult) -> ThreatView:
@@ -293,15 +300,17 @@ def _masking_facts(masking: Masking) -> Iterator[tuple[str, str]]:
     elif hidden:
         yield (
             "Hidden adversarial examples",
-            f"{hidden.found:,} of {plural(hidden.total, 'image')} ({wording.percent(hidden.fraction)};"
-            f" with confidence at least {wording.percent(hidden.lower_bound)}) were broken only by "
+            f"{hidden.found:,} of {plural(hidden.total, 'image')} "
+            f"({wording.percent(hidden.fraction)}; with confidence at least "
+            f"{wording.percent(hidden.lower_bound)}) were broken only by "
             "attacks that distrust the gradient",
         )
     if masking.power:
         yield (
             "Power",
             f"With {plural(masking.power.samples, 'image')}, hidden adversarial examples on "
-            f"{wording.percent(masking.power.detectable_fraction)} of them or more would have been seen",
+            f"{wording.percent(masking.power.detectable_fraction)} of them or more would have been "
+            "seen",
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -48,12 +49,14 @@ def render(result: AuditResult, raw: bytes, page: str) -> bytes:
     # Nothing but what the page carries within itself is ever fetched: names in it may be hostile.
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols=("data",))
     document = weasyprint.HTML(string=page, url_fetcher=fetcher, base_url=None)
-    with _source_date(started):
+    with _source_date(started), warnings.catch_warnings():
+        # WeasyPrint leaves closing its colour profile to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
         pdf: bytes = document.write_pdf(
             pdf_variant="pdf/a-3a",
             pdf_identifier=hashlib.sha256(raw).digest()[:16],
             attachments=[attachment],
-            optimize_images=False,
+            finisher=_name_attachment_once,
         )
     return pdf
 
@@ -70,6 +73,12 @@ def _weasyprint() -> Any:
             remedy=_REMEDY,
         ) from error
     return weasyprint
+
+
+def _name_attachment_once(document: Any, pdf: Any) -> None:
+    """WeasyPrint 70 lists each associated file twice."""
+    files = pdf.catalog["AF"]
+    files[:] = dict.fromkeys(files)
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 time in UTC; the epoch where `text` is not one, so that a report is still made."""
+    """An ISO 8601 time in UTC; the epoch where `text` is not one: the report is still made."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError:

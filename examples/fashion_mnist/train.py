@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--model", choices=PLANS, required=True)
     parser.add_argument("--data", type=Path, required=True, help=DATA_HELP)
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
-    parser.add_argument("--epochs", type=int, help="default: as shipped, 12 or 15")
+    parser.add_argument("--epochs", type=int, help="default: as for the shipped weights")
     args = parser.parse_args()
     found = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(found if args.device == "auto" else args.device)

@@ -294,8 +294,9 @@ def hostile() -> AuditResult:
     script, image, maths, long, rtl, emoji = HOSTILE
     made = [
         masked(name, [threat("8/255", 280, (name, maths), rationale=emoji)], text=" ".join(HOSTILE))
-        for name in (script, maths, long, rtl)
+        for name in (script, long)
     ]
+    made += [model(name, [threat("8/255", 280, (name,), rationale=long)]) for name in (maths, rtl)]
     made[0] = replace(made[0], gallery=tuple(picture(i, h, h) for i, h in enumerate(HOSTILE)))
     bad = not_run(emoji, "error", " ".join(HOSTILE))
     first = replace(made[0].threats[0], attacks=(*made[0].threats[0].attacks, bad))
@@ -335,7 +336,9 @@ def many() -> AuditResult:
     """Two norms, a certificate, seven epsilons, twenty attacks, a hundred classes."""
     labels = [f"attack-{i}" for i in range(20)]
     epsilons = [f"{i}/255" for i in (1, 2, 3, 4, 8, 16, 32)]
-    threats = [threat(e, 60 + 45 * i, labels if i == 6 else labels[:2]) for i, e in enumerate(epsilons)]
+    threats = [
+        threat(e, 60 + 45 * i, labels if i == 6 else labels[:2]) for i, e in enumerate(epsilons)
+    ]
     threats.append(threat("0.5", 200, LABELS, norm="l2"))
     threats[0] = replace(threats[0], certified=accuracy(120))
     return audit(

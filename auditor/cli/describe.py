@@ -1,0 +1,231 @@
+"""`auditor list`, `auditor show` and `auditor schema`: what is available, and how it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from auditor.attack import AttackSpec
+from auditor.config.expected import expected, fields_of
+from auditor.config.problems import did_you_mean, listed, shown
+from auditor.errors import UsageError
+from auditor.hookspecs import Profile
+from auditor.registry import Registry, load_registry
+from auditor.spec import Parameter, Spec
+
+_Rows = list[dict[str, Any]]
+
+
+class Kind(StrEnum):
+    """What `auditor list` can list."""
+
+    ATTACKS = "attacks"
+    CHECKS = "checks"
+    DATA = "data"
+    NORMS = "norms"
+    PLUGINS = "plugins"
+    PROFILES = "profiles"
+    REPORTS = "reports"
+
+
+class Schema(StrEnum):
+    """The formats that have a JSON Schema."""
+
+    CONFIG = "config"
+    RESULT = "result"
+
+
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    json_: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """List what is available."""
+    rows = _ROWS[kind](load_registry())
+    if json_:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        _print_table(rows)
+    else:
+        typer.echo(f"No {kind.value} are installed.")
+
+
+def show(name: Annotated[str, typer.Argument(help="An attack, data adapter or profile.")]) -> None:
+    """Describe an attack, a data adapter or a profile."""
+    registry = load_registry()
+    found = list(_shown(registry, name))
+    if not found:
+        known = sorted({*registry.attacks, *registry.data, *registry.profiles})
+        raise UsageError(
+            f'There is no attack, data adapter or profile called "{name}".',
+            expected=listed(known),
+            remedy=did_you_mean(name, known) or "see them with: auditor list attacks",
+        )
+    for print_it in found:
+        print_it()
+
+
+def schema(which: Annotated[Schema, typer.Argument(help="Which format.")]) -> None:
+    """Print the JSON Schema of audit.toml or audit.json."""
+    if which is Schema.CONFIG:
+        from auditor.config.schema import json_schema
+    else:
+        from auditor.results import json_schema
+    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def _attack_rows(registry: Registry) -> _Rows:
+    return [
+        {
+            "name": spec.name,
+            "norms": sorted(spec.norms),
+            "needs": spec.needs,
+            "summary": spec.summary,
+            "reference": spec.reference,
+            "plugin": registry.origins["attacks", spec.name],
+        }
+        for spec in registry.attacks.values()
+    ]
+
+
+def _data_rows(registry: Registry) -> _Rows:
+    return [
+        {"name": spec.name, "summary": spec.summary, "plugin": registry.origins["data", spec.name]}
+        for spec in registry.data.values()
+    ]
+
+
+def _norm_rows(registry: Registry) -> _Rows:
+    return [
+        {"name": norm.name, "summary": (type(norm).__doc__ or "").split("\n", 1)[0]}
+        for norm in registry.norms.values()
+    ]
+
+
+def _plugin_rows(registry: Registry) -> _Rows:
+    return [
+        {
+            "name": record.name,
+            "status": record.status,
+            "origin": record.origin,
+            "version": record.version,
+            "detail": record.detail,
+        }
+        for record in registry.plugins
+    ]
+
+
+def _profile_rows(registry: Registry) -> _Rows:
+    return [
+        {
+            "name": profile.name,
+            "version": profile.version,
+            "attacks": [entry.get("label", entry["use"]) for entry in profile.attacks],
+        }
+        for profile in registry.profiles.values()
+    ]
+
+
+def _report_rows(_: Registry) -> _Rows:
+    from auditor.report import FORMATS
+
+    return [
+        {"name": name, "summary": (writer.__doc__ or "").split("\n", 1)[0]}
+        for name, writer in FORMATS.items()
+    ]
+
+
+def _no_rows(_: Registry) -> _Rows:
+    return []
+
+
+_ROWS: dict[Kind, Callable[[Registry], _Rows]] = {
+    Kind.ATTACKS: _attack_rows,
+    Kind.CHECKS: _no_rows,
+    Kind.DATA: _data_rows,
+    Kind.NORMS: _norm_rows,
+    Kind.PLUGINS: _plugin_rows,
+    Kind.PROFILES: _profile_rows,
+    Kind.REPORTS: _report_rows,
+}
+
+
+def _print_table(rows: _Rows) -> None:
+    """A row per thing; columns that are empty for all are left out."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name == "name")
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in columns))
+    Console(markup=False, highlight=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _shown(registry: Registry, name: str) -> Iterator[Callable[[], None]]:
+    """What prints each thing of that name."""
+    if name in registry.attacks:
+        yield lambda: _show_spec(registry.attacks[name], "attack", f'[[attack]]\nuse = "{name}"')
+    if name in registry.data:
+        yield lambda: _show_spec(registry.data[name], "data adapter", f'[data]\nadapter = "{name}"')
+    if name in registry.profiles:
+        yield lambda: _show_profile(registry.profiles[name])
+
+
+def _show_spec(spec: Spec, kind: str, snippet: str) -> None:
+    typer.echo(f"{spec.name} ({kind})\n\n{spec.doc}\n")
+    if isinstance(spec, AttackSpec):
+        typer.echo(f"norms:     {', '.join(sorted(spec.norms))}\nneeds:     {spec.needs}")
+    if spec.reference:
+        typer.echo(f"reference: {spec.reference}\n")
+    hints = fields_of(spec.cls)
+    rows = [
+        {
+            "parameter": parameter.name,
+            "value": expected(hints[parameter.name]),
+            "default": _default(parameter),
+            "meaning": parameter.doc,
+        }
+        for parameter in spec.parameters
+    ]
+    if rows:
+        _print_table(rows)
+        typer.echo()
+    lines = [_example(parameter, rows[i]["value"]) for i, parameter in enumerate(spec.parameters)]
+    typer.echo("In audit.toml:\n")
+    typer.echo(_indented("\n".join([snippet, *lines])))
+
+
+def _default(parameter: Parameter) -> str:
+    if parameter.required:
+        return "(required)"
+    return "(none)" if parameter.default is None else shown(parameter.default)
+
+
+def _example(parameter: Parameter, value: str) -> str:
+    """The key as a line of TOML: with its default, or as a comment where it has none."""
+    if parameter.required or parameter.default is None:
+        need = "required" if parameter.required else "optional"
+        return f"# {parameter.name} = ...  ({value}; {need})"
+    return f"{parameter.name} = {shown(parameter.default)}"
+
+
+def _show_profile(profile: Profile) -> None:
+    typer.echo(f"{profile.name} (profile, version {profile.version})\n")
+    typer.echo("What runs when audit.toml names no [[attack]]. Written out, it is:\n")
+    for entry in profile.attacks:
+        lines = [f"{key} = {shown(value)}" for key, value in entry.items()]
+        typer.echo(_indented("\n".join(["[[attack]]", *lines])) + "\n")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,38 @@
+"""`auditor validate`: checks a configuration, and loads neither model nor data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditor.config.load import load_config
+
+
+def validate(
+    config: Annotated[Path, typer.Argument(metavar="AUDIT.TOML", help="The configuration.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as run.seed=3."),
+    ] = None,
+) -> None:
+    """Check a configuration; nothing is loaded or run."""
+    audit, registry = load_config(config, set_ or ())
+    source = f"profile {audit.profile}" if audit.attacks_from_profile else "as listed"
+    threats = sum(len(threat.epsilons) for threat in audit.threats)
+    counts = [
+        _count(len(audit.models), "model"),
+        _count(threats, "threat"),
+        f"{_count(len(audit.attacks), 'attack')} ({source})",
+        _count(len(audit.gates), "gate"),
+    ]
+    typer.echo(f"{config} is valid: {', '.join(counts)}. Models and data were not loaded.")
+    if audit.left_out:
+        typer.echo(f"Left out of the profile by [plugins] disable: {', '.join(audit.left_out)}.")
+    for plugin in registry.broken:
+        typer.echo(f"warning: plugin {plugin.name} is broken: {plugin.detail}", err=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,148 @@
+"""Page 1: the answer, in what fits on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from auditor.report import wording
+from auditor.report.background import Threat, threats_in_words
+from auditor.report.wording import MASKINGS, VERDICTS, Badge, Number, plural, shorten
+from auditor.results import Accuracy, AuditResult, ModelResult
+
+#: Columns of figures that stay legible beside one another on A4.
+_COLUMNS = 6
+_SENTENCES = 5
+_CHARACTERS = 230
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """One model's accuracies on page 1."""
+
+    model: str
+    anchor: str
+    clean: Number
+    robust: tuple[Number, ...]
+    masking: Badge
+
+
+@dataclass(frozen=True)
+class AnswerTable:
+    """Model by epsilon, for one norm or several."""
+
+    #: (norm, epsilon) of each column.
+    columns: tuple[tuple[str, str], ...]
+    left_out: int
+    rows: tuple[AnswerRow, ...]
+
+
+@dataclass(frozen=True)
+class Brief:
+    """The sentences that page 1 has room for."""
+
+    sentences: tuple[str, ...]
+    left_out: int
+
+    @classmethod
+    def of(cls, sentences: Sequence[str]) -> Brief:
+        """The first few of `sentences`, each shortened; a later section holds all of them."""
+        kept = sentences[:_SENTENCES]
+        texts = tuple(shorten(s, _CHARACTERS) for s in kept)
+        return cls(texts, len(sentences) - len(kept))
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Whether one model's number can be believed."""
+
+    model: str
+    anchor: str
+    badge: Badge
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Page 1."""
+
+    verdict: Badge
+    sentence: str
+    tables: tuple[AnswerTable, ...]
+    doubts: tuple[Doubt, ...]
+    threats: tuple[Threat, ...]
+    not_tested: Brief
+    reasons: Brief
+    exit_status: str
+    reviewers: tuple[str, ...]
+
+
+def answer(result: AuditResult) -> Answer:
+    """Page 1 from the whole."""
+    room = max(160, 480 // max(1, len(result.models)))  # characters per model, so that all fit
+    meaning = wording.EXIT_MEANING.get(result.exit_status, "see the documentation")
+    return Answer(
+        verdict=VERDICTS[result.verdict],
+        sentence=_verdict_sentence(result),
+        tables=tuple(_answer_tables(result.models)),
+        doubts=tuple(
+            Doubt(
+                shorten(m.name, 60),
+                f"model-{i}",
+                MASKINGS[m.masking.verdict],
+                shorten(m.masking.summary or wording.MASKING_MEANING[m.masking.verdict], room),
+            )
+            for i, m in enumerate(result.models, 1)
+        ),
+        threats=threats_in_words(result.models),
+        not_tested=Brief.of(result.not_tested),
+        reasons=Brief.of(result.reasons),
+        exit_status=f"Exit status {result.exit_status}: {meaning}.",
+        reviewers=result.reviewers,
+    )
+
+
+def _verdict_sentence(result: AuditResult) -> str:
+    """The verdict in one sentence; the reasons stand below it."""
+    gates = plural(len(result.gates), "gate")
+    broken = sum(gate.holds is False for gate in result.gates)
+    state = f"The audit is {result.status}"
+    if result.verdict == "pass":
+        return f"{state} and every gate held ({gates})."
+    if result.verdict == "fail":
+        return f"{state} and {broken} of {gates} {'is' if broken == 1 else 'are'} broken."
+    if result.status == "complete":
+        return f"{state}, but its numbers do not allow a judgement."
+    return f"{state}, so its numbers do not allow a judgement."
+
+
+def _answer_tables(models: Sequence[ModelResult]) -> Iterator[AnswerTable]:
+    """One table where every epsilon of every norm fits beside the others, else one per norm."""
+    keys = list(dict.fromkeys((t.norm, t.epsilon_text) for m in models for t in m.threats))
+    norms = list(dict.fromkeys(norm for norm, _ in keys))
+    groups = [keys] if len(keys) <= _COLUMNS else [[k for k in keys if k[0] == n] for n in norms]
+    for group in groups:
+        shown = _ends_and_between(group)
+        rows = tuple(
+            AnswerRow(
+                shorten(model.name, 60),
+                f"model-{i}",
+                Number.of(model.clean),
+                tuple(Number.of(_robust(model, key)) for key in shown),
+                MASKINGS[model.masking.verdict],
+            )
+            for i, model in enumerate(models, 1)
+        )
+        columns = tuple((wording.norm(n), shorten(e, 14)) for n, e in shown)
+        yield AnswerTable(columns, len(group) - len(shown), rows)
+
+
+def _ends_and_between(keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """At most `_COLUMNS` keys, evenly spaced, the first and the last among them."""
+    if len(keys) <= _COLUMNS:
+        return list(keys)
+    return [keys[round(i * (len(keys) - 1) / (_COLUMNS - 1))] for i in range(_COLUMNS)]
+
+
+def _robust(model: ModelResult, key: tuple[str, str]) -> Accuracy | None:
+    return next((t.robust for t in model.threats if (t.norm, t.epsilon_text) == key), None)

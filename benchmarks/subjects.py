@@ -1,0 +1,122 @@
+"""The models and images that the benchmarks attack, and the two ways to attack them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from auditor.attack import objective_of
+from auditor.engine.pool import Block, Pool
+from auditor.engine.verify import Verifier
+from auditor.loading import Factory, load_module
+from auditor.objectives import choose_objective
+from auditor.preflight import read_batch
+from auditor.registry import Registry, load_registry
+from auditor.samples import choose_samples
+from auditor.surrogate import naive
+from auditor.victim import Victim
+from common import HERE
+
+EXAMPLE = HERE.parent / "examples" / "fashion_mnist"
+
+
+class Counted(nn.Module):
+    """A model that counts the images it sees forwards and backwards, whoever asks."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.forwards = self.backwards = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The model's logits."""
+        self.forwards += len(x)
+        z: torch.Tensor = self.module(x)
+        if z.requires_grad:
+            z.register_hook(self._note_backward)
+        return z
+
+    def _note_backward(self, gradient: torch.Tensor) -> None:
+        self.backwards += len(gradient)
+
+    def passes(self) -> tuple[int, int]:
+        """Forwards and backwards since it was last asked."""
+        seen = self.forwards, self.backwards
+        self.forwards = self.backwards = 0
+        return seen
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A victim and images that it classifies correctly; `total` counts the others too."""
+
+    victim: Victim
+    block: Block
+    total: int
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The built-in plugins."""
+        return load_registry()
+
+    def pool(
+        self, parameters: dict[str, Any], norm: str, epsilon: float, batch_size: int, seed: int = 0
+    ) -> Pool:
+        """PGD with these parameters, as an audit runs it."""
+        spec = self.registry.attacks["pgd"]
+        attack = spec.build(parameters)
+        verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
+        objective = choose_objective(objective_of(attack), 10)
+        return Pool(
+            spec, attack, naive(self.victim), objective, verifier, seed, "benchmark", batch_size
+        )
+
+    def robust(self, points: torch.Tensor, norm: str, epsilon: float) -> torch.Tensor:
+        """(n,) bool: which images withstand, their final `points` being checked by the verifier."""
+        verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
+        return ~verifier.check(points, self.block.x, self.block.y).confirmed
+
+
+def example(name: str, count: int) -> Subject:
+    """A model of the Fashion-MNIST example and a class-balanced draw of `count` images."""
+    source = EXAMPLE / "models.py"
+    make = "gradient_mask_toy" if name == "gradient-mask-toy" else "cnn"
+    weights = EXAMPLE / "weights" / f"{name}.safetensors"
+    module = load_module(name, Factory(make, source, make), {"width": 32}, weights)
+    victim = Victim(name, Counted(module))
+    adapter = load_registry().data["npz"].build({"path": str(EXAMPLE / "data" / "test-1000.npz")})
+    samples = choose_samples(adapter.load(), count, 0)
+    x, y = read_batch(victim, samples, slice(0, count)), torch.from_numpy(samples.labels)
+    correct = ~victim.judge(x, y).wrong
+    image = torch.from_numpy(samples.index)
+    return Subject(victim, Block(x[correct], y[correct], image[correct]), count)
+
+
+def plain_loop(pool: Pool, block: Block) -> torch.Tensor:
+    """The same attack without the engine: every image of a batch takes every step.
+
+    Returns the final points, (n, C, H, W).
+    """
+    points = []
+    for rows in torch.arange(len(block)).split(pool.batch_size):
+        zero = torch.zeros_like(rows)
+        lanes = pool._lanes(block, [(row, 0) for row in rows.tolist()])
+        state = pool.attack.start(pool._task(lanes))
+        for step in range(pool.attack.steps):
+            lanes.step = zero + step
+            seen = pool.surrogate.evaluate(state.x, lanes.y, pool.objective, gradient=True)
+            state = pool.attack.step(pool._task(lanes), state, seen)
+        points.append(state.x)
+    return torch.cat(points)
+
+
+def weights_hash(name: str) -> str:
+    """The beginning of the sha256 of an example's weights: figures belong to these."""
+    path: Path = EXAMPLE / "weights" / f"{name}.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]

@@ -1,0 +1,3 @@
+"""A plugin that lacks a library."""
+
+from auditor_stand_in_library import sidestep as sidestep

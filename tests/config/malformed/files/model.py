@@ -1,0 +1,1 @@
+"""A stand-in: checking a configuration never runs it."""

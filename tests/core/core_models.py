@@ -1,0 +1,138 @@
+"""Small victims, and one way to run an attack on them: the pool that production uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from auditor.attack import objective_of, spec_of
+from auditor.engine.pool import Block, Outcome, Pool
+from auditor.engine.verify import Verifier
+from auditor.objectives import choose_objective
+from auditor.surrogate import Surrogate, naive
+from auditor.threat import NORMS
+from auditor.victim import Victim
+
+NORM = {norm.name: norm for norm in NORMS}
+
+
+class Linear(nn.Module):
+    """logits = W x + b."""
+
+    def __init__(self, W: torch.Tensor, b: torch.Tensor) -> None:
+        super().__init__()
+        self.W, self.b = nn.Parameter(W.clone()), nn.Parameter(b.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) @ self.W.T + self.b
+
+
+class SmallCNN(nn.Module):
+    """A smooth convolutional net with fixed random weights."""
+
+    def __init__(self, channels: int = 1, classes: int = 4, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.first = nn.Conv2d(channels, 6, 3, padding=1)
+        self.second = nn.Conv2d(6, 6, 3, stride=2)
+        self.last = nn.LazyLinear(classes)
+        self.scale = 3.0
+        self._generator = generator
+
+    def initialise(self, x: torch.Tensor) -> SmallCNN:
+        """Make the lazy layer, and draw all weights from the seed."""
+        with torch.no_grad():
+            self(x)
+            for parameter in self.parameters():
+                shape = parameter.shape
+                fan_in = max(1, parameter[0].numel())
+                parameter.copy_(torch.randn(shape, generator=self._generator) / fan_in**0.5)
+        del self._generator
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.first(2 * x - 1))
+        h = torch.nn.functional.silu(self.second(h))
+        return self.scale * self.last(h.flatten(1))
+
+
+class Counted(nn.Module):
+    """Counts, on its own, the images that go forwards and the gradients that come back."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.forwards = self.backwards = 0
+
+    def _back(self, grad: torch.Tensor) -> None:
+        self.backwards += len(grad)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.forwards += len(x)
+        if x.requires_grad:
+            x = x * 1
+            x.register_hook(self._back)
+        return self.inner(x)
+
+
+def uniform(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def linear_victim(W: torch.Tensor, b: torch.Tensor, **options: Any) -> Victim:
+    options.setdefault("precision", torch.float64)
+    return Victim("linear", Linear(W, b), **options)
+
+
+def cnn_victim(x: torch.Tensor, **options: Any) -> Victim:
+    module = SmallCNN(x.shape[1]).initialise(x[:1].float())
+    options.setdefault("precision", torch.float64)
+    return Victim("cnn", module, **options)
+
+
+@torch.no_grad()
+def block_of(victim: Victim, x: torch.Tensor, image: torch.Tensor | None = None) -> Block:
+    """A block on which the victim is right everywhere: its own answers are the labels."""
+    y = victim.logits(x).argmax(1)
+    return Block(x, y, torch.arange(len(x)) if image is None else image)
+
+
+@dataclass
+class Run:
+    outcome: Outcome
+    verifier: Verifier
+
+
+def run_attack(
+    victim: Victim,
+    attack: Any,
+    block: Block,
+    norm: str,
+    epsilon: float,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    surrogate: Surrogate | None = None,
+) -> Run:
+    classes = victim.logits(block.x[:1]).shape[1] if len(block) else 2
+    verifier = Verifier(victim, NORM[norm], epsilon)
+    pool = Pool(
+        spec=spec_of(type(attack)),
+        attack=attack,
+        surrogate=surrogate or naive(victim),
+        objective=choose_objective(objective_of(attack), classes),
+        verifier=verifier,
+        seed=seed,
+        key="test",
+        batch_size=batch_size,
+    )
+    return Run(pool.run(block), verifier)

@@ -1,0 +1,61 @@
+"""Reports on synthetic audits, each rendered once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import synthetic_audits
+
+from auditor.report import Source, write_reports
+from auditor.results import to_json
+
+AUDITS = ("small", "large", "hostile", "empty", "many")
+
+
+@pytest.fixture(scope="session")
+def source() -> Callable[[str], Source]:
+    """The synthetic audit of a name."""
+
+    @cache
+    def get(name: str) -> Source:
+        result = getattr(synthetic_audits, name)()
+        return Source(result, to_json(result).encode())
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def reported(
+    tmp_path_factory: pytest.TempPathFactory, source: Callable[[str], Source]
+) -> Callable[[str], Path]:
+    """The run directory of a synthetic audit with both reports in it, free of warnings."""
+
+    @cache
+    def get(name: str) -> Path:
+        directory = tmp_path_factory.mktemp(name)
+        (directory / "audit.json").write_bytes(source(name).raw)
+        with weasyprint_warnings() as warnings:
+            write_reports(directory, ["pdf", "html"])
+        # Which glyphs the fonts of a machine lack is not the report's doing.
+        assert [w for w in warnings if ".notdef glyph" not in w or name != "hostile"] == []
+        return directory
+
+    return get
+
+
+class weasyprint_warnings:  # noqa: N801
+    """Collects what WeasyPrint complains about."""
+
+    def __enter__(self) -> list[str]:
+        self.messages: list[str] = []
+        self.handler = logging.Handler(logging.WARNING)
+        self.handler.emit = lambda record: self.messages.append(record.getMessage())  # type: ignore[method-assign]
+        logging.getLogger("weasyprint").addHandler(self.handler)
+        return self.messages
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger("weasyprint").removeHandler(self.handler)

@@ -1,0 +1,113 @@
+"""The PDF as a file: text, structure, attachment, and the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import AUDITS
+from pypdf import PdfReader
+
+from auditor.report import Source, pdf
+from auditor.report.drawing import spread
+
+
+def titles(outline: list[Any]) -> list[str]:
+    """The bookmarks, top to bottom."""
+    found: list[str] = []
+    for entry in outline:
+        found += titles(entry) if isinstance(entry, list) else [entry.title]
+    return found
+
+
+@pytest.mark.parametrize("name", AUDITS)
+def test_every_page_has_text_of_its_own(name: str, reported: Callable[[str], Path]) -> None:
+    pages = PdfReader(reported(name) / "report.pdf").pages
+    for number, page in enumerate(pages, 1):
+        text = page.extract_text().replace("\x00", "")  # pypdf's reading of some fonts
+        assert f"Page {number} of {len(pages)}" in text
+        assert len(text) > 200
+
+
+def test_key_numbers_can_be_found(reported: Callable[[str], Path]) -> None:
+    reader = PdfReader(reported("large") / "report.pdf")
+    first = reader.pages[0].extract_text().replace("\xa0", " ")
+    for number in ("92.0 %", "54.4 %", "32.4 %", "10.4 %", "7.7–13.1 %", "FAIL"):
+        assert number in first
+    everything = " ".join(page.extract_text() for page in reader.pages)
+    assert "1,234,567" in everything
+    assert "hop-skip-jump" in everything
+
+
+@pytest.mark.parametrize("name", ["small", "large", "empty", "many"])
+def test_the_answer_fits_on_page_one(name: str, reported: Callable[[str], Path]) -> None:
+    pages = PdfReader(reported(name) / "report.pdf").pages
+    assert "Reviewed by" in pages[0].extract_text()
+    assert "Contents" in pages[1].extract_text()
+
+
+@pytest.mark.parametrize("name", AUDITS)
+def test_audit_json_comes_back_byte_for_byte(
+    name: str, reported: Callable[[str], Path], source: Callable[[str], Source]
+) -> None:
+    reader = PdfReader(reported(name) / "report.pdf")
+    assert reader.attachments["audit.json"] == [source(name).raw]
+    associated = reader.trailer["/Root"]["/AF"]
+    assert [entry.get_object()["/AFRelationship"] for entry in associated] == ["/Data"]
+
+
+def test_the_document_is_tagged_titled_and_dated(reported: Callable[[str], Path]) -> None:
+    reader = PdfReader(reported("large") / "report.pdf")
+    root = reader.trailer["/Root"]
+    assert root["/MarkInfo"]["/Marked"]
+    assert "/StructTreeRoot" in root
+    assert root["/Lang"] == "en"
+    assert reader.metadata is not None
+    assert reader.metadata.title == "Synthetic classifier, not a measurement"
+    assert "20260102030405" in str(reader.metadata.get("/CreationDate"))
+
+
+def test_headings_are_bookmarks(reported: Callable[[str], Path]) -> None:
+    found = titles(PdfReader(reported("large") / "report.pdf").outline)
+    for title in ("Contents", "Gates", "Model distilled", "Gradient masking", "Glossary"):
+        assert any(title in bookmark for bookmark in found)
+
+
+def test_the_same_audit_gives_the_same_bytes(reported: Callable[[str], Path]) -> None:
+    directory = reported("small")
+    before = {path.name: path.read_bytes() for path in directory.glob("report.*")}
+    code = (
+        "import sys; from pathlib import Path; from auditor.report import write_reports; "
+        "write_reports(Path(sys.argv[1]), ['html', 'pdf'])"
+    )
+    environment = os.environ | {
+        "PYTHONHASHSEED": "4711",
+        "SOURCE_DATE_EPOCH": "1",
+        "TZ": "Asia/Tokyo",
+    }
+    subprocess.run([sys.executable, "-c", code, str(directory)], check=True, env=environment)
+    assert before == {path.name: path.read_bytes() for path in directory.glob("report.*")}
+
+
+def test_the_environment_is_left_as_it_was(
+    source: Callable[[str], Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = "<!DOCTYPE html><html lang=en><title>a</title><p>b"
+    small = source("small")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "12")
+    pdf.render(small.result, small.raw, page)
+    assert os.environ["SOURCE_DATE_EPOCH"] == "12"
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    pdf.render(small.result, small.raw, page)
+    assert "SOURCE_DATE_EPOCH" not in os.environ
+
+
+def test_names_move_apart_in_order_and_stay_inside() -> None:
+    moved = spread([0.98, 0.5, 0.99, 0.5], 0.1)
+    assert moved == pytest.approx([0.9, 0.5, 1.0, 0.6])
+    assert spread([], 0.1) == []
