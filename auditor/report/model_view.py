@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from auditor.report import charts, loss_charts, wording
 from auditor.report.drawing import Chart
-from auditor.report.wording import MASKINGS, SEVERITIES, STATUSES, Badge, Number, plural, shorten
+from auditor.report.threat_view import ThreatView, threat_view
+from auditor.report.wording import MASKINGS, SEVERITIES, Badge, plural, shorten
 from auditor.results import (
-    AttackResult,
     Finding,
     GalleryItem,
     Masking,
@@ -30,36 +30,6 @@ _PARTS = (
     ("masking", "Gradient masking"),
     ("measurements", "Measurements of the checks"),
 )
-
-
-@dataclass(frozen=True)
-class AttackRow:
-    """One attack under one threat, or why it did not run."""
-
-    label: str
-    name: str
-    badge: Badge
-    ran: bool
-    reason: str
-    how: str
-    robust: Number
-    robust_8bit: str
-    broken: str
-    forwards: str
-    backwards: str
-    seconds: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ThreatView:
-    """One norm and epsilon with everything that was tried."""
-
-    title: str
-    attacks: tuple[AttackRow, ...]
-    robust: Number
-    robust_8bit: Number
-    certified: Number | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +120,7 @@ def model_view(model: ModelResult, index: int) -> ModelView:
         short_name=shorten(model.name, 40),
         facts=_facts(model),
         parts=_PARTS,
-        threats=tuple(_threat(t) for t in model.threats),
+        threats=tuple(threat_view(t) for t in model.threats),
         curves=tuple(_curves(model)),
         losses=tuple(_losses(model)),
         gallery=tuple(_picture(item) for item in model.gallery),
@@ -165,49 +135,6 @@ def _facts(model: ModelResult) -> str:
     size = f"{plural(model.parameters, 'parameter')} · {plural(model.classes, 'class', 'classes')}"
     clean = f"{wording.percent(model.clean.accuracy)} ({wording.interval(model.clean.ci95)})"
     return f"{size} · outputs {model.outputs} · {model.precision} · clean accuracy {clean}"
-
-
-def _threat(threat: ThreatResult) -> ThreatView:
-    return ThreatView(
-        title=charts.threat_text(threat),
-        attacks=tuple(_attack(attack) for attack in threat.attacks),
-        robust=Number.of(threat.robust),
-        robust_8bit=Number.of(threat.robust_8bit),
-        certified=None if threat.certified is None else Number.of(threat.certified),
-    )
-
-
-def _attack(attack: AttackResult) -> AttackRow:
-    how = [attack.surrogate, attack.objective]
-    return AttackRow(
-        label=attack.label,
-        name="" if attack.name == attack.label else attack.name,
-        badge=STATUSES[attack.status],
-        ran=attack.status == "done",
-        reason=attack.reason or "no reason was recorded",
-        how=", ".join(part for part in how if part),
-        robust=Number.of(attack.robust),
-        robust_8bit=Number.of(attack.robust_8bit).percent,
-        broken=f"{attack.broken:,}",
-        forwards=f"{attack.forwards:,}",
-        backwards=f"{attack.backwards:,}",
-        seconds=wording.duration(attack.seconds),
-        notes=tuple(_notes(attack)),
-    )
-
-
-def _notes(attack: AttackResult) -> Iterator[str]:
-    """What a reader must know about an attack's run beside its numbers."""
-    if attack.status == "done" and attack.reason:
-        yield attack.reason
-    if attack.rejected:
-        kinds = ", ".join(f"{reason} {count:,}" for reason, count in attack.rejected.items())
-        total = sum(attack.rejected.values())
-        yield f"{plural(total, 'claimed success', 'claimed successes')} rejected: {kinds}."
-    if attack.nonfinite_gradients:
-        yield f"Gradients held NaN or infinity on {plural(attack.nonfinite_gradients, 'image')}."
-    if attack.zero_gradients:
-        yield f"Gradients were zero everywhere on {plural(attack.zero_gradients, 'image')}."
 
 
 def _by_norm(model: ModelResult) -> dict[str, list[ThreatResult]]:

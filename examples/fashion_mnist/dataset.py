@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 HERE = Path(__file__).parent
 SUBSET = HERE / "data" / "test-1000.npz"
 DATA_HELP = (
@@ -50,7 +54,9 @@ def main() -> None:
     images, labels = load_split(args.data, "test")
     index = balanced_subset(labels, per_class=100, seed=args.seed)
     SUBSET.parent.mkdir(exist_ok=True)
-    np.savez_compressed(SUBSET, x=images[index], y=labels[index], index=index)
+    np.savez_compressed(
+        SUBSET, x=images[index], y=labels[index], index=index, class_names=np.array(CLASSES)
+    )
 
 
 if __name__ == "__main__":

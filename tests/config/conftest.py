@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from config_texts import MINIMAL, Load
 
 from auditor.config import AuditConfig, load_config
-
-MINIMAL = """\
-schema = 1
-
-[model]
-factory = "model.py:cnn"
-
-[data]
-adapter = "npz"
-path = "images.npz"
-
-[threat]
-norm = "linf"
-epsilon = "8/255"
-"""
-
-Load = Callable[..., AuditConfig]
 
 
 @pytest.fixture(scope="session")

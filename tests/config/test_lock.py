@@ -4,11 +4,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from config_texts import FULL, MINIMAL, Load
 
 from auditor.config import config_hash, load_config, lock_text
-
-from .conftest import MINIMAL, Load
-from .test_valid import FULL
 
 
 @pytest.mark.parametrize("text", [MINIMAL, FULL, "attack = []\n" + MINIMAL])

@@ -26,7 +26,7 @@ VALUES = [
     ('{ x = 1, "y z" = { w = [1, 2] } }', 0),
     ("{}", 0),
 ]
-NAMES = ["a", "b-c", "1", '"q.u\\"o"', "'li]t'", "ü".encode().hex()]
+NAMES = ["a", "b-c", "1", '"q.u\\"o"', "'li]t'", "Z_9"]
 
 
 def paths(tree: Any, path: KeyPath = ()) -> set[KeyPath]:
@@ -80,7 +80,7 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[KeyPath, int]]:
     return "\n".join(lines), where
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(documents())
 @example(("", {}))
 @example(("a = 1", {("a",): 1}))
@@ -92,7 +92,7 @@ def test_keys_are_found_on_their_lines(document: tuple[str, dict[KeyPath, int]])
 
 
 def test_lines_inside_values() -> None:
-    text = "a = [\n  1,\n  { b = 2,\n c = 3 },\n]\n[[x]]\n[x.y]\nz.w = 1\n[[x]]\n[[x.v]]\nu = 1\n"
-    found = key_lines(text.replace(",\n c", ", c"))
+    text = "a = [\n  1,\n  { b = 2, c = 3 },\n]\n[[x]]\n[x.y]\nz.w = 1\n[[x]]\n[[x.v]]\nu = 1\n"
+    found = key_lines(text)
     assert (found["a", 0], found["a", 1], found["a", 1, "c"]) == (2, 3, 3)
     assert (found["x", 0, "y", "z", "w"], found["x", 1], found["x", 1, "v", 0, "u"]) == (7, 8, 10)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from config_texts import FULL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditor.config import load_config
 from auditor.config.schema import ARRAYS, TABLES
 from auditor.errors import AuditorError
-
-from .test_valid import FULL
 
 KEYS = [
     *("schema", "title", "profile"),

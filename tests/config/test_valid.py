@@ -3,85 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from config_texts import FULL, MINIMAL, Load
 
 from auditor.config import AuditConfig, Epsilon, GateConfig, Normalize, load_config
 from auditor.errors import ConfigError, LoadError
 from auditor.registry import load_registry
-
-from .conftest import MINIMAL, Load
-
-FULL = """\
-schema  = 1
-title   = "Classifier, release candidate 3"
-profile = "thorough"
-
-[run]
-seed        = 7
-device      = "cuda:1"
-threads     = 4
-batch_size  = 256
-output      = "out/audits"
-executor    = "local"
-time_budget = "1h30m"
-
-[[model]]
-name      = "distilled"
-factory   = "model.py:build.cnn"
-kwargs    = { width = 32, stages = [1, { depth = 2 }] }
-weights   = "weights/a.safetensors"
-outputs   = "logits"
-precision = "bfloat16"
-normalize = { mean = [0.286], std = [1] }
-
-[[model]]
-name      = "plain"
-factory   = "package.models:cnn"
-
-[data]
-adapter = "npz"
-path    = "images.npz"
-samples = 500
-expected_accuracy = 0.92
-
-[[threat]]
-norm      = "linf"
-epsilon   = ["8/255", 0.01, "2/255"]
-rationale = "half a grey level survives the camera pipeline"
-
-[[threat]]
-norm    = "l2"
-epsilon = 1
-
-[[attack]]
-use   = "pgd"
-label = "pgd-100"
-steps = 100
-step_size = "1/255"
-
-[[attack]]
-use = "pgd"
-
-[[gate]]
-metric   = "robust_accuracy"
-at_least = 0.40
-model    = "distilled"
-norm     = "linf"
-epsilon  = "16/510"
-
-[[gate]]
-metric  = "masking"
-at_most = "none"
-model   = "plain"
-
-[report]
-formats   = ["pdf"]
-gallery   = 0
-reviewers = ["A. Reviewer", "B. Reviewer"]
-
-[plugins]
-paths   = ["corner.py"]
-disable = ["noise"]
-"""
 
 
 def test_every_key_is_honoured(load: Load, directory: Path) -> None:

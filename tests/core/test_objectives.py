@@ -34,7 +34,7 @@ def naive_dlr(z: list[float], y: int, target: int | None) -> float:
     """Croce & Hein 2020, equations 6 and 7, with the sign of a loss to be maximised."""
     first, _, third, *rest = sorted(z, reverse=True)
     if target is None:
-        return -(z[y] - naive_margin(z, y, None) - z[y]) / (first - third)
+        return -(z[y] - max(value for k, value in enumerate(z) if k != y)) / (first - third)
     return -(z[y] - z[target]) / (first - (third + rest[0]) / 2)
 
 
@@ -58,12 +58,17 @@ def test_every_objective_has_a_naive_counterpart():
     assert set(NAIVE) == set(OBJECTIVE_NAMES)
 
 
-@pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("classes", [2, 3, 4, 10])
-@pytest.mark.parametrize("name", OBJECTIVE_NAMES)
+DEFINED = [
+    (name, classes, targeted)
+    for name in OBJECTIVE_NAMES
+    for classes in (2, 3, 4, 10)
+    for targeted in (False, True)
+    if name != "dlr" or classes >= (4 if targeted else 3)
+]
+
+
+@pytest.mark.parametrize(("name", "classes", "targeted"), DEFINED)
 def test_values_agree_with_loops(name, classes, targeted):
-    if name == "dlr" and classes < (4 if targeted else 3):
-        pytest.skip("undefined for so few classes; see the fallback's test")
     z, y, target = logits_and_labels(classes)
     objective = choose_objective(name, classes, targeted=targeted)
     assert (objective.name, objective.note) == (name, "")
@@ -119,7 +124,7 @@ def test_sign_says_whether_the_image_is_misclassified(name, classes):
     assert torch.equal(loss > 0, wrong)
 
 
-@pytest.mark.parametrize("name", OBJECTIVE_NAMES)
+@pytest.mark.parametrize("name", ["cross-entropy", "margin", "probability-margin"])
 def test_targeted_losses_grow_with_the_targets_logit(name):
     z, y, target = logits_and_labels(10)
     objective = choose_objective(name, 10, targeted=True)

@@ -1,0 +1,137 @@
+"""`auditor validate`, `list`, `show` and `schema`, as processes and in this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from config_texts import FULL, MINIMAL
+from typer.testing import CliRunner, Result
+
+from auditor.cli import app
+from auditor.registry import load_registry
+
+HEAVY = ("torch._C", "numpy._core", "scipy", "matplotlib", "tomlkit", "jinja2", "weasyprint")
+
+
+def auditor(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def modules_after(code: str, *arguments: str) -> list[str]:
+    """Which heavy modules are loaded after `code` in a new process."""
+    script = f"{code}\nimport sys\nprint([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
+
+
+def test_validate_imports_nothing_heavy(directory: Path) -> None:
+    path = directory / "all.toml"
+    path.write_text(FULL)
+    run = "import sys; from auditor.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    assert modules_after(run, "validate", str(path)) == []
+
+
+def test_importing_the_configuration_imports_nothing_heavy() -> None:
+    lazy = "from auditor.lazy import import_on_first_use\nimport_on_first_use('torch')\n"
+    assert modules_after(lazy + "import auditor.config") == []
+
+
+def test_validate(directory: Path) -> None:
+    path = directory / "all.toml"
+    path.write_text(FULL)
+    done = auditor("validate", str(path), "--set", "run.seed=3")
+    assert done.exit_code == 0
+    assert "2 models, 4 threats, 2 attacks (as listed), 3 gates" in done.stdout
+    assert "1 model, 1 threat" in auditor("validate", str(directory / "audit.toml")).stdout
+
+
+def test_validate_says_what_is_left_out(directory: Path) -> None:
+    path = str(directory / "audit.toml")
+    done = auditor("validate", path, "--set", "plugins.disable=['noise']")
+    assert "Left out of the profile by [plugins] disable: noise." in done.stdout
+
+
+def test_validate_of_a_wrong_file(directory: Path) -> None:
+    path = directory / "wrong.toml"
+    path.write_text(MINIMAL.replace("linf", "lnif"))
+    done = auditor("validate", str(path))
+    assert done.exit_code == 2
+    assert 'did you mean "linf"?' in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "kind", ["attacks", "checks", "data", "norms", "plugins", "profiles", "reports"]
+)
+def test_list(kind: str) -> None:
+    rows = json.loads(auditor("list", kind, "--json").stdout)
+    table = auditor("list", kind).stdout
+    assert all(row["name"] in table for row in rows)
+    assert rows or table.startswith("No ")
+
+
+def test_list_names_what_a_program_needs() -> None:
+    (pgd,) = (
+        row for row in json.loads(auditor("list", "attacks", "--json").stdout)
+        if row["name"] == "pgd"
+    )  # fmt: skip
+    assert pgd.keys() == {"name", "norms", "needs", "summary", "reference", "plugin"}
+
+
+def test_list_shows_broken_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        name, value, module, dist = "sidesteps", "sidesteps_missing", "sidesteps_missing", None
+
+        def load(self) -> None:
+            raise ImportError("no such library")
+
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [Entry()])
+    assert "ImportError: no such library" in auditor("list", "plugins", "--json").stdout
+    assert "broken" in auditor("list", "plugins").stdout
+
+
+@pytest.mark.parametrize("name", ["pgd", "fgsm", "npz", "quick"])
+def test_show(name: str) -> None:
+    done = auditor("show", name)
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"{name} (")
+
+
+def test_every_snippet_of_show_is_valid(directory: Path) -> None:
+    """What is shown may be pasted."""
+    path = directory / "shown.toml"
+    registry = load_registry()
+    for name in [*registry.attacks, *registry.profiles]:
+        path.write_text(
+            f"{MINIMAL}\n{auditor('show', name).stdout.partition(chr(10) * 2 + '    ')[2]}"
+        )
+        done = auditor("validate", str(path))
+        assert done.exit_code == 0, done.stderr
+
+
+def test_show_of_an_unknown_name() -> None:
+    done = auditor("show", "pdg")
+    assert done.exit_code == 2
+    assert 'did you mean "pgd"?' in done.stderr
+
+
+@pytest.mark.parametrize("which", ["config", "result"])
+def test_schema(which: str) -> None:
+    schema = json.loads(auditor("schema", which).stdout)
+    assert schema["type"] == "object"
+    assert "schema" in schema["properties"]
+
+
+def test_config_schema_knows_every_key() -> None:
+    schema = json.loads(auditor("schema", "config").stdout)
+    assert {*schema["properties"]} == {
+        *("schema", "title", "profile", "run", "model", "data", "threat", "attack", "check"),
+        *("gate", "report", "plugins"),
+    }
+    assert schema["additionalProperties"] is False
