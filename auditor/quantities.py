@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
@@ -17,15 +17,14 @@ def parse_number(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
+    numerator, slash, denominator = value.partition("/")
     try:
-        return float(Fraction(value.replace(" ", "")))
+        number = float(numerator) / float(denominator) if slash else float(value)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{value!r} is neither a number nor a fraction such as '8/255'") from None
-
-
-def number_text(value: float | str) -> str:
-    """The number as its author wrote it, for people to read."""
-    return value if isinstance(value, str) else f"{value:g}"
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is neither a number nor a fraction such as '8/255'")
+    return number
 
 
 PositiveInt = Annotated[int, Gt(0)]

@@ -15,7 +15,9 @@ from typing import TypeVar
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
 
-_TITLE = "# Results\n\nWritten by the scripts beside this file; `README.md` says what they measure.\n"
+_TITLE = (
+    "# Results\n\nWritten by the scripts beside this file; `README.md` says what they measure.\n"
+)
 
 _T = TypeVar("_T")
 
@@ -52,8 +54,7 @@ def interleaved(
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> str:
     """Quotient of the minima, and of the medians."""
     return (
-        f"{min(ours) / min(theirs):.2f} "
-        f"({statistics.median(ours) / statistics.median(theirs):.2f})"
+        f"{min(ours) / min(theirs):.2f} ({statistics.median(ours) / statistics.median(theirs):.2f})"
     )
 
 
@@ -61,9 +62,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns are padded, so that it reads well in a terminal too."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines
-    )
+    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
 
 
 def conditions(packages: Sequence[str], *, repeats: int) -> str:

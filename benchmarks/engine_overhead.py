@@ -169,7 +169,14 @@ def savings(args: argparse.Namespace) -> str:
                  f"{passes['pool'][0] / passes['loop'][0]:.2f}",
                  ratios(seconds["pool"], seconds["loop"])]
             )  # fmt: skip
-    header = ("model", "epsilon", "passes, pool", "passes, plain loop", "ratio", "time, pool / loop")
+    header = (
+        "model",
+        "epsilon",
+        "passes, pool",
+        "passes, plain loop",
+        "ratio",
+        "time, pool / loop",
+    )
     return table(header, rows)
 
 

@@ -42,9 +42,7 @@ class Setting:
     def batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Images and labels."""
         block = self.subject.block
-        yield from zip(
-            block.x.split(self.batch_size), block.y.split(self.batch_size), strict=True
-        )
+        yield from zip(block.x.split(self.batch_size), block.y.split(self.batch_size), strict=True)
 
 
 def _parameters(setting: Setting) -> dict[str, float]:
@@ -85,7 +83,9 @@ def by_foolbox(setting: Setting, seed: int) -> torch.Tensor:
     torch.manual_seed(seed)
     model = foolbox.PyTorchModel(setting.module, bounds=(0, 1), device="cpu")
     attack = foolbox.attacks.LinfPGD(abs_stepsize=setting.rate, steps=setting.steps)
-    return torch.cat([attack(model, x, y, epsilons=setting.epsilon)[1] for x, y in setting.batches()])
+    return torch.cat(
+        [attack(model, x, y, epsilons=setting.epsilon)[1] for x, y in setting.batches()]
+    )
 
 
 def by_art(setting: Setting, seed: int) -> torch.Tensor:
@@ -133,9 +133,7 @@ def compare(setting: Setting, repeats: int) -> list[list[str]]:
         return lambda seed: (run(setting, seed), setting.module.passes())
 
     seconds, answers = interleaved({name: work(run) for name, run in CONTENDERS.items()}, repeats)
-    trials = {
-        name: [_trial(setting, *answer) for answer in answers[name]] for name in CONTENDERS
-    }
+    trials = {name: [_trial(setting, *answer) for answer in answers[name]] for name in CONTENDERS}
     return [
         _row(name, trials[name], trials["auditor"], setting.subject.total)
         + ["" if name == "auditor" else ratios(seconds["auditor"], seconds[name])]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditor.config.load import SCHEMA
-from auditor.config.model import AuditConfig, GateConfig, ModelConfig, Normalize
+from auditor.config.model import AuditConfig, GateConfig, ModelConfig, Normalize, ThreatConfig
 from auditor.registry import Registry
 
 
@@ -78,14 +78,7 @@ def _tree(config: AuditConfig) -> dict[str, Any]:
             "expected_accuracy": config.data.expected_accuracy,
             **config.data.written,
         },
-        "threat": [
-            {
-                "norm": threat.norm,
-                "epsilon": [epsilon.text for epsilon in threat.epsilons],
-                "rationale": threat.rationale,
-            }
-            for threat in config.threats
-        ],
+        "threat": [_threat(threat) for threat in config.threats],
         "attack": [_use(attack.use, attack.label, attack.parameters) for attack in config.attacks],
         "check": [_use(check.use, check.label, check.parameters) for check in config.checks],
         "gate": [_gate(gate) for gate in config.gates],
@@ -125,6 +118,14 @@ def _normalize(normalize: Normalize | None) -> dict[str, Any] | None:
     if normalize is None:
         return None
     return {"mean": list(normalize.mean), "std": list(normalize.std)}
+
+
+def _threat(threat: ThreatConfig) -> dict[str, Any]:
+    return {
+        "norm": threat.norm,
+        "epsilon": [epsilon.text for epsilon in threat.epsilons],
+        "rationale": threat.rationale,
+    }
 
 
 def _gate(gate: GateConfig) -> dict[str, Any]:

@@ -234,7 +234,7 @@ def read_epsilon(
     expected = 'a number > 0, or a fraction as text such as "8/255"'
     try:
         value = parse_number(number)
-    except (ValueError, OverflowError):
+    except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         context.problems.add(path, f"`epsilon` cannot be {shown(number)}.", expected=expected)

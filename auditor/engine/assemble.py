@@ -113,7 +113,7 @@ def _model(
         classes=seen.classes,
         clean=accuracy(int(seen.correct.sum()), len(samples)),
         threats=threats,
-        masking=Masking("inconclusive", "Inconclusive: no masking checks ran."),
+        masking=Masking("inconclusive", "no masking checks ran"),
         findings=seen.findings,
         gallery=gallery(config, samples, model, attacks, outcomes),
     )
@@ -232,6 +232,8 @@ def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> It
     yield "Whether the model hides its gradient: no masking checks ran."
     yield "Attacks adapted by hand to this model, and transfer from other models."
     yield "Patches, rotations and other changes of the scene, and natural corruptions."
+    if config.left_out:
+        yield f"Attacks of the profile that the configuration disables: {', '.join(config.left_out)}."
     rest = len(samples.images.x) - len(samples)
     if rest:
         yield f"{rest} of the {len(samples.images.x)} images of the data set."

@@ -96,7 +96,8 @@ def answer(result: AuditResult) -> Answer:
         ),
         threats=threats_in_words(result.models),
         not_tested=Brief.of(result.not_tested),
-        reasons=Brief.of(result.reasons),
+        # When all is well, the sentence has said it; what is not well is listed below it.
+        reasons=Brief.of(() if result.verdict == "pass" else result.reasons),
         exit_status=f"Exit status {result.exit_status}: {meaning}.",
         reviewers=result.reviewers,
     )
@@ -108,12 +109,26 @@ def _verdict_sentence(result: AuditResult) -> str:
     broken = sum(gate.holds is False for gate in result.gates)
     state = f"The audit is {result.status}"
     if result.verdict == "pass":
-        return f"{state} and every gate held ({gates})."
+        return f"{state} and every gate held ({gates}).{_reservation(result)}"
     if result.verdict == "fail":
         return f"{state} and {broken} of {gates} {'is' if broken == 1 else 'are'} broken."
     if result.status == "complete":
         return f"{state}, but its numbers do not allow a judgement."
     return f"{state}, so its numbers do not allow a judgement."
+
+
+def _reservation(result: AuditResult) -> str:
+    """What a pass does not say: gates may have been opened for models that hide their gradient."""
+    good = ("none", "possible")
+    doubtful = sum(model.masking.verdict not in good for model in result.models)
+    if not doubtful:
+        return ""
+    whose = (
+        "this model"
+        if len(result.models) == 1
+        else f"{doubtful} of the {len(result.models)} models"
+    )
+    return f" Whether the robust accuracy of {whose} can be believed is not established."
 
 
 def _answer_tables(models: Sequence[ModelResult]) -> Iterator[AnswerTable]:

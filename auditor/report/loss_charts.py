@@ -45,8 +45,6 @@ def final_losses(model: ModelResult, threat: ThreatResult) -> Chart | None:
 
 def _draw_boxes(axes: Axes, attack: AttackResult) -> None:
     """One attack's boxes, a cross on the axis for a restart without a finite loss."""
-    from matplotlib.ticker import MaxNLocator
-
     names = ("whislo", "q1", "med", "q3", "whishi")
     seen = [(i, s.quantiles) for i, s in enumerate(attack.losses, 1) if s.quantiles]
     boxes = [{**dict(zip(names, quantiles, strict=True)), "fliers": []} for _, quantiles in seen]
@@ -72,9 +70,10 @@ def _draw_boxes(axes: Axes, attack: AttackResult) -> None:
     objective = f" ({attack.objective})" if attack.objective else ""
     axes.set_title(drawing.label(attack.label + objective, 34))
     axes.grid(visible=False, axis="x")
-    axes.set_xlim(0.4, max(len(attack.losses), 5) + 0.6)
-    axes.xaxis.set_major_locator(
-        MaxNLocator(nbins=min(10, max(len(attack.losses), 5)), integer=True)
-    )
+    restarts = len(attack.losses)
+    # With few restarts the boxes would be as wide as the panel; the room stays, unlabelled.
+    axes.set_xlim(0.4, max(restarts, 5) + 0.6)
+    step = -(-restarts // 10)
+    axes.set_xticks(range(1, restarts + 1, step))
     images = dict.fromkeys((attack.losses[0].images, attack.losses[-1].images))
     axes.set_xlabel(f"restart ({' to '.join(f'{n:,}' for n in images)} images)", fontsize=7)

@@ -80,7 +80,7 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[KeyPath, int]]:
     return "\n".join(lines), where
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(documents())
 @example(("", {}))
 @example(("a = 1", {("a",): 1}))

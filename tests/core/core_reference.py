@@ -16,7 +16,9 @@ def best_step(g: np.ndarray, x: np.ndarray, radius: float, norm: str) -> np.ndar
     """argmax g·d over |d| <= radius and x + d in [0, 1]."""
     g, x = np.ravel(g).astype(float), np.ravel(x).astype(float)
     if norm == "linf":
-        return np.where(g > 0, np.minimum(radius, 1 - x), np.where(g < 0, -np.minimum(radius, x), 0))
+        return np.where(
+            g > 0, np.minimum(radius, 1 - x), np.where(g < 0, -np.minimum(radius, x), 0)
+        )
     if norm == "l1":
         return _best_l1_step(g, x, radius)
     return _best_l2_step(g, x, radius)

@@ -53,7 +53,9 @@ def safe_radius(norm: str, place: str) -> float:
     return RADIUS[norm] * (1 if place == "inside" else 3)
 
 
-def rival_optimum(victim: Victim, x: torch.Tensor, y: int, k: int, radius: float, norm: str) -> float:
+def rival_optimum(
+    victim: Victim, x: torch.Tensor, y: int, k: int, radius: float, norm: str
+) -> float:
     """max of z_k - z_y over ball and box around one image."""
     W, b = victim.module.W.double().numpy(), victim.module.b.double().numpy()
     direction, image = W[k] - W[y], x.double().flatten().numpy()
@@ -61,7 +63,9 @@ def rival_optimum(victim: Victim, x: torch.Tensor, y: int, k: int, radius: float
     return here + reference.best_gain(direction, image, radius, norm)
 
 
-def optimum(victim: Victim, x: torch.Tensor, y: torch.Tensor, radius: float, norm: str) -> np.ndarray:
+def optimum(
+    victim: Victim, x: torch.Tensor, y: torch.Tensor, radius: float, norm: str
+) -> np.ndarray:
     """(B,) max over rivals of the best margin."""
     classes = len(victim.module.b)
     return np.array(
@@ -176,11 +180,16 @@ def test_pgd_with_restarts_finds_the_best_of_several_rivals(norm_name):
     victim = linear_victim(W, torch.zeros(5, dtype=torch.float64))
     with torch.no_grad():
         z = victim.logits(x)
-        victim.module.b[0] = float((z.max(1).values - z[:, 0]).max()) + 4 * radius * {
-            "linf": float((W - W[0]).abs().sum(1).max()),
-            "l2": float((W - W[0]).norm(dim=1).max()),
-            "l1": float((W - W[0]).abs().max()),
-        }[norm_name]
+        victim.module.b[0] = (
+            float((z.max(1).values - z[:, 0]).max())
+            + 4
+            * radius
+            * {
+                "linf": float((W - W[0]).abs().sum(1).max()),
+                "l2": float((W - W[0]).norm(dim=1).max()),
+                "l1": float((W - W[0]).abs().max()),
+            }[norm_name]
+        )
     block = Block(x, torch.zeros(IMAGES, dtype=torch.int64), torch.arange(IMAGES))
     attack = pgd(norm_name, radius, "margin", restarts=8)
     outcome = run_attack(victim, attack, block, norm_name, radius).outcome
@@ -191,7 +200,9 @@ def test_pgd_with_restarts_finds_the_best_of_several_rivals(norm_name):
     assert (gap <= TOLERANCE[norm_name]).mean() >= 0.5
 
 
-@pytest.mark.parametrize("attack", [Noise(samples=30), RandomFGSM()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize(
+    "attack", [Noise(samples=30), RandomFGSM()], ids=lambda a: type(a).__name__
+)
 @pytest.mark.parametrize("place", ["inside", "at the box"])
 def test_no_attack_claims_more_than_the_optimum(norm_name, attack, place):
     x, radius = clean((1, 5, 7), place), safe_radius(norm_name, place)

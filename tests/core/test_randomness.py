@@ -192,9 +192,7 @@ def test_the_largest_number_still_gives_a_finite_exponential():
     base = noise(dtype=torch.float32)
     top = Largest(*(getattr(base, name) for name in base.__dataclass_fields__))
     expected = 24 * math.log(2)  # -log(2^-24)
-    torch.testing.assert_close(
-        top.exponential(3), torch.full((3, 3), expected), rtol=1e-6, atol=0
-    )
+    torch.testing.assert_close(top.exponential(3), torch.full((3, 3), expected), rtol=1e-6, atol=0)
 
 
 def test_signs_are_balanced():

@@ -1,0 +1,146 @@
+"""Gates, the verdict, and what comes before what."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from core_results import model_result, threat_result
+
+from auditor.errors import ExitStatus
+from auditor.judge import Gate, judge
+from auditor.stats import accuracy
+
+MODEL = model_result(
+    "a",
+    clean=accuracy(90, 100),
+    threats=(
+        threat_result("linf", 0.01, accuracy(60, 100), accuracy(20, 100)),
+        threat_result("linf", 0.03, accuracy(30, 100)),
+        threat_result("l2", 0.5, accuracy(50, 100)),
+    ),
+    masking="possible",
+)
+OTHER = model_result("b", clean=accuracy(70, 100), threats=(threat_result("linf", 0.01, None),))
+HOLDS = Gate("clean_accuracy", at_least=0.5)
+BREAKS = Gate("clean_accuracy", at_least=0.99)
+OPEN = Gate("certified_accuracy", at_least=0.1, norm="l2")
+
+
+def test_no_gate_and_nothing_missing_passes():
+    verdict = judge([MODEL], [], [])
+    assert (verdict.verdict, verdict.exit_status) == ("pass", ExitStatus.OK)
+
+
+@pytest.mark.parametrize(
+    ("gates", "incomplete"),
+    list(
+        itertools.product(
+            [(), (HOLDS,), (HOLDS, OPEN), (OPEN, BREAKS, HOLDS), (BREAKS,), (OPEN,)],
+            [(), ("out of time",)],
+        )
+    ),
+)
+def test_a_broken_gate_comes_before_missing_work_and_that_before_gates_that_hold(gates, incomplete):
+    verdict = judge([MODEL], gates, incomplete)
+    if BREAKS in gates:
+        assert (verdict.verdict, verdict.exit_status) == ("fail", 1)
+        assert "is broken" in verdict.reasons[0]
+    elif OPEN in gates or incomplete:
+        assert (verdict.verdict, verdict.exit_status) == ("inconclusive", 3)
+        assert set(incomplete) <= set(verdict.reasons)
+    else:
+        assert (verdict.verdict, verdict.exit_status) == ("pass", 0)
+    assert verdict.reasons
+    assert all(verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("gate", "holds"),
+    [
+        (Gate("clean_accuracy", at_least=0.9), True),
+        (Gate("clean_accuracy", at_least=0.9000001), False),
+        (Gate("clean_accuracy", at_most=0.9), True),
+        (Gate("clean_accuracy", at_most=0.8999999), False),
+        (Gate("robust_accuracy", at_least=0.5, norm="l2"), True),
+        (Gate("robust_accuracy", at_least=0.51, norm="l2"), False),
+        (Gate("certified_accuracy", at_least=0.2, norm="linf", epsilon=0.01), True),
+        (Gate("certified_accuracy", at_least=0.3, norm="linf", epsilon=0.01), False),
+        (Gate("certified_accuracy", at_least=0.0, norm="l2"), None),
+    ],
+)
+def test_limits_belong_to_what_is_allowed(gate, holds):
+    (result,) = judge([MODEL], [gate], []).gates
+    assert result.holds is holds
+    assert result.metric == gate.metric
+    assert result.reason.count(MODEL.name)
+
+
+ORDER = ["none", "possible", "suspected", "confirmed"]
+
+
+@pytest.mark.parametrize(("verdict", "limit"), list(itertools.product(ORDER, ORDER)))
+def test_masking_is_ordered_from_none_to_confirmed(verdict, limit):
+    (result,) = judge([model_result(masking=verdict)], [Gate("masking", at_most=limit)], []).gates
+    assert result.holds is (ORDER.index(verdict) <= ORDER.index(limit))
+    assert result.value == verdict
+
+
+@pytest.mark.parametrize(
+    ("limit", "holds"), [("none", None), ("suspected", None), ("confirmed", True)]
+)
+def test_inconclusive_masking_cannot_be_judged_unless_everything_is_allowed(limit, holds):
+    verdict = judge([model_result(masking="inconclusive")], [Gate("masking", at_most=limit)], [])
+    assert verdict.gates[0].holds is holds
+    assert verdict.verdict == ("pass" if holds else "inconclusive")
+
+
+def test_a_gate_without_filters_is_applied_to_every_model_norm_and_epsilon():
+    results = judge([MODEL, OTHER], [Gate("robust_accuracy", at_least=0.4)], []).gates
+    assert [(r.model, r.norm, r.epsilon, r.holds) for r in results] == [
+        ("a", "linf", 0.01, True),
+        ("a", "linf", 0.03, False),
+        ("a", "l2", 0.5, True),
+        ("b", "linf", 0.01, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"model": "b"}, [("b", 0.01)]),
+        ({"norm": "linf"}, [("a", 0.01), ("a", 0.03), ("b", 0.01)]),
+        ({"epsilon": 0.01}, [("a", 0.01), ("b", 0.01)]),
+        ({"model": "a", "norm": "linf", "epsilon": 0.03}, [("a", 0.03)]),
+    ],
+)
+def test_filters_choose_what_a_gate_is_applied_to(filters, expected):
+    results = judge([MODEL, OTHER], [Gate("robust_accuracy", at_least=0.4, **filters)], []).gates
+    assert [(result.model, result.epsilon) for result in results] == expected
+
+
+def test_clean_accuracy_and_masking_are_judged_once_per_model():
+    gates = [Gate("clean_accuracy", at_least=0.8), Gate("masking", at_most="none")]
+    results = judge([MODEL, OTHER], gates, []).gates
+    assert [(r.metric, r.model, r.holds) for r in results] == [
+        ("clean_accuracy", "a", True),
+        ("clean_accuracy", "b", False),
+        ("masking", "a", False),
+        ("masking", "b", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [Gate("robust_accuracy", at_least=0.1, norm="l1"), Gate("masking", at_most="none", model="c")],
+)
+def test_a_gate_that_nothing_was_measured_for_does_not_hold(gate):
+    """A model or threat that dropped out of the audit takes its gate's number with it."""
+    assert judge([MODEL], [gate], []).verdict == "inconclusive"
+
+
+def test_reasons_name_limit_and_value():
+    verdict = judge([MODEL], [Gate("robust_accuracy", at_least=0.4, norm="linf", epsilon=0.03)], [])
+    (reason,) = verdict.reasons
+    for part in ("robust_accuracy", "a", "linf", "0.03", "at least 0.4", "0.3"):
+        assert part in reason
