@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -47,12 +48,14 @@ def _options(
     """Options of the command itself."""
 
 
-for name, command in {
+_COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
     "validate": validate,
     "list": list_,
     "show": show,
     "report": report,
     "schema": schema,
-}.items():
-    app.command(name, epilog=_EPILOG if name == "run" else None)(reporting_errors(command))
+}
+
+for _name, _command in _COMMANDS.items():
+    app.command(_name, epilog=_EPILOG if _name == "run" else None)(reporting_errors(_command))

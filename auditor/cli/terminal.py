@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -109,10 +110,18 @@ class Screen:
         self.line(f"{event.title}: robust {event.robust:.1%}, {spent}")
 
 
+def _with_range(accuracy: Accuracy | None) -> str:
+    """An accuracy with its interval, as short as a table needs it."""
+    if accuracy is None:
+        return "–"
+    low, high = accuracy.ci95
+    return f"{accuracy.accuracy:.1%} ({100 * low:.1f}–{100 * high:.1f})"
+
+
 def show_summary(console: Console, result: AuditResult) -> None:
     """The table that answers the question, then verdict and reasons."""
-    table = Table(title=result.title, title_justify="left", show_edge=False)
-    for name in ("model", "threat", "clean", "robust, worst case", "robust as 8-bit", "masking"):
+    table = Table(title=result.title, title_justify="left", show_edge=False, box=box.SIMPLE_HEAD)
+    for name in ("model", "threat", "clean", "robust", "8-bit", "masking"):
         table.add_column(name, overflow="fold")
     for model in result.models:
         for threat in model.threats:
@@ -121,15 +130,18 @@ def show_summary(console: Console, result: AuditResult) -> None:
                 model.name,
                 f"{threat.norm} {threat.epsilon_text}",
                 f"{model.clean.accuracy:.1%}",
-                percent(threat.robust),
-                f"{robust_8bit.accuracy:.1%}" if robust_8bit else "not known",
+                _with_range(threat.robust),
+                f"{robust_8bit.accuracy:.1%}" if robust_8bit else "–",
                 model.masking.verdict,
             )
         table.add_section()
     console.print()
     console.print(table)
     console.print()
-    console.print("Robust accuracies are upper bounds: a stronger attack can only lower them.")
+    console.print(
+        "Robust: correct under every attack that ran, with 95 % interval; an upper bound, since a "
+        "stronger attack can only lower it. 8-bit: counting only examples that survive rounding.",
+    )
     for reason in result.reasons:
         console.print(reason, markup=False, highlight=False, soft_wrap=True)
     console.print(

@@ -31,6 +31,7 @@ from auditor.engine.tuning import (
     measure_batch_size,
     measure_threads,
 )
+from auditor.errors import LoadError
 from auditor.loading import Factory, fingerprint, load_module
 from auditor.preflight import (
     blaming_model,
@@ -286,7 +287,18 @@ def load_samples(config: AuditConfig, registry: Registry) -> Samples:
         LoadError: they cannot be read or audited.
     """
     adapter = registry.data[config.data.adapter].build(dict(config.data.parameters))
-    return choose_samples(adapter.load(), config.data.samples, config.run.seed)
+    try:
+        images = adapter.load()
+    except (KeyboardInterrupt, LoadError):
+        raise
+    except Exception as error:  # an adapter is a plugin, and may raise anything
+        raise LoadError(
+            f"The data adapter raised {type(error).__name__}: {error}",
+            where=f"[data] adapter = {config.data.adapter!r}",
+            expected="images and labels",
+            remedy="check the keys of [data]; if they are right, the adapter is at fault",
+        ) from error
+    return choose_samples(images, config.data.samples, config.run.seed)
 
 
 def load_victim(model: ModelConfig, device: torch.device) -> tuple[Victim, tuple[str, ...]]:
@@ -295,7 +307,7 @@ def load_victim(model: ModelConfig, device: torch.device) -> tuple[Victim, tuple
     Raises:
         LoadError: it cannot be loaded.
     """
-    source = model.factory_path or model.factory_module
+    source = model.factory_path or model.factory_module or ""
     factory = Factory(model.factory, source, model.factory_callable)
     module = load_module(model.name, factory, dict(model.kwargs), model.weights)
     training = left_in_training(module)

@@ -95,7 +95,7 @@ def measure_threads(victim: Victim, x: torch.Tensor) -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    counts = sorted({1, *(2**k for k in range(1, 8) if 2**k <= cores), cores})
+    counts = sorted({1 << k for k in range(8) if 1 << k <= cores} | {cores})
     step = _attack_step(victim, x)
 
     def seconds(threads: int) -> float:

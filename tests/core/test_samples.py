@@ -1,0 +1,255 @@
+"""The images under audit: layouts, the draw, what is refused, and the npz adapter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.errors import ExitStatus, LoadError
+from auditor.samples import Images, Samples, choose_samples
+from auditor_plugins.npz import Npz
+
+LABELS = np.arange(6) % 3
+
+
+def pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def everything(x: np.ndarray, y: np.ndarray = LABELS) -> Samples:
+    return choose_samples(Images(x, y, source="set"), None, 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((6, 8, 9), None),
+        ((6, 8, 9, 1), (0, 3, 1, 2)),
+        ((6, 8, 9, 3), (0, 3, 1, 2)),
+        ((6, 8, 9, 4), (0, 3, 1, 2)),
+        ((6, 1, 8, 9), (0, 1, 2, 3)),
+        ((6, 3, 8, 9), (0, 1, 2, 3)),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64, np.float16])
+def test_every_layout_is_read_as_channels_height_width_in_the_unit_interval(shape, axes, kind):
+    whole = pixels(*shape)
+    x = whole if kind == np.uint8 else (whole / 255).astype(kind)
+    expected = whole[:, None] if axes is None else whole.transpose(axes)
+    samples = everything(x)
+    assert samples.shape == expected.shape[1:]
+    got = samples.read(slice(1, 4))
+    assert got.dtype == np.float64
+    tolerance = {np.float16: 5e-4, np.float32: 1e-7}.get(kind, 1e-15)
+    np.testing.assert_allclose(got, expected[1:4] / 255, rtol=0, atol=tolerance)
+
+
+def test_the_layout_of_the_file_does_not_change_the_hash_and_content_does():
+    x = pixels(6, 8, 9, 3)
+    first = everything(x).sha256
+    assert everything(x.transpose(0, 3, 1, 2)).sha256 == first
+    assert everything(x / 255).sha256 == first
+    other = x.copy()
+    other[3, 4, 5, 1] ^= 1
+    assert everything(other).sha256 != first
+    assert everything(x, (LABELS + 1) % 3).sha256 != first
+    assert choose_samples(Images(x, LABELS), 5, 0).sha256 != first
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=12, max_size=80),
+    st.integers(1, 12),
+    st.integers(0, 2**31),
+)
+@settings(deadline=None, derandomize=True, max_examples=80)
+def test_a_draw_is_balanced_as_far_as_the_classes_reach(labels, count, seed):
+    y = np.array([0, 1, *labels])
+    images = Images(np.zeros((len(y), 2, 2), np.uint8), y)
+    samples = choose_samples(images, count, seed)
+    assert len(samples) == count
+    assert len(set(samples.index.tolist())) == count
+    assert (np.diff(samples.index) > 0).all(), "in the order of the set"
+    np.testing.assert_array_equal(samples.labels, y[samples.index])
+    drawn, available = np.bincount(samples.labels, minlength=6), np.bincount(y, minlength=6)
+    # A class may only have fewer than another, by more than one, if it has been used up.
+    for less in range(6):
+        if drawn[less] < available[less]:
+            assert drawn[less] >= drawn.max() - 1
+
+
+def test_equal_classes_are_drawn_in_exactly_equal_numbers():
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 50))
+    samples = choose_samples(Images(np.zeros((500, 2, 2), np.uint8), y), 100, 3)
+    assert np.bincount(samples.labels).tolist() == [10] * 10
+
+
+def test_a_draw_depends_on_the_seed_alone():
+    y = np.arange(300) % 3
+    images = Images(np.zeros((300, 2, 2), np.uint8), y)
+    draws = [choose_samples(images, 60, seed).index.tolist() for seed in (0, 0, 1)]
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2]
+
+
+def test_a_larger_draw_contains_the_smaller_one():
+    """So that raising `samples` re-uses what has been measured."""
+    y = np.random.default_rng(1).integers(0, 4, 200)
+    images = Images(np.zeros((200, 2, 2), np.uint8), y)
+    small, large = (set(choose_samples(images, n, 0).index.tolist()) for n in (40, 90))
+    assert small < large
+
+
+def test_all_images_keep_their_positions_as_ids():
+    assert everything(pixels(6, 4, 4)).index.tolist() == list(range(6))
+
+
+def test_images_are_read_in_pieces_only():
+    """An adapter may stand for more images than fit into memory."""
+
+    class Lazy:
+        shape, dtype = (1000, 4, 4), np.dtype(np.uint8)
+
+        def __init__(self):
+            self.largest = 0
+
+        def __len__(self):
+            return 1000
+
+        def __getitem__(self, index):
+            assert isinstance(index, np.ndarray)
+            assert index.dtype == np.int64
+            self.largest = max(self.largest, len(index))
+            return np.zeros((len(index), 4, 4), np.uint8)
+
+    lazy = Lazy()
+    samples = choose_samples(Images(lazy, np.arange(1000) % 2), 10, 0)
+    assert samples.read(slice(0, 5)).shape == (5, 1, 4, 4)
+    assert lazy.largest <= 10
+
+
+def test_classes_without_a_name_are_called_by_their_number():
+    samples = choose_samples(Images(pixels(6, 4, 4), LABELS, ("cat", "dog")), None, 0)
+    assert [samples.class_name(label) for label in range(3)] == ["cat", "dog", "2"]
+
+
+GOOD = pixels(6, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (GOOD[:0], LABELS[:0], "empty"),
+        (GOOD[:, 0], LABELS, "shape"),
+        (pixels(6, 5, 5, 5), LABELS, "shape"),
+        (pixels(6, 4), LABELS, "shape"),
+        (GOOD.astype(np.int64), LABELS, "int64"),
+        (GOOD.astype(bool), LABELS, "bool"),
+        (GOOD.astype(np.float32), LABELS, "255"),
+        (GOOD / 255 * 2 - 1, LABELS, "normalis"),
+        (np.where(GOOD == GOOD.max(), np.nan, 0.5), LABELS, "finite"),
+        (np.where(GOOD == GOOD.max(), np.inf, 0.5), LABELS, "finite"),
+        (GOOD, LABELS[:5], "label"),
+        (GOOD, np.eye(3, dtype=int)[LABELS], "argmax"),
+        (GOOD, LABELS.astype(float), "integer"),
+        (GOOD, LABELS - 1, "-1"),
+        (GOOD, np.full(6, 2), "same label"),
+    ],
+)
+def test_sets_that_cannot_be_audited_are_refused_with_a_remedy(x, y, words):
+    with pytest.raises(LoadError, match=words) as raised:
+        everything(x, y)
+    assert raised.value.exit_status == ExitStatus.LOAD
+    assert raised.value.remedy
+    assert raised.value.expected
+    assert raised.value.where == "set"
+
+
+def test_more_samples_than_images_are_refused():
+    with pytest.raises(LoadError, match="7 samples are asked for, and the set has 6"):
+        choose_samples(Images(GOOD, LABELS), 7, 0)
+
+
+# npz
+
+
+def test_npz_gives_images_labels_and_names(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez(path, x=GOOD, y=LABELS, class_names=np.array(["a", "b", "c"]))
+    images = Npz(str(path)).load()
+    np.testing.assert_array_equal(images.x, GOOD)
+    np.testing.assert_array_equal(images.y, LABELS)
+    assert images.class_names == ("a", "b", "c")
+    assert images.source == str(path)
+    np.savez_compressed(path, x=GOOD, y=LABELS)
+    assert Npz(str(path)).load().class_names == ()
+
+
+class Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was opened",))
+
+
+@pytest.mark.parametrize("member", ["x", "y", "class_names"])
+def test_npz_refuses_pickled_arrays_without_opening_them(tmp_path, member):
+    path = tmp_path / "set.npz"
+    bomb = np.empty(6, dtype=object)
+    bomb[:] = [Bomb() for _ in range(6)]
+    np.savez(path, allow_pickle=True, **{"x": GOOD, "y": LABELS, member: bomb})
+    with pytest.raises(LoadError, match="pickled objects"):
+        Npz(str(path)).load()
+
+
+def test_npz_refuses_a_pickle_under_any_name(tmp_path):
+    import pickle
+
+    for name in ("set.pkl", "set.npz"):
+        path = tmp_path / name
+        path.write_bytes(pickle.dumps(Bomb()))
+        with pytest.raises(LoadError):
+            Npz(str(path)).load()
+
+
+@pytest.mark.parametrize("keys", [("x",), ("y",), ("images", "labels")])
+def test_npz_names_the_missing_arrays_and_those_there_are(tmp_path, keys):
+    path = tmp_path / "set.npz"
+    np.savez(path, **dict.fromkeys(keys, LABELS))
+    with pytest.raises(LoadError) as raised:
+        Npz(str(path)).load()
+    for name in {"x", "y"} - set(keys):
+        assert f"no array {name}" in str(raised.value) or f"no {name}" in str(raised.value)
+    for name in keys:
+        assert f"'{name}'" in raised.value.remedy
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+def test_npz_refuses_a_truncated_file(tmp_path, share):
+    path = tmp_path / "set.npz"
+    np.savez(path, x=GOOD, y=LABELS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(LoadError):
+        Npz(str(path)).load()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_npz_refuses_a_file_with_damaged_bytes(tmp_path, compressed):
+    path = tmp_path / "set.npz"
+    x = np.random.default_rng(0).integers(0, 256, (6, 40, 40), dtype=np.uint8)
+    (np.savez_compressed if compressed else np.savez)(path, x=x, y=LABELS)
+    damaged = bytearray(path.read_bytes())
+    for place in range(2000, 2100):
+        damaged[place] ^= 0xFF
+    path.write_bytes(damaged)
+    with pytest.raises(LoadError):
+        Npz(str(path)).load()
+
+
+def test_npz_refuses_a_single_array_and_a_file_that_is_not_there(tmp_path):
+    path = tmp_path / "single.npy"
+    np.save(path, GOOD)
+    with pytest.raises(LoadError, match="single array"):
+        Npz(str(path)).load()
+    with pytest.raises(LoadError, match="does not exist"):
+        Npz(str(tmp_path / "missing.npz")).load()

@@ -1,0 +1,105 @@
+"""Parameters of plugins: described, checked, and refused with a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from pydantic import ValidationError
+
+from auditor.attack import SCORES, attack, spec_of
+from auditor.objectives import OBJECTIVE_NAMES, ObjectiveName
+from auditor.quantities import NonNegativeInt, PixelLength, PositiveInt, parse_number
+from auditor.spec import Spec, param
+
+
+@dataclass(frozen=True)
+class Thing:
+    """The first line.
+
+    More of it.
+    """
+
+    path: str = param(doc="required")
+    steps: PositiveInt = param(10, "how many")
+    skip: NonNegativeInt = param(0, "how few")
+    size: PixelLength | None = param(None, "how long")
+    loss: ObjectiveName = param("margin", "what")
+    fast: bool = param(False, "whether")
+
+
+SPEC = Spec("thing", Thing, "a paper")
+
+
+def test_description():
+    assert SPEC.summary == "The first line."
+    assert "More of it." in SPEC.doc
+    described = {one.name: one for one in SPEC.parameters}
+    assert list(described) == ["path", "steps", "skip", "size", "loss", "fast"]
+    assert described["path"].required
+    assert not described["steps"].required
+    assert described["steps"].default == 10
+    assert described["steps"].type == "int > 0"
+    assert described["skip"].type == "int >= 0"
+    assert described["size"].type == "float > 0 | none"
+    assert described["loss"].type == " | ".join(repr(name) for name in OBJECTIVE_NAMES)
+    assert described["steps"].doc == "how many"
+
+
+def test_build_fills_in_defaults():
+    assert SPEC.build({"path": "p"}) == Thing("p", 10, 0, None, "margin", False)
+    assert SPEC.build({"path": "p", "steps": 3, "size": "2/255"}) == Thing("p", 3, 0, 2 / 255)
+    assert SPEC.build({"path": "p", "size": 1}).size == 1.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"path": 3},
+        {"path": "p", "steps": 0},
+        {"path": "p", "steps": "7"},
+        {"path": "p", "steps": 2.0},
+        {"path": "p", "steps": True},
+        {"path": "p", "skip": -1},
+        {"path": "p", "size": 0},
+        {"path": "p", "size": "1/0"},
+        {"path": "p", "size": "a lot"},
+        {"path": "p", "size": "nan"},
+        {"path": "p", "size": float("nan")},
+        {"path": "p", "size": float("inf")},
+        {"path": "p", "loss": "hinge"},
+        {"path": "p", "fast": 1},
+        {"path": "p", "stpes": 3},
+    ],
+    ids=str,
+)
+def test_build_refuses_what_is_not_a_value_of_the_parameter(wrong):
+    with pytest.raises(ValidationError) as raised:
+        SPEC.build(wrong)
+    culprit = list(wrong)[-1] if wrong else "path"
+    assert [error["loc"][0] for error in raised.value.errors()][0] == culprit
+
+
+def test_every_fault_is_reported_at_once():
+    with pytest.raises(ValidationError) as raised:
+        SPEC.build({"steps": 0, "unknown": 1, "loss": "x"})
+    places = {error["loc"][0] for error in raised.value.errors()}
+    assert places == {"path", "steps", "unknown", "loss"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8/255", 8 / 255), (" 1 / 3 ", 1 / 3), ("0.1", 0.1), ("1e-3", 1e-3), (0.5, 0.5), (2, 2)],
+)
+def test_numbers_may_be_fractions(text, value):
+    assert parse_number(text) == value
+
+
+def test_only_decorated_classes_are_attacks():
+    with pytest.raises(TypeError, match="decorate"):
+        spec_of(Thing)
+    decorated = attack(name="n", norms=["l2", "l2"], needs=SCORES, reference="r")(Thing)
+    assert spec_of(decorated).norms == {"l2"}
+    assert decorated is Thing
+    del Thing.attack_spec
