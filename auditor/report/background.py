@@ -61,7 +61,6 @@ class Background:
     class_names: tuple[str, ...]
     versions: Facts
     hashes: Facts
-    fingerprints: Facts
     plugins: tuple[PluginRow, ...]
 
 
@@ -77,7 +76,6 @@ def background(result: AuditResult, sha256: str) -> Background:
         class_names=provenance.data.class_names,
         versions=tuple(provenance.versions.items()),
         hashes=(("audit.json", sha256), *provenance.hashes.items()),
-        fingerprints=tuple((m.name, m.fingerprint) for m in result.models),
         plugins=tuple(
             PluginRow(p.name, p.version, p.origin, p.sha256, PLUGINS[p.status], p.detail)
             for p in provenance.plugins

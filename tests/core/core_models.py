@@ -22,9 +22,9 @@ NORM = {norm.name: norm for norm in NORMS}
 class Linear(nn.Module):
     """logits = W x + b."""
 
-    def __init__(self, W: torch.Tensor, b: torch.Tensor) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
-        self.W, self.b = nn.Parameter(W.clone()), nn.Parameter(b.clone())
+        self.W, self.b = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.flatten(1) @ self.W.T + self.b
@@ -89,9 +89,9 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def linear_victim(W: torch.Tensor, b: torch.Tensor, **options: Any) -> Victim:
+def linear_victim(weight: torch.Tensor, bias: torch.Tensor, **options: Any) -> Victim:
     options.setdefault("precision", torch.float64)
-    return Victim("linear", Linear(W, b), **options)
+    return Victim("linear", Linear(weight, bias), **options)
 
 
 def cnn_victim(x: torch.Tensor, **options: Any) -> Victim:

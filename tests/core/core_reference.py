@@ -87,7 +87,7 @@ def projection(x: np.ndarray, x0: np.ndarray, radius: float, norm: str) -> np.nd
 def projection_by_general_solver(
     x: np.ndarray, x0: np.ndarray, radius: float, norm: str
 ) -> np.ndarray:
-    """The same by sequential quadratic programming in z = x0 + u - v, which knows no norm's trick."""
+    """The same by sequential quadratic programming in z = x0 + u - v."""
     n = len(x0)
 
     def delta(w: np.ndarray) -> np.ndarray:

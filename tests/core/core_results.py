@@ -26,7 +26,8 @@ from auditor.stats import accuracy
 def attack_result() -> AttackResult:
     return AttackResult(
         name="pgd", label="pgd-100", parameters={"steps": 100, "step_size": None, "loss": "dlr"},
-        status="done", reason="", robust=accuracy(40, 100), robust_8bit=accuracy(41, 100), broken=50,
+        status="done", reason="", robust=accuracy(40, 100),
+        robust_8bit=accuracy(41, 100), broken=50,
         forwards=1234, backwards=1200, seconds=0.1, surrogate="naive", objective="dlr",
         rejected={"outside the ball": 2}, nonfinite_gradients=1, zero_gradients=3,
         losses=(LossSummary(0, 90, (-1.0, -0.5, 0.1, 0.2, 1 / 3)), LossSummary(1, 0, None)),
@@ -61,7 +62,7 @@ def model_result(
             evidence=("code",),
         ),
         measurements=(Measurement("eni", 0.25, (0.125, 0.5), 64, "arXiv", "linf", 8 / 255),),
-        findings=(Finding("code", "Title", "high", "medium", "sum", ("a", "b"), "do", ("r",), "f"),),
+        findings=(Finding("code", "Title", "high", "low", "sum", ("a", "b"), "do", ("r",), "f"),),
         gallery=(
             GalleryItem(7, "linf", "8/255", "pgd", "cat", "cat", 0.9, "dog", 0.6, 0.031, 10.0, True,
                         "AAAA", "BBBB", "CCCC"),

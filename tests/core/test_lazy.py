@@ -30,8 +30,9 @@ def folder(tmp_path):
 
 
 def test_the_first_attribute_imports_the_module_once(folder):
-    assert run(
-        """
+    assert (
+        run(
+            """
         import sys
         from auditor.lazy import import_on_first_use
         import_on_first_use("slow_package")
@@ -41,29 +42,36 @@ def test_the_first_attribute_imports_the_module_once(folder):
         import slow_package as again
         print(before, value, sys.loaded, again is slow_package, slow_package.__name__)
         """,
-        folder,
-    ) == "0 (42, 42) 1 True slow_package"
+            folder,
+        )
+        == "0 (42, 42) 1 True slow_package"
+    )
 
 
 @pytest.mark.parametrize(
-    "statement", ["from slow_package.part import half", "import slow_package.part as p; half = p.half"]
+    "statement",
+    ["from slow_package.part import half", "import slow_package.part as p; half = p.half"],
 )
 def test_a_submodule_imports_its_package(folder, statement):
-    assert run(
-        f"""
+    assert (
+        run(
+            f"""
         import sys
         from auditor.lazy import import_on_first_use
         import_on_first_use("slow_package")
         {statement}
         print(half, sys.loaded)
         """,
-        folder,
-    ) == "21 1"
+            folder,
+        )
+        == "21 1"
+    )
 
 
 def test_a_module_that_is_not_installed_is_said_to_be(folder):
-    assert run(
-        """
+    assert (
+        run(
+            """
         from auditor.lazy import import_on_first_use
         import_on_first_use("no_such_module")
         try:
@@ -72,17 +80,22 @@ def test_a_module_that_is_not_installed_is_said_to_be(folder):
         except ModuleNotFoundError as error:
             print(error)
         """,
-        folder,
-    ) == "No module named 'no_such_module'"
+            folder,
+        )
+        == "No module named 'no_such_module'"
+    )
 
 
 def test_a_module_already_imported_stays(folder):
-    assert run(
-        """
+    assert (
+        run(
+            """
         import sys, slow_package
         from auditor.lazy import import_on_first_use
         import_on_first_use("slow_package")
         print(sys.modules["slow_package"] is slow_package, sys.loaded)
         """,
-        folder,
-    ) == "True 1"
+            folder,
+        )
+        == "True 1"
+    )

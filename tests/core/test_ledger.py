@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from auditor_plugins.pgd import PGD
 from core_models import block_of, cnn_victim, run_attack, uniform
 
 from auditor.engine import ledger as module
-from auditor.engine.ledger import CellMeta, CellRecord, Ledger, cell_key, record_of, write_atomically
-from auditor_plugins.pgd import PGD
+from auditor.engine.ledger import (
+    CellMeta,
+    CellRecord,
+    Ledger,
+    cell_key,
+    record_of,
+    write_atomically,
+)
 
 META = CellMeta(1.5, 10, 9, "naive", "margin", "why “so”", {"outside the ball": 3})
 
@@ -45,7 +52,9 @@ def test_round_trip(tmp_path):
 
 def test_a_cell_without_examples_or_images_is_kept_too(tmp_path):
     ledger = Ledger(tmp_path)
-    empty = CellRecord(META, {"position": torch.zeros(0, dtype=torch.int64)}, torch.zeros(0, 1, 2, 2))
+    empty = CellRecord(
+        META, {"position": torch.zeros(0, dtype=torch.int64)}, torch.zeros(0, 1, 2, 2)
+    )
     ledger.write("key", empty)
     assert_same(ledger.read("key"), empty)
 
@@ -64,21 +73,21 @@ def test_an_outcome_becomes_a_record_of_all_its_columns(tmp_path):
     assert_same(ledger.read("key"), record)
 
 
-class Crash(Exception):
+class CrashError(Exception):
     pass
 
 
 @pytest.mark.parametrize("call", ["save_file", "fsync", "replace"])
 def test_a_crash_at_any_moment_leaves_the_old_cell_or_none(tmp_path, monkeypatch, call):
     def crash(*args, **kwargs):
-        raise Crash
+        raise CrashError
 
     ledger = Ledger(tmp_path)
     ledger.write("old", a_record())
     with monkeypatch.context() as patch:
         patch.setattr(module if call == "save_file" else module.os, call, crash)
         for key in ("old", "new"):
-            with pytest.raises(Crash):
+            with pytest.raises(CrashError):
                 ledger.write(key, CellRecord(META, {}, torch.zeros(1)))
     again = Ledger(tmp_path)
     assert again.read("new") is None
@@ -106,11 +115,11 @@ def test_a_failed_atomic_write_keeps_the_old_file(tmp_path, monkeypatch):
     write_atomically(path, b"one")
 
     def crash(*args):
-        raise Crash
+        raise CrashError
 
     with monkeypatch.context() as patch:
         patch.setattr(module.os, "replace", crash)
-        with pytest.raises(Crash):
+        with pytest.raises(CrashError):
             write_atomically(path, b"two")
     assert path.read_bytes() == b"one"
 

@@ -1,7 +1,7 @@
-"""The linear test: on logits = W x + b the best an attack can reach is known, and it has to reach it.
+"""The linear test: on logits = W x + b the best margin is known, and an attack has to reach it.
 
-Attacks run through the pool, on which production runs them. The radius is so small that no image
-falls, so that `Outcome.margin` is the best margin that any evaluated point reached; the optimum over
+Attacks run through the pool, as in production. The radius is so small that no image falls, so that
+`Outcome.margin` is the best margin that any evaluated point reached; the optimum over
 ball and box comes from `core_reference`, which shares nothing with the auditor.
 
 PGD runs as it is by default in l-infinity, where sign steps end exactly in a corner. In l2 and l1 a
@@ -17,14 +17,14 @@ import core_reference as reference
 import numpy as np
 import pytest
 import torch
+from auditor_plugins.fgsm import FGSM, RandomFGSM
+from auditor_plugins.noise import Noise
+from auditor_plugins.pgd import PGD
 from core_models import linear_victim, normal, run_attack, uniform
 from scipy.optimize import brentq
 
 from auditor.engine.pool import Block
 from auditor.victim import Victim
-from auditor_plugins.fgsm import FGSM, RandomFGSM
-from auditor_plugins.noise import Noise
-from auditor_plugins.pgd import PGD
 
 IMAGES = 8
 SHAPES = [(1, 5, 7), (3, 6, 4)]
@@ -250,7 +250,7 @@ def test_images_fall_just_beyond_the_hyperplanes_distance_and_not_before(norm_na
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_pgd_as_it_is_by_default_comes_near_in_every_norm(norm_name, loss):
-    """From a start at cosine c >= -0.5, l2 steps of 2.5 epsilon in all reach tanh(2.5 + atanh c)."""
+    """From a start at cosine c >= -0.5, the default in l2 reaches tanh(2.5 + atanh c)."""
     x, radius = clean((3, 6, 4), "inside"), safe_radius(norm_name, "inside")
     victim, y = dominated(3, x, radius, norm_name)
     block = Block(x, y, torch.arange(IMAGES))

@@ -7,6 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from auditor_plugins.fgsm import FGSM, RandomFGSM
+from auditor_plugins.noise import Noise
+from auditor_plugins.pgd import PGD
 from core_models import (
     NORM,
     Counted,
@@ -26,9 +29,6 @@ from auditor.engine.verify import to_8bit
 from auditor.surrogate import naive
 from auditor.threat import NORMS, Ball
 from auditor.victim import Victim
-from auditor_plugins.fgsm import FGSM, RandomFGSM
-from auditor_plugins.noise import Noise
-from auditor_plugins.pgd import PGD
 
 N = 24
 X = uniform(N, 1, 8, 9, seed=1)

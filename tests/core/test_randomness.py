@@ -1,4 +1,4 @@
-"""The random numbers: published vectors, distributions, and independence of everything but the keys."""
+"""Random numbers: published vectors, distributions, independence of everything but the keys."""
 
 from __future__ import annotations
 

@@ -97,7 +97,10 @@ BROKEN = {
     "a syntax error": ("def", "SyntaxError"),
     "a missing module": ("import no_such_module_at_all", "no_such_module_at_all"),
     "nothing offered": ("x = 1", "offers nothing"),
-    "a hook without its mark": (ATTACK.format(name="m").replace("@hookimpl\n", ""), "offers nothing"),
+    "a hook without its mark": (
+        ATTACK.format(name="m").replace("@hookimpl\n", ""),
+        "offers nothing",
+    ),
     "an empty offer": (ATTACK.format(name="m").replace("[Mine]", "[]"), "offers nothing"),
     "a misspelt hook": (
         ATTACK.format(name="m").replace("def auditor_attacks", "def auditor_atacks"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from auditor_plugins.npz import Npz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ExitStatus, LoadError
 from auditor.samples import Images, Samples, choose_samples
-from auditor_plugins.npz import Npz
 
 LABELS = np.arange(6) % 3
 
@@ -148,8 +148,8 @@ GOOD = pixels(6, 4, 4)
         (GOOD.astype(bool), LABELS, "bool"),
         (GOOD.astype(np.float32), LABELS, "255"),
         (GOOD / 255 * 2 - 1, LABELS, "normalis"),
-        (np.where(GOOD == GOOD.max(), np.nan, 0.5), LABELS, "finite"),
-        (np.where(GOOD == GOOD.max(), np.inf, 0.5), LABELS, "finite"),
+        (np.where(GOOD.max() == GOOD, np.nan, 0.5), LABELS, "finite"),
+        (np.where(GOOD.max() == GOOD, np.inf, 0.5), LABELS, "finite"),
         (GOOD, LABELS[:5], "label"),
         (GOOD, np.eye(3, dtype=int)[LABELS], "argmax"),
         (GOOD, LABELS.astype(float), "integer"),

@@ -78,7 +78,7 @@ def test_build_refuses_what_is_not_a_value_of_the_parameter(wrong):
     with pytest.raises(ValidationError) as raised:
         SPEC.build(wrong)
     culprit = list(wrong)[-1] if wrong else "path"
-    assert [error["loc"][0] for error in raised.value.errors()][0] == culprit
+    assert next(error["loc"][0] for error in raised.value.errors()) == culprit
 
 
 def test_every_fault_is_reported_at_once():

@@ -1,4 +1,4 @@
-"""Surrogates: gradients against finite differences, averages, precision, and what is left untouched."""
+"""Surrogates: gradients against finite differences, averages, precision, what is left untouched."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_other_precision_counts_on_the_same_victim():
 
 
 class Broken(nn.Module):
-    """Its gradient is infinite where the first pixel is 0, and zero where the second is above 1/2."""
+    """Its gradient is infinite where the first pixel is 0, zero where the second is above 1/2."""
 
     def forward(self, x):
         flat = x.flatten(1)

@@ -1,4 +1,4 @@
-"""Balls and boxes: projections, steepest steps, samples and membership against independent solvers."""
+"""Balls and boxes: projections, steepest steps, samples, membership, by independent solvers."""
 
 from __future__ import annotations
 

@@ -62,6 +62,13 @@ def _damaged_array(x: Array, y: Array) -> None:
     DATA.write_bytes(whole)
 
 
+def _damaged_compressed_array(x: Array, y: Array) -> None:
+    np.savez_compressed(DATA, x=x, y=y)
+    whole = bytearray(DATA.read_bytes())
+    whole[100:140] = bytes(range(40))
+    DATA.write_bytes(whole)
+
+
 def _single_array(x: Array, y: Array) -> None:
     with DATA.open("wb") as file:
         np.save(file, x)
@@ -80,6 +87,7 @@ BROKEN_DATA: dict[str, BrokenData] = {
     "data-missing-file": BrokenData(lambda x, y: DATA.unlink(), exit_status=2),
     "data-truncated": BrokenData(_half_a_zip),
     "data-damaged": BrokenData(_damaged_array),
+    "data-damaged-compressed": BrokenData(_damaged_compressed_array),
     "data-single-array": BrokenData(_single_array),
     "data-not-an-archive": BrokenData(lambda x, y: _text()),
     "data-empty-file": BrokenData(lambda x, y: DATA.write_bytes(b"") and None),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BrokenModel:
-    """A model.py, and what audit.toml says of it."""
+    """A model.py, what audit.toml says of it, and what the audit has to come to."""
 
     source: str
     exit_status: int = 4
@@ -47,7 +47,7 @@ _RGB = """
 def make():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 3))
 """
-_FUNCTIONAL_DROPOUT = "return nn.functional.dropout(z, 0.2, training=True)"
+_FUNCTIONAL_DROPOUT = "return z + 0.01 * nn.functional.dropout(z.detach(), 0.5, training=True)"
 _CRASHES_ON_THE_THIRD = """type(self).calls += 1
 if type(self).calls == 3:
     raise RuntimeError("out of luck on batch 3")
@@ -122,7 +122,9 @@ AUDITED = {
         noise="skipped",
     ),
     "model-nan-on-some": BrokenModel(
-        _forward("return z / (z.amax(1, keepdim=True) < 6)"), 0, findings=("non-finite",)
+        _forward("return z.masked_fill((z.argmax(1) == 2)[:, None], torch.nan)"),
+        0,
+        findings=("non-finite",),
     ),
     "model-without-gradient": BrokenModel(
         _forward("return z.detach()"), 3, findings=("no-gradient",), fgsm="error"
@@ -141,10 +143,13 @@ AUDITED = {
         _forward("return z - z.mean(0, keepdim=True)"), 0, findings=("batch-dependence",)
     ),
     "model-returns-probabilities": BrokenModel(
-        _forward("return z.softmax(1)"), 0, findings=("output-kind", "probabilities")
+        _forward("return z.softmax(1)"),
+        0,
+        keys='factory = "model.py:make"\noutputs = "logits"',
+        findings=("output-kind", "probabilities"),
     ),
     "model-wants-255": BrokenModel(
-        _forward("return z.new_tensor([1.0, 0, 0]) * (x.amax() < 2) + z * (x.amax() >= 2)"),
+        _forward("return z.new_tensor([2.0, 0, 0]) * (x.amax() < 2) + z * (x.amax() >= 2)"),
         0,
         findings=("input-range",),
     ),

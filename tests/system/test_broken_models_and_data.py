@@ -32,10 +32,21 @@ GOLDEN = Path(__file__).parent / "broken"
 DEVICE = "device-missing"
 
 
+#: What others say, and would say otherwise in another version.
+FOREIGN = {
+    r"(?<=Error while deserializing header: ).*": "<reason>",
+    r"(?<=raised RuntimeError: )(Given groups|addmm|mat1).*": "<what torch says>",
+    r"(?<=frozen importlib\._bootstrap>:)\d+": "<line>",
+    r"(?<=expected: one of: )cpu\b.*": "<the devices of this machine>",
+}
+
+
 def check(name: str, exit_status: int, here: Path) -> None:
     """Run the audit, and compare status and output with what is expected."""
     status, said = auditor("run", "audit.toml")
     said = f"exit status {status}\n\n{settled(said, here)}"
+    for foreign, words in FOREIGN.items():
+        said = re.sub(foreign, words, said)
     golden = GOLDEN / f"{name}.txt"
     if os.environ.get("AUDITOR_UPDATE_GOLDEN"):
         golden.write_text(said, encoding="utf-8")
@@ -79,22 +90,15 @@ def test_weights(name: str, here: Path) -> None:
 
 def test_device(here: Path) -> None:
     replace_in_config('"cpu"', '"cuda:99"')
-    status, said = auditor("run", "audit.toml")
-    assert status == 4
-    devices = re.compile(r"one of: cpu\b.*")  # those of this machine
-    golden = GOLDEN / f"{DEVICE}.txt"
-    said = f"exit status 4\n\n{settled(devices.sub('one of: <the devices>', said), here)}"
-    if os.environ.get("AUDITOR_UPDATE_GOLDEN"):
-        golden.write_text(said, encoding="utf-8")
-    assert said == golden.read_text(encoding="utf-8")
+    check(DEVICE, 4, here)
 
 
 @pytest.mark.parametrize("name", AUDITED)
 def test_result_of_a_broken_model(name: str, here: Path) -> None:
     case = AUDITED[name]
     Path("model.py").write_text(MODEL + case.source, encoding="utf-8")
-    replace_in_config("formats = []", 'formats = ["html"]')
-    status, _ = auditor("run", "audit.toml")
+    replace_in_config('factory = "model.py:make"', case.keys)
+    status, _ = auditor("run", "audit.toml", "--set", 'report.formats=["html"]')
     directory = only_run()
     audit = audit_json(directory)
     rows = attack_rows(audit)

@@ -1,0 +1,153 @@
+"""Gates, overrides, the time budget and --plan, on the small audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from system_files import (
+    CONFIG,
+    MODEL,
+    attack_rows,
+    audit_json,
+    auditor,
+    only_run,
+    run_directories,
+)
+
+OPEN = '[[gate]]\nmetric  = "masking"\nat_most = "confirmed"\n'
+#: Half of the images fall at epsilon 0.1, and all are classified correctly.
+HOLDS = '[[gate]]\nmetric = "robust_accuracy"\nat_least = 0.5\n'
+BROKEN = '[[gate]]\nmetric = "robust_accuracy"\nat_least = 0.51\n'
+TOO_GOOD = '[[gate]]\nmetric = "clean_accuracy"\nat_most = 0.9\n'
+
+SLOW_ONCE = """
+import os
+import time
+
+
+class Slow(Bands):
+    def forward(self, x):
+        if x.requires_grad and len(x) > 2 and os.path.exists("slow"):
+            os.remove("slow")
+            time.sleep(1.1)
+        return super().forward(x)
+
+
+def make():
+    return Slow()
+"""
+
+
+@pytest.mark.parametrize(
+    ("gates", "status", "verdict", "holds"),
+    [
+        (OPEN, 0, "pass", [True]),
+        ("", 3, "inconclusive", [None]),
+        (HOLDS + OPEN, 0, "pass", [True, True]),
+        (HOLDS, 3, "inconclusive", [True, None]),
+        (BROKEN + OPEN, 1, "fail", [False, True]),
+        (BROKEN, 1, "fail", [False, None]),
+        (TOO_GOOD + OPEN, 1, "fail", [False, True]),
+    ],
+)
+def test_gates(
+    gates: str, status: int, verdict: str, holds: list[bool | None], here: Path
+) -> None:
+    Path("audit.toml").write_text(CONFIG.replace(OPEN, gates), encoding="utf-8")
+    seen, said = auditor("run", "audit.toml")
+    audit = audit_json(only_run())
+    assert (seen, audit["exit_status"], audit["verdict"]) == (status, status, verdict)
+    assert audit["status"] == "complete"
+    assert [gate["holds"] for gate in audit["gates"]] == holds
+    assert f"Verdict: {verdict}; exit status {status}." in said
+    wrong = [gate["reason"] for gate in audit["gates"] if not gate["holds"]]
+    assert all(reason in audit["reasons"] and reason in said for reason in wrong)
+
+
+def test_gate_with_filters_applies_to_nothing_else(here: Path) -> None:
+    two = '[[threat]]\nnorm = "linf"\nepsilon = ["1/255", 0.1]\n'
+    gate = HOLDS.replace("0.5", "1.0") + 'epsilon = "1/255"\nmodel = "bands"\nnorm = "linf"\n'
+    text = CONFIG.replace('[[threat]]\nnorm    = "linf"\nepsilon = 0.1\n', two)
+    Path("audit.toml").write_text(text + gate, encoding="utf-8")
+    assert auditor("run", "audit.toml")[0] == 0
+    audit = audit_json(only_run())
+    (filtered,) = [gate for gate in audit["gates"] if gate["metric"] == "robust_accuracy"]
+    assert (filtered["epsilon"], filtered["value"]) == (1 / 255, 1.0)
+    assert [t["robust"]["correct"] for t in audit["models"][0]["threats"]] == [24, 12]
+
+
+def test_broken_gate_stays_broken_when_an_attack_fails(here: Path) -> None:
+    Path("model.py").write_text(
+        MODEL.replace("return self.linear", "return 0 * x.sum() + self.linear").replace(
+            "def forward(self, x):",
+            "def forward(self, x):\n        assert not (x.requires_grad and len(x) > 2)",
+        ),
+        encoding="utf-8",
+    )
+    gate = '[[gate]]\nmetric = "robust_accuracy"\nat_least = 0.9\n'
+    strong = CONFIG.replace("samples = 4", "samples = 300").replace("0.1\n", "0.2\n")
+    Path("audit.toml").write_text(strong + gate, encoding="utf-8")
+    status, _ = auditor("run", "audit.toml")
+    audit = audit_json(only_run())
+    assert attack_rows(audit)["fgsm"]["status"] == "error"
+    assert attack_rows(audit)["noise"]["robust"]["correct"] <= 20
+    assert (status, audit["verdict"], audit["status"]) == (1, "fail", "incomplete")
+
+
+def test_overrides(here: Path) -> None:
+    overrides = ("--set", "run.seed=7", "--set", 'title="changed"', "--set", "data.samples=12")
+    assert auditor("run", "audit.toml", *overrides)[0] == 0
+    audit = audit_json(only_run())
+    assert (audit["title"], audit["provenance"]["seed"]) == ("changed", 7)
+    assert audit["provenance"]["data"]["audited"] == 12
+    assert audit["provenance"]["command"].split()[:3] == ["auditor", "run", "audit.toml"]
+    assert "run.seed=7" in audit["provenance"]["command"]
+
+
+def test_wrong_override_runs_nothing(here: Path) -> None:
+    status, said = auditor("run", "audit.toml", "--set", "run.sed=7")
+    assert status == 2
+    assert 'did you mean "seed"?' in said
+    assert not run_directories()
+
+
+def test_plan_makes_nothing(here: Path) -> None:
+    before = sorted(here.iterdir())
+    status, said = auditor("run", "audit.toml", "--plan")
+    assert status == 0
+    assert "bands · linf 0.1 · fgsm" in said
+    # fgsm evaluates two points with one gradient, noise four; 24 images each.
+    assert "At most 144 forward and 24 backward passes" in " ".join(said.split())
+    assert sorted(here.iterdir()) == before
+
+
+def test_time_budget_and_what_is_left_of_it(here: Path) -> None:
+    Path("model.py").write_text(MODEL + SLOW_ONCE, encoding="utf-8")
+    Path("slow").touch()
+    budget = ("--set", 'run.time_budget="1s"', "--set", 'report.formats=["html"]')
+    status, said = auditor("run", "audit.toml", *budget)
+    directory = only_run()
+    audit, reason = audit_json(directory), "the time budget of 1 seconds was used up"
+    rows = attack_rows(audit)
+    assert (status, audit["status"], audit["verdict"]) == (3, "incomplete", "inconclusive")
+    assert rows["fgsm"]["robust"]["correct"] == 12
+    assert (rows["noise"]["status"], rows["noise"]["reason"]) == ("skipped", reason)
+    assert reason in said
+    assert reason in (directory / "report.html").read_text(encoding="utf-8")
+    # Only when asked to does it go on with a run that has ended.
+    status, said = auditor("run", "audit.toml", *budget, "--resume")
+    audit = audit_json(only_run())
+    assert (status, audit["status"], audit["verdict"]) == (0, "complete", "pass")
+    assert "fgsm: robust 50.0%, kept from before" in said
+    assert attack_rows(audit)["noise"]["status"] == "done"
+
+
+def test_run_that_has_ended_is_not_gone_on_with(here: Path) -> None:
+    auditor("run", "audit.toml")
+    first = only_run()
+    before = {path: path.read_bytes() for path in first.iterdir() if path.is_file()}
+    status, said = auditor("run", "audit.toml", "--resume", "--set", "run.output=audits")
+    assert status == 0
+    assert "going on with" not in said
+    assert {path: path.read_bytes() for path in first.iterdir() if path.is_file()} == before
