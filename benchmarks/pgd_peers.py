@@ -7,6 +7,7 @@ is adversarial is decided for all by auditor's verifier, on the model, in box an
 
 from __future__ import annotations
 
+import argparse
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,11 +135,10 @@ def compare(setting: Setting, repeats: int) -> list[list[str]]:
 
     seconds, answers = interleaved({name: work(run) for name, run in CONTENDERS.items()}, repeats)
     trials = {name: [_trial(setting, *answer) for answer in answers[name]] for name in CONTENDERS}
-    return [
-        _row(name, trials[name], trials["auditor"], setting.subject.total)
-        + ["" if name == "auditor" else ratios(seconds["auditor"], seconds[name])]
-        for name in CONTENDERS
-    ]
+    ours, total = trials["auditor"], setting.subject.total
+    times = {name: ratios(seconds["auditor"], seconds[name]) for name in CONTENDERS}
+    times["auditor"] = ""
+    return [[*_row(name, trials[name], ours, total), times[name]] for name in CONTENDERS]
 
 
 def _trial(setting: Setting, points: torch.Tensor, passes: tuple[int, int]) -> Trial:
@@ -193,17 +193,16 @@ _HEADER = (
 )  # fmt: skip
 
 
-def _text(rows: list[list[str]], args: object) -> str:
-    models = args.models  # type: ignore[attr-defined]
+def _text(rows: list[list[str]], args: argparse.Namespace) -> str:
     trained = [abs(float(row[5])) for row in rows if row[0] == "pgd-trained" and row[5]]
     peers = ("robustness-auditor", "torch", "torchattacks", "foolbox",
              "adversarial-robustness-toolbox")  # fmt: skip
     return "\n\n".join(
         [
-            f"## PGD-{args.steps} side by side with peers",  # type: ignore[attr-defined]
-            conditions(peers, repeats=args.repeats)  # type: ignore[attr-defined]
-            + f" {args.images} images, batches of {args.batch_size}. Weights: "  # type: ignore[attr-defined]
-            + ", ".join(f"{name} {weights_hash(name)}" for name in models) + ".",
+            f"## PGD-{args.steps} side by side with peers",
+            conditions(peers, repeats=args.repeats)
+            + f" {args.images} images, batches of {args.batch_size}. Weights: "
+            + ", ".join(f"{name} {weights_hash(name)}" for name in args.models) + ".",
             table(_HEADER, rows),
             "Passes are forward + backward ones per attacked image. Time is a quotient of minima, "
             "in brackets of medians; auditor's includes the verification of every success, which "

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import HERE
 from torch import nn
 
-from auditor.attack import objective_of
+from auditor.attack import Observation, Task, objective_of
 from auditor.engine.pool import Block, Pool
 from auditor.engine.verify import Verifier
 from auditor.loading import Factory, load_module
 from auditor.objectives import choose_objective
 from auditor.preflight import read_batch
+from auditor.randomness import Noise
 from auditor.registry import Registry, load_registry
 from auditor.samples import choose_samples
 from auditor.surrogate import naive
+from auditor.threat import Ball
 from auditor.victim import Victim
-from common import HERE
 
 EXAMPLE = HERE.parent / "examples" / "fashion_mnist"
 
@@ -105,13 +107,19 @@ def plain_loop(pool: Pool, block: Block) -> torch.Tensor:
     """
     points = []
     for rows in torch.arange(len(block)).split(pool.batch_size):
+        x, y, image = block.x[rows], block.y[rows], block.image[rows]
+        ball = Ball(pool.verifier.norm, pool.verifier.epsilon, x)
         zero = torch.zeros_like(rows)
-        lanes = pool._lanes(block, [(row, 0) for row in rows.tolist()])
-        state = pool.attack.start(pool._task(lanes))
+
+        def task(step: int, x=x, y=y, image=image, ball=ball, zero=zero) -> Task:
+            noise = Noise(pool.seed, (pool.key,), image, zero, zero + step, x.dtype)
+            return Task(x, y, ball, zero + step, noise)
+
+        state = pool.attack.start(task(0))
         for step in range(pool.attack.steps):
-            lanes.step = zero + step
-            seen = pool.surrogate.evaluate(state.x, lanes.y, pool.objective, gradient=True)
-            state = pool.attack.step(pool._task(lanes), state, seen)
+            seen = pool.surrogate.evaluate(state.x, y, pool.objective, gradient=True)
+            seen = Observation(seen.logits, seen.loss, seen.gradient)
+            state = pool.attack.step(task(step), state, seen)
         points.append(state.x)
     return torch.cat(points)
 

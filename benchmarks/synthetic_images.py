@@ -65,7 +65,7 @@ class Synthetic:
 
 
 def tiny_cnn() -> nn.Module:
-    """From images (B, 1, 28, 28) to logits (B, 10): smooth, average each tile, compare the tiles."""
+    """From images (B, 1, 28, 28) to logits (B, 10): smooth, average each tile, compare."""
     smooth = nn.Conv2d(1, 2, 3, padding=1)
     read = nn.Linear(2 * (_SIDE // _TILE) ** 2, _CLASSES)
     with torch.no_grad():
