@@ -65,7 +65,7 @@ class Task:
     _noise: Noise
 
     def noise(self, purpose: str) -> Noise:
-        """Random numbers of these images for `purpose`, new ones at every step and restart."""
+        """Random numbers of these images for `purpose`, new ones at every call and restart."""
         return self._noise.named(purpose)
 
 

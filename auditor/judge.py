@@ -50,11 +50,14 @@ def judge(
     A broken gate stays broken whatever is missing, for more attacks can only lower a robust
     accuracy. A gate that holds on missing work, or cannot be judged, is inconclusive.
     """
-    results = tuple(result for gate in gates for result in _apply(gate, models))
+    results = tuple(
+        result for gate in gates for result in list(_apply(gate, models)) or [_nothing(gate)]
+    )
     broken = [result.reason for result in results if result.holds is False]
     open_ = [result.reason for result in results if result.holds is None]
     if broken:
-        return Judgement("fail", ExitStatus.GATE_BROKEN, tuple(broken + open_), results)
+        reasons = (*broken, *incomplete, *open_)
+        return Judgement("fail", ExitStatus.GATE_BROKEN, reasons, results)
     if open_ or incomplete:
         reasons = (*incomplete, *open_)
         return Judgement("inconclusive", ExitStatus.INCONCLUSIVE, reasons, results)
@@ -81,6 +84,14 @@ def _apply(gate: Gate, models: Sequence[ModelResult]) -> Iterator[GateResult]:
                     measured = getattr(threat, gate.metric.removesuffix("_accuracy"))
                     value = measured.accuracy if measured else None
                     yield _number(gate, model, value, threat.norm, threat.epsilon)
+
+
+def _nothing(gate: Gate) -> GateResult:
+    """A gate that no number of the audit belongs to."""
+    reason = f"Gate on {gate.metric} cannot be judged: nothing that was audited fits its filters."
+    return GateResult(
+        gate.metric, gate.limit, None, None, gate.model, gate.norm, gate.epsilon, reason
+    )
 
 
 def _masking(gate: Gate, model: ModelResult) -> GateResult:

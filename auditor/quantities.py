@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
-from pydantic import BeforeValidator
+from pydantic import AllowInfNan, BeforeValidator
 
 
 def parse_number(value: Any) -> Any:
@@ -30,4 +30,4 @@ def parse_number(value: Any) -> Any:
 PositiveInt = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
 #: A positive length in pixel space; a fraction such as "2/255" is welcome.
-PixelLength = Annotated[float, BeforeValidator(parse_number), Gt(0)]
+PixelLength = Annotated[float, BeforeValidator(parse_number), Gt(0), AllowInfNan(False)]

@@ -108,7 +108,7 @@ def load_registry(paths: Sequence[Path] = (), disable: Collection[str] = ()) -> 
             continue
         try:
             module = source.load()
-            registry.add(source.name, _offers(manager, source.name, module), disable)
+            registry.add(source.name, _offers(manager, module), disable)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a plugin may raise anything at all, SystemExit included
@@ -151,7 +151,8 @@ def _file_loader(path: Path) -> Callable[[], ModuleType]:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         # A private name, so that a plugin called torch.py shadows nothing.
-        name = f"_auditor_plugin_{path.stem}"
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        name = f"_auditor_plugin_{path.stem}_{digest}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise ImportError(f"{path.name} is not a Python file")
@@ -163,9 +164,9 @@ def _file_loader(path: Path) -> Callable[[], ModuleType]:
     return load
 
 
-def _offers(manager: pluggy.PluginManager, name: str, module: ModuleType) -> list[_Offer]:
+def _offers(manager: pluggy.PluginManager, module: ModuleType) -> list[_Offer]:
     """Call the module's hooks. Raises whatever they raise, and for a misspelt hook."""
-    manager.register(module, name)
+    manager.register(module, module.__name__)
     try:
         manager.check_pending()
         offers = [

@@ -101,9 +101,7 @@ class L2:
     def steepest(self, x: torch.Tensor, gradient: torch.Tensor, length: float) -> torch.Tensor:
         flat = gradient.flatten(1)
         room = _box_room(x, gradient).flatten(1)
-        # Only the direction matters; scaling keeps tiny gradients from underflowing when squared.
-        scale = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-        return x + _images(flat.sign() * self._fill(flat.abs() / scale, room, length), x)
+        return x + _images(flat.sign() * self._fill(flat.abs(), room, length), x)
 
     @staticmethod
     def _fill(weight: torch.Tensor, room: torch.Tensor, radius: float) -> torch.Tensor:
@@ -113,14 +111,19 @@ class L2:
         pixels only shrinks, and when it no longer does, s is exact.
         """
         tiny = torch.finfo(weight.dtype).tiny
+        room = torch.where(weight > 0, room, 0)
         free = weight > 0
         while True:
+            # Only ratios matter: the largest free weight is 1, so that no square can overflow, and
+            # none that counts can underflow.
+            ratio = torch.where(free, weight, 0)
+            ratio = ratio / ratio.amax(1, keepdim=True).clamp_(min=tiny)
             spent = torch.where(free, 0, room).square().sum(1, keepdim=True)
-            slope = torch.where(free, weight, 0).square().sum(1, keepdim=True)
+            slope = ratio.square().sum(1, keepdim=True)
             s = torch.sqrt((radius**2 - spent).clamp_(min=0) / slope.clamp_(min=tiny))
-            still_free = free & (s * weight < room)
+            still_free = free & (s * ratio < room)
             if torch.equal(still_free, free):
-                return torch.where(free, s * weight, torch.where(weight > 0, room, 0))
+                return torch.where(free, s * ratio, room)
             free = still_free
 
 
@@ -140,8 +143,9 @@ class L1:
         clipped = torch.minimum(size, room)
         outside = clipped.sum(1) > radius
         if outside.any():
-            shrunk = self._shrink(size[outside], room[outside], radius)
-            clipped = clipped.index_copy(0, outside.nonzero().flatten(), shrunk)
+            # In float64: for points far away, t is large beside what it leaves of each pixel.
+            shrunk = self._shrink(size[outside].double(), room[outside].double(), radius)
+            clipped = clipped.index_copy(0, outside.nonzero().flatten(), shrunk.to(x.dtype))
         return x0 + _images(delta.flatten(1).sign() * clipped, x0)
 
     @staticmethod

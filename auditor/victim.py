@@ -98,6 +98,9 @@ class Victim:
         self.passes = Passes()
         #: 1 for a model that answers the same every time; set by pre-flight.
         self.draws = 1
+        #: Whether the model sees random numbers of its own, kept apart from the program's; pre-flight
+        #: saves the cost for models that use none.
+        self.seeded = True
         self._stream = ""
         self._calls = 0
 
@@ -122,7 +125,7 @@ class Victim:
             device=self.device,
             fingerprint=self.fingerprint,
         )
-        clone.passes, clone.draws = self.passes, self.draws
+        clone.passes, clone.draws, clone.seeded = self.passes, self.draws, self.seeded
         return clone
 
     def begin(self, stream: str) -> None:
@@ -163,9 +166,9 @@ class Victim:
 
     @contextlib.contextmanager
     def _seeded(self) -> Iterator[None]:
-        """For a random model, random numbers that depend on stream and call alone."""
+        """Random numbers that depend on stream and call alone."""
         self._calls += 1
-        if self.draws == 1:
+        if not self.seeded:
             yield
             return
         seed = derive_key(self._calls, self._stream)[0]
@@ -185,6 +188,6 @@ class Victim:
 def _judge_once(z: torch.Tensor, y: torch.Tensor) -> Judgement:
     prediction = z.argmax(1)
     confidence = z.softmax(1).gather(1, prediction[:, None])[:, 0]
-    # A NaN among the logits is no answer; argmax would call it one.
-    wrong = (prediction != y) | z.isnan().any(1)
+    # Scores without a softmax (NaN, infinity) are no answer, whatever argmax makes of them.
+    wrong = (prediction != y) | confidence.isnan()
     return Judgement(wrong, prediction, margin(z, y), confidence)

@@ -31,7 +31,8 @@ class Npz:
                 remedy="correct [data] path; it is relative to audit.toml",
             )
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with Path(self.path).open("rb") as file:
+                archive = np.load(file, allow_pickle=False)
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise self._unreadable("it holds a single array")
                 return self._images(archive)

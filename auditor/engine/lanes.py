@@ -35,19 +35,20 @@ class Lanes:
         return len(self.y)
 
 
-def _tensors(struct: Any) -> dict[str, torch.Tensor]:
+def tensors(struct: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a dataclass, by field."""
     values = {field.name: getattr(struct, field.name) for field in dataclasses.fields(struct)}
     return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
 
 def select(struct: _T, rows: torch.Tensor) -> _T:
     """The rows of a dataclass of tensors that an index or mask names."""
-    chosen = {name: tensor[rows] for name, tensor in _tensors(struct).items()}
+    chosen = {name: tensor[rows] for name, tensor in tensors(struct).items()}
     return dataclasses.replace(struct, **chosen)  # type: ignore[type-var]
 
 
 def concatenate(first: _T, second: _T) -> _T:
     """The rows of `first`, then those of `second`."""
-    other = _tensors(second)
-    joined = {name: torch.cat([tensor, other[name]]) for name, tensor in _tensors(first).items()}
+    other = tensors(second)
+    joined = {name: torch.cat([tensor, other[name]]) for name, tensor in tensors(first).items()}
     return dataclasses.replace(first, **joined)  # type: ignore[type-var]

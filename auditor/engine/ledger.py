@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from auditor.engine.pool import Outcome
 
 #: Grows when a cell's contents change their meaning, so that old cells are not reused.
-CELL_SCHEMA = 1
+CELL_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,13 @@ class Ledger:
 
     def log(self, event: str, **details: Any) -> None:
         """Append one line to events.jsonl."""
-        line = json.dumps({"time": time.time(), "event": event, **details})
-        with (self.directory / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        line = json.dumps({"time": time.time(), "event": event, **details}).encode()
+        with (self.directory / "events.jsonl").open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a crash cut the last line off
+                    line = b"\n" + line
+            file.write(line + b"\n")
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What was logged, oldest first; a line cut off by a crash is left out."""

@@ -22,7 +22,7 @@ from auditor.attack import (
     points_of,
     restarts_of,
 )
-from auditor.engine.lanes import Lanes, concatenate, select
+from auditor.engine.lanes import Lanes, concatenate, select, tensors
 from auditor.engine.verify import Verification, Verifier
 from auditor.objectives import Objective, margin
 from auditor.randomness import Noise
@@ -135,7 +135,7 @@ class Pool:
             if waiting and (lanes is None or len(lanes) < capacity):
                 room = capacity - (0 if lanes is None else len(lanes))
                 arriving = self._lanes(block, _take(waiting, room))
-                started = self._checked(self.attack.start(self._task(arriving)), arriving)
+                started = self._checked(self.attack.start(self._task(arriving, calls=0)), arriving)
                 lanes = arriving if lanes is None else concatenate(lanes, arriving)
                 state = started if state is None else concatenate(state, started)
             if lanes is None or state is None or not len(lanes):
@@ -150,17 +150,22 @@ class Pool:
                 lanes, state = select(lanes, ~ended), select(state, ~ended)
                 seen = select(seen, ~ended)
             if len(lanes):
-                stepped = self.attack.step(self._task(lanes), state, seen)
+                stepped = self.attack.step(self._task(lanes, calls=1), state, seen)
                 state = self._checked(stepped, lanes)
                 lanes.step = lanes.step + 1
             else:
                 lanes = state = None
 
-    def _task(self, lanes: Lanes) -> Task:
-        ball = Ball(self.verifier.norm, self.verifier.epsilon, lanes.x)
-        names = (self.key,)
-        noise = Noise(self.seed, names, lanes.image, lanes.restart, lanes.step, lanes.x.dtype)
-        return Task(lanes.x, lanes.y, ball, lanes.step, noise)
+    def _task(self, lanes: Lanes, calls: int) -> Task:
+        """What the attack may use, in copies that it may spoil.
+
+        `calls` is 0 for `start` and 1 for `step`, so that each call has random numbers of its own.
+        """
+        x, y, step = lanes.x.clone(), lanes.y.clone(), lanes.step.clone()
+        ball = Ball(self.verifier.norm, self.verifier.epsilon, x)
+        drawn = lanes.step + calls
+        noise = Noise(self.seed, (self.key,), lanes.image, lanes.restart, drawn, x.dtype)
+        return Task(x, y, ball, step, noise)
 
     def _lanes(self, block: Block, arriving: list[tuple[int, int]]) -> Lanes:
         device = block.x.device
@@ -188,8 +193,10 @@ class Pool:
         wants = self.spec.needs == GRADIENT and bool((lanes.step < self.attack.steps).any())
         seen = self.surrogate.evaluate(flat, y, self.objective, gradient=wants)
         _note_passes(outcome, lanes, points * self.surrogate.draws, backwards=wants)
-        _note_gradients(outcome, lanes, seen, points)
-        reached = margin(seen.logits, y).double().view(-1, points)
+        _note_gradients(outcome, lanes, seen, lanes.step < self.attack.steps)
+        answered = seen.logits.logsumexp(1).isfinite()
+        reached = torch.where(answered, margin(seen.logits, y).double(), torch.nan)
+        reached = reached.view(-1, points)
         best = torch.maximum(outcome.margin[lanes.row], reached.amax(1).nan_to_num(-torch.inf))
         outcome.margin[lanes.row] = best
         loss = seen.loss.double().view(-1, points)
@@ -205,19 +212,36 @@ class Pool:
         reached: torch.Tensor,
         outcome: Outcome,
     ) -> torch.Tensor:
-        """Verify each lane's best point if it looks adversarial; (B,) which lanes fell."""
+        """Verify each lane's best point if it looks adversarial; (B,) which lanes fell.
+
+        Scores that are no answer (`reached` is NaN) are claimed like wrong ones.
+        """
         fell = torch.zeros_like(lanes.y, dtype=torch.bool)
-        margins, best = reached.max(1)
-        hits = (~(margins < 0)).nonzero().flatten()  # NaN is no answer, and claimed too
+        hits = (~(reached < 0)).any(1).nonzero().flatten()
         if not len(hits):
             return fell
         rows = lanes.row[hits]
-        x = points[hits * reached.shape[1] + best[hits]]
+        candidates = points.view(*reached.shape, *points.shape[1:])[hits]
+        best = self._best(candidates, block.x[rows], reached[hits].nan_to_num(nan=torch.inf))
+        x = candidates[torch.arange(len(hits), device=best.device), best]
         verified = self.verifier.check(x, block.x[rows], block.y[rows])
         outcome.forwards[rows] += 2 * self.verifier.victim.draws
         fell[hits] = verified.confirmed
         _note_success(outcome, rows, x, verified)
         return fell
+
+    def _best(
+        self, candidates: torch.Tensor, x0: torch.Tensor, reached: torch.Tensor
+    ) -> torch.Tensor:
+        """(B,) the point (of B, Q) to claim: the best in ball and box, if one there is a hit."""
+        if reached.shape[1] == 1:
+            return torch.zeros_like(reached[:, 0], dtype=torch.int64)
+        repeated = x0.repeat_interleave(reached.shape[1], 0)
+        ball = Ball(self.verifier.norm, self.verifier.epsilon, repeated)
+        in_box, in_ball = ball.contains(candidates.flatten(0, 1))
+        allowed = torch.where((in_box & in_ball).view(reached.shape), reached, -torch.inf)
+        some = (allowed >= 0).any(1, keepdim=True)
+        return torch.where(some, allowed, reached).argmax(1)
 
     def _settle(self, lanes: Lanes, withstood: torch.Tensor) -> list[tuple[int, int]]:
         """The (row, restart) lanes that follow those which ended without success."""
@@ -230,18 +254,25 @@ class Pool:
         ]
 
     def _checked(self, state: State, lanes: Lanes) -> State:
-        x, points = getattr(state, "x", None), points_of(self.attack)
-        expected = tuple(lanes.x.shape)
+        """The state, if it is one that rows can be taken from."""
+        who = f"attack {self.spec.name!r}"
+        if not isinstance(state, State) or not isinstance(state.x, torch.Tensor):
+            raise AttackDefectError(
+                f"{who} returned {type(state).__name__}, not a State of tensors"
+            )
+        points, expected = points_of(self.attack), tuple(lanes.x.shape)
         if points > 1:
             expected = (expected[0], points, *expected[1:])
-        if not isinstance(x, torch.Tensor) or (tuple(x.shape), x.dtype) != (
-            expected,
-            lanes.x.dtype,
-        ):
-            got = f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
+        if (tuple(state.x.shape), state.x.dtype) != (expected, lanes.x.dtype):
             raise AttackDefectError(
-                f"attack {self.spec.name!r} proposed x as {got}, not as {expected} {lanes.x.dtype}"
+                f"{who} proposed x as {tuple(state.x.shape)} {state.x.dtype}, "
+                f"not as {expected} {lanes.x.dtype}"
             )
+        for name, tensor in tensors(state).items():
+            if tensor.shape[:1] != (len(lanes),):
+                raise AttackDefectError(
+                    f"{who} keeps {name} of shape {tuple(tensor.shape)}, without a row per image"
+                )
         return state
 
 
@@ -264,10 +295,12 @@ def _note_passes(outcome: Outcome, lanes: Lanes, count: int, *, backwards: bool)
         outcome.backwards[lanes.row] += count
 
 
-def _note_gradients(outcome: Outcome, lanes: Lanes, seen: Evaluation, points: int) -> None:
+def _note_gradients(outcome: Outcome, lanes: Lanes, seen: Evaluation, used: torch.Tensor) -> None:
+    """Note odd gradients of the lanes that use theirs; a lane at its last point does not."""
     if seen.nonfinite is not None and seen.zero is not None:
-        outcome.nonfinite[lanes.row] |= seen.nonfinite.view(-1, points).any(1)
-        outcome.zero[lanes.row] |= seen.zero.view(-1, points).any(1)
+        rows = len(lanes)
+        outcome.nonfinite[lanes.row] |= seen.nonfinite.view(rows, -1).any(1) & used
+        outcome.zero[lanes.row] |= seen.zero.view(rows, -1).any(1) & used
 
 
 def _note_success(

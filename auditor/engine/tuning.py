@@ -31,13 +31,12 @@ def choose_device(text: str) -> torch.device:
     """
     if text == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(text)
     name = "cuda:0" if text == "cuda" else text
     if name not in _devices():
         raise LoadError(f"There is no device {text!r} here.", where="[run] device",
                         expected=f"one of: {', '.join(_devices())}",
                         remedy='use device = "auto", or install a torch build for it')  # fmt: skip
-    return device
+    return torch.device(text)
 
 
 def _devices() -> list[str]:

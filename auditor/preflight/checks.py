@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator
 
@@ -45,7 +46,7 @@ def output_findings(victim: Victim, probe: torch.Tensor, declared: str) -> Itera
     """Decide on `victim.outputs`, and say where it contradicts what was declared."""
     z = victim.raw(probe)
     assert isinstance(z, torch.Tensor)
-    seen = _kind_of_output(z.double())
+    seen = _kind_of_output(z.double(), 4 * torch.finfo(victim.precision).eps)
     victim.outputs = seen if declared == "auto" else declared  # type: ignore[assignment]
     if declared not in ("auto", seen):
         yield finding(
@@ -65,13 +66,15 @@ def output_findings(victim: Victim, probe: torch.Tensor, declared: str) -> Itera
         )  # fmt: skip
 
 
-def _kind_of_output(z: torch.Tensor) -> Outputs:
-    def sums_to_one(p: torch.Tensor) -> bool:
-        return bool(((p.sum(1) - 1).abs() < _PROBABILITY_SUM).all())
+def _kind_of_output(z: torch.Tensor, rounding: float) -> Outputs:
+    tolerance = max(_PROBABILITY_SUM, rounding)
 
-    if z.min() >= 0 and z.max() <= 1 + _PROBABILITY_SUM and sums_to_one(z):
+    def sums_to_one(p: torch.Tensor) -> bool:
+        return bool(((p.sum(1) - 1).abs() < tolerance).all())
+
+    if z.min() >= 0 and z.max() <= 1 + tolerance and sums_to_one(z):
         return "probabilities"
-    if z.max() <= _PROBABILITY_SUM and sums_to_one(z.exp()):
+    if z.max() <= tolerance and sums_to_one(z.exp()):
         return "log-probabilities"
     return "logits"
 
@@ -110,10 +113,14 @@ def left_in_training(module: nn.Module) -> tuple[str, ...]:
 @torch.no_grad()
 def state_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
     """Whether a forward pass changes parameters or buffers."""
-    before = {name: value.clone() for name, value in victim.module.state_dict().items()}
+    before = copy.deepcopy(victim.module.state_dict())
     victim.raw(probe)
     after = victim.module.state_dict()
-    changed = tuple(name for name, value in before.items() if not value.equal(after[name]))
+    changed = tuple(
+        name
+        for name, value in before.items()
+        if isinstance(value, torch.Tensor) and not value.equal(after[name])
+    )
     victim.module.load_state_dict(before)
     if changed:
         yield finding(
@@ -136,6 +143,7 @@ def determinism_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Findin
     first = victim.logits(probe)
     repeats = [victim.logits(probe) for _ in range(4)]
     difference = max(_relative_difference(first, again) for again in repeats)
+    victim.seeded = difference > 0
     if difference > _REPEAT_TOLERANCE:
         victim.draws = STOCHASTIC_DRAWS
         flips = sum(int((first.argmax(1) != again.argmax(1)).sum()) for again in repeats)

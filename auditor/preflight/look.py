@@ -53,6 +53,7 @@ def preflight(
     Raises:
         LoadError: the model fails on the data, or its output cannot be used.
     """
+    victim.begin("pre-flight")
     classes = count_classes(victim, samples)
     probe = read_batch(victim, samples, slice(0, min(_PROBES, len(samples))))
     labels = torch.from_numpy(samples.labels[: len(probe)]).to(victim.device)
@@ -157,7 +158,6 @@ def _clean(
     prediction = np.empty(len(samples), np.int64)
     wrong, nonfinite = np.empty(len(samples), bool), np.empty(len(samples), bool)
     confidence = np.empty(len(samples))
-    victim.begin("clean")
     for start in range(0, len(samples), batch_size):
         part = slice(start, min(start + batch_size, len(samples)))
         x = read_batch(victim, samples, part)
@@ -166,5 +166,5 @@ def _clean(
         prediction[part] = judged.prediction.cpu()
         wrong[part] = judged.wrong.cpu()
         confidence[part] = judged.confidence.double().cpu()
-        nonfinite[part] = ~judged.margin.isfinite().cpu().numpy()
+        nonfinite[part] = judged.confidence.isnan().cpu().numpy()
     return prediction, wrong, confidence, nonfinite

@@ -90,11 +90,11 @@ class Surrogate:
         self, x: torch.Tensor, y: torch.Tensor, objective: Objective, *, gradient: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         with torch.set_grad_enabled(gradient):
-            point = x.detach().requires_grad_(gradient)
+            point = x.detach().to(self.model.compute_dtype).requires_grad_(gradient)
             logits = self.model.logits(point)
-            loss = objective(logits.to(x.dtype), y)
+            loss = objective(logits, y)
             if not gradient:
-                return logits, loss, None
+                return logits.to(x.dtype), loss.to(x.dtype), None
             if not loss.requires_grad:
                 raise NoGradientError(self.model.name)
             # The images of a batch are independent: the sum's gradient holds each one's own.
@@ -102,11 +102,20 @@ class Surrogate:
             if slope is None:
                 raise NoGradientError(self.model.name)
         self.model.passes.backwards += len(x)
-        return logits.detach(), loss.detach(), slope
+        return logits.detach().to(x.dtype), loss.detach().to(x.dtype), _narrowed(slope, x.dtype)
 
 
 def _mean(drawn: list[torch.Tensor]) -> torch.Tensor:
     return drawn[0] if len(drawn) == 1 else torch.stack(drawn).mean(0)
+
+
+def _narrowed(slope: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`slope` in another type; images whose gradient would vanish there are scaled to length 1."""
+    if slope.dtype == dtype:
+        return slope
+    largest = slope.flatten(1).abs().amax(1).view(-1, *[1] * (slope.dim() - 1))
+    vanishing = (largest > 0) & (largest < torch.finfo(dtype).tiny)
+    return torch.where(vanishing, slope / largest, slope).to(dtype)
 
 
 def naive(victim: Victim) -> Surrogate:
