@@ -62,7 +62,7 @@ class Linf:
         return (x.double() - x0.double()).flatten(1).abs().amax(1)
 
     def project(self, x: torch.Tensor, x0: torch.Tensor, radius: float) -> torch.Tensor:
-        return torch.clamp(x, (x0 - radius).clamp_(min=0), (x0 + radius).clamp_(max=1))
+        return torch.clamp(x, x0 - radius, x0 + radius).clamp_(0, 1)
 
     def sample(self, x0: torch.Tensor, radius: float, noise: Noise) -> torch.Tensor:
         return self.project(x0 + radius * (2 * noise.uniform(*x0.shape[1:]) - 1), x0, radius)

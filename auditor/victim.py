@@ -98,8 +98,8 @@ class Victim:
         self.passes = Passes()
         #: 1 for a model that answers the same every time; set by pre-flight.
         self.draws = 1
-        #: Whether the model sees random numbers of its own, kept apart from the program's; pre-flight
-        #: saves the cost for models that use none.
+        #: Whether the model sees random numbers of its own, kept apart from the program's;
+        #: pre-flight saves the cost for models that use none.
         self.seeded = True
         self._stream = ""
         self._calls = 0
@@ -137,6 +137,8 @@ class Victim:
         self.passes.forwards += len(x)
         if self.normalize is not None:
             x = self.normalize(x)
+        if not self.seeded:
+            return self.module(x.to(self.precision))
         with self._seeded():
             return self.module(x.to(self.precision))
 
@@ -168,9 +170,6 @@ class Victim:
     def _seeded(self) -> Iterator[None]:
         """Random numbers that depend on stream and call alone."""
         self._calls += 1
-        if not self.seeded:
-            yield
-            return
         seed = derive_key(self._calls, self._stream)[0]
         devices = [self.device] if self.device.type == "cuda" else []
         numpy_state, python_state = np.random.get_state(), random.getstate()

@@ -233,7 +233,7 @@ def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> It
     yield "Attacks adapted by hand to this model, and transfer from other models."
     yield "Patches, rotations and other changes of the scene, and natural corruptions."
     if config.left_out:
-        yield f"Attacks of the profile that the configuration disables: {', '.join(config.left_out)}."
+        yield f"Attacks of the profile that are disabled: {', '.join(config.left_out)}."
     rest = len(samples.images.x) - len(samples)
     if rest:
         yield f"{rest} of the {len(samples.images.x)} images of the data set."

@@ -30,6 +30,8 @@ class Lanes:
     restart: torch.Tensor
     #: (B,) how often `step` has been called.
     step: torch.Tensor
+    #: (B,) float64, the largest margin that any point has reached.
+    best: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.y)

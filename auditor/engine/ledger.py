@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from auditor.engine.pool import Outcome
+from auditor.engine.outcome import Outcome
 
 #: Grows when a cell's contents change their meaning, so that old cells are not reused.
 CELL_SCHEMA = 2

@@ -1,4 +1,4 @@
-"""The pool: runs one attack on a block of images, drops the fooled ones, refills at every step.
+"""The pool: runs one attack on a block of images, drops the fooled ones, refills the batch.
 
 Restarts of an image follow one another, so what happens to an image is a function of that image
 alone, whatever shares its batch.
@@ -23,82 +23,35 @@ from auditor.attack import (
     restarts_of,
 )
 from auditor.engine.lanes import Lanes, concatenate, select, tensors
-from auditor.engine.verify import Verification, Verifier
+from auditor.engine.outcome import Block, Outcome
+from auditor.engine.verify import Verifier
 from auditor.objectives import Objective, margin
 from auditor.randomness import Noise
 from auditor.surrogate import Evaluation, Surrogate
 from auditor.threat import Ball
+
+#: New images come in once this part of the batch is free: starting a few costs as much as many.
+_REFILL = 1 / 16
 
 
 class AttackDefectError(Exception):
     """An attack returned something that the protocol does not allow."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Images to attack: (n, C, H, W), (n,) labels, (n,) stable ids."""
-
-    x: torch.Tensor
-    y: torch.Tensor
-    image: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-@dataclass
-class Outcome:
-    """What came of a block; row i belongs to image i. NaN where nothing was seen."""
-
-    #: (n,) bool, verified on the victim.
-    broken: torch.Tensor
-    #: (n,) bool, still so as 8-bit images in the ball.
-    broken_8bit: torch.Tensor
-    #: (n,) int64, the victim's answer to the adversarial example; -1 where there is none.
-    prediction: torch.Tensor
-    #: (n,) the victim's confidence in it.
-    confidence: torch.Tensor
-    #: (n,) of the example where broken; else the best that any point of the surrogate reached.
-    margin: torch.Tensor
-    #: (n,) distance of the example.
-    distance: torch.Tensor
-    #: (n,) passes, verification included.
-    forwards: torch.Tensor
-    backwards: torch.Tensor
-    #: (n,) bool, met a gradient with NaN or infinity / that was zero everywhere.
-    nonfinite: torch.Tensor
-    zero: torch.Tensor
-    #: (n, restarts) objective at the last point of each restart.
-    loss: torch.Tensor
-    #: (n, C, H, W): the example where broken, the clean image elsewhere.
-    adversarial: torch.Tensor
-
-    @classmethod
-    def empty(cls, block: Block, restarts: int) -> Outcome:
-        """Nothing has been seen yet."""
-        n, device = len(block), block.x.device
-
-        def full(value: float | bool, dtype: torch.dtype) -> torch.Tensor:
-            return torch.full((n,), value, dtype=dtype, device=device)
-
-        return cls(
-            broken=full(False, torch.bool),
-            broken_8bit=full(False, torch.bool),
-            prediction=full(-1, torch.int64),
-            confidence=full(torch.nan, torch.float64),
-            margin=full(-torch.inf, torch.float64),
-            distance=full(torch.nan, torch.float64),
-            forwards=full(0, torch.int64),
-            backwards=full(0, torch.int64),
-            nonfinite=full(False, torch.bool),
-            zero=full(False, torch.bool),
-            loss=torch.full((n, restarts), torch.nan, dtype=torch.float64, device=device),
-            adversarial=block.x.clone(),
-        )
-
-
 #: Called as images leave the pool, with (finished, broken) so far.
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one evaluation of the whole batch showed."""
+
+    seen: Observation
+    #: (B,) bool: fell now / will not be stepped again.
+    fell: torch.Tensor
+    ended: torch.Tensor
+    #: Whether gradients were computed.
+    backwards: bool
 
 
 @dataclass
@@ -132,40 +85,37 @@ class Pool:
         state: State | None = None
         capacity, finished = max(1, self.batch_size // points_of(self.attack)), 0
         while True:
-            if waiting and (lanes is None or len(lanes) < capacity):
-                room = capacity - (0 if lanes is None else len(lanes))
-                arriving = self._lanes(block, _take(waiting, room))
+            free = capacity - (0 if lanes is None else len(lanes))
+            if waiting and free >= max(1, capacity * _REFILL):
+                arriving = self._lanes(block, _take(waiting, free))
                 started = self._checked(self.attack.start(self._task(arriving, calls=0)), arriving)
                 lanes = arriving if lanes is None else concatenate(lanes, arriving)
                 state = started if state is None else concatenate(state, started)
-            if lanes is None or state is None or not len(lanes):
+            if lanes is None or state is None:
                 return outcome
-            seen, fell = self._look(block, lanes, state, outcome)
-            ended = fell | (lanes.step >= self.attack.steps)
-            if ended.any():
-                again = self._settle(lanes, ended & ~fell)
-                waiting.extend(again)
-                finished += int(ended.sum()) - len(again)
+            look = self._look(block, lanes, state, outcome)
+            seen = look.seen
+            if look.ended.any():
+                waiting.extend(again := self._end(lanes, look, outcome))
+                finished += int(look.ended.sum()) - len(again)
                 progress(finished, int(outcome.broken.sum()))
-                lanes, state = select(lanes, ~ended), select(state, ~ended)
-                seen = select(seen, ~ended)
-            if len(lanes):
-                stepped = self.attack.step(self._task(lanes, calls=1), state, seen)
-                state = self._checked(stepped, lanes)
-                lanes.step = lanes.step + 1
-            else:
-                lanes = state = None
+                stay = (~look.ended).nonzero().flatten()
+                if not len(stay):
+                    lanes = state = None
+                    continue
+                lanes, state, seen = select(lanes, stay), select(state, stay), select(seen, stay)
+            state = self._checked(self.attack.step(self._task(lanes, calls=1), state, seen), lanes)
+            lanes.step = lanes.step + 1
 
     def _task(self, lanes: Lanes, calls: int) -> Task:
-        """What the attack may use, in copies that it may spoil.
+        """What the attack may use, and may spoil: claims are verified against the block's images.
 
         `calls` is 0 for `start` and 1 for `step`, so that each call has random numbers of its own.
         """
-        x, y, step = lanes.x.clone(), lanes.y.clone(), lanes.step.clone()
-        ball = Ball(self.verifier.norm, self.verifier.epsilon, x)
+        ball = Ball(self.verifier.norm, self.verifier.epsilon, lanes.x)
         drawn = lanes.step + calls
-        noise = Noise(self.seed, (self.key,), lanes.image, lanes.restart, drawn, x.dtype)
-        return Task(x, y, ball, step, noise)
+        noise = Noise(self.seed, (self.key,), lanes.image, lanes.restart, drawn, lanes.x.dtype)
+        return Task(lanes.x, lanes.y.clone(), ball, lanes.step.clone(), noise)
 
     def _lanes(self, block: Block, arriving: list[tuple[int, int]]) -> Lanes:
         device = block.x.device
@@ -177,32 +127,23 @@ class Pool:
             row=row,
             restart=restart,
             step=torch.zeros_like(row),
+            best=torch.full_like(row, -torch.inf, dtype=torch.float64),
         )
 
-    def _look(
-        self, block: Block, lanes: Lanes, state: State, outcome: Outcome
-    ) -> tuple[Observation, torch.Tensor]:
-        """Evaluate the proposed points, verify what looks adversarial, note everything.
-
-        Returns the observation, and which lanes fell.
-        """
-        x = state.x.detach()
-        points = points_of(self.attack)
-        flat = x.flatten(0, 1) if x.dim() == 5 else x
-        y = lanes.y.repeat_interleave(points)
-        wants = self.spec.needs == GRADIENT and bool((lanes.step < self.attack.steps).any())
-        seen = self.surrogate.evaluate(flat, y, self.objective, gradient=wants)
-        _note_passes(outcome, lanes, points * self.surrogate.draws, backwards=wants)
-        _note_gradients(outcome, lanes, seen, lanes.step < self.attack.steps)
-        answered = seen.logits.logsumexp(1).isfinite()
-        reached = torch.where(answered, margin(seen.logits, y).double(), torch.nan)
-        reached = reached.view(-1, points)
-        best = torch.maximum(outcome.margin[lanes.row], reached.amax(1).nan_to_num(-torch.inf))
-        outcome.margin[lanes.row] = best
-        loss = seen.loss.double().view(-1, points)
-        outcome.loss[lanes.row, lanes.restart] = loss.amax(1)
+    def _look(self, block: Block, lanes: Lanes, state: State, outcome: Outcome) -> _Look:
+        """Evaluate the proposed points, and verify what looks adversarial."""
+        x, points = state.x.detach(), points_of(self.attack)
+        flat, y = (
+            (x, lanes.y) if points == 1 else (x.flatten(0, 1), lanes.y.repeat_interleave(points))
+        )
+        going_on = lanes.step < self.attack.steps
+        backwards = self.spec.needs == GRADIENT and bool(going_on.any())
+        seen = self.surrogate.evaluate(flat, y, self.objective, gradient=backwards)
+        outcome.note_gradients(lanes, seen, going_on)
+        reached = _reached(seen.logits, y).view(-1, points)
+        lanes.best = torch.fmax(lanes.best, reached.amax(1))
         fell = self._claim(block, lanes, flat, reached, outcome)
-        return _observation(seen, x, points), fell
+        return _Look(_observation(seen, x), fell, fell | ~going_on, backwards)
 
     def _claim(
         self,
@@ -217,17 +158,17 @@ class Pool:
         Scores that are no answer (`reached` is NaN) are claimed like wrong ones.
         """
         fell = torch.zeros_like(lanes.y, dtype=torch.bool)
-        hits = (~(reached < 0)).any(1).nonzero().flatten()
-        if not len(hits):
+        if float(reached.amax()) < 0:
             return fell
+        hits = (~(reached < 0)).any(1).nonzero().flatten()
         rows = lanes.row[hits]
         candidates = points.view(*reached.shape, *points.shape[1:])[hits]
         best = self._best(candidates, block.x[rows], reached[hits].nan_to_num(nan=torch.inf))
         x = candidates[torch.arange(len(hits), device=best.device), best]
         verified = self.verifier.check(x, block.x[rows], block.y[rows])
         outcome.forwards[rows] += 2 * self.verifier.victim.draws
+        outcome.note_success(rows, x, verified)
         fell[hits] = verified.confirmed
-        _note_success(outcome, rows, x, verified)
         return fell
 
     def _best(
@@ -243,14 +184,24 @@ class Pool:
         some = (allowed >= 0).any(1, keepdim=True)
         return torch.where(some, allowed, reached).argmax(1)
 
-    def _settle(self, lanes: Lanes, withstood: torch.Tensor) -> list[tuple[int, int]]:
-        """The (row, restart) lanes that follow those which ended without success."""
-        rows, restarts = lanes.row[withstood].tolist(), lanes.restart[withstood].tolist()
+    def _end(self, lanes: Lanes, look: _Look, outcome: Outcome) -> list[tuple[int, int]]:
+        """Note the lanes that ended; returns the (row, restart) lanes that follow them."""
+        ended = select(lanes, look.ended)
+        each = points_of(self.attack) * self.surrogate.draws
+        gradients = self.spec.needs == GRADIENT
+        backwards = each * (ended.step + int(look.backwards)) * int(gradients)
+        loss = look.seen.loss[look.ended].view(len(ended), -1).amax(1)
+        outcome.note_end(ended, loss, (each * (ended.step + 1), backwards))
         last = restarts_of(self.attack) - 1
         return [
             (row, restart + 1)
-            for row, restart in zip(rows, restarts, strict=True)
-            if restart < last
+            for row, restart, fell in zip(
+                ended.row.tolist(),
+                ended.restart.tolist(),
+                look.fell[look.ended].tolist(),
+                strict=True,
+            )
+            if not fell and restart < last
         ]
 
     def _checked(self, state: State, lanes: Lanes) -> State:
@@ -280,38 +231,19 @@ def _take(waiting: deque[tuple[int, int]], count: int) -> list[tuple[int, int]]:
     return [waiting.popleft() for _ in range(min(count, len(waiting)))]
 
 
-def _observation(seen: Evaluation, x: torch.Tensor, points: int) -> Observation:
+def _reached(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """(B,) float64 margins; NaN where the scores have no softmax and so are no answer."""
+    reached = margin(logits, y).double()
+    if float(reached.amin()) > -torch.inf:
+        return reached
+    # Infinite scores: a margin of -inf is a sure answer, or none at all.
+    return torch.where(logits.logsumexp(1).isfinite(), reached, torch.nan)
+
+
+def _observation(seen: Evaluation, x: torch.Tensor) -> Observation:
     """What the attack gets to see, with the axis of points that its state has."""
-    gradient = seen.gradient.view(x.shape) if seen.gradient is not None else None
     if x.dim() == 4:
-        return Observation(seen.logits, seen.loss, gradient)
-    logits = seen.logits.view(-1, points, seen.logits.shape[1])
-    return Observation(logits, seen.loss.view(-1, points), gradient)
-
-
-def _note_passes(outcome: Outcome, lanes: Lanes, count: int, *, backwards: bool) -> None:
-    outcome.forwards[lanes.row] += count
-    if backwards:
-        outcome.backwards[lanes.row] += count
-
-
-def _note_gradients(outcome: Outcome, lanes: Lanes, seen: Evaluation, used: torch.Tensor) -> None:
-    """Note odd gradients of the lanes that use theirs; a lane at its last point does not."""
-    if seen.nonfinite is not None and seen.zero is not None:
-        rows = len(lanes)
-        outcome.nonfinite[lanes.row] |= seen.nonfinite.view(rows, -1).any(1) & used
-        outcome.zero[lanes.row] |= seen.zero.view(rows, -1).any(1) & used
-
-
-def _note_success(
-    outcome: Outcome, rows: torch.Tensor, x: torch.Tensor, verified: Verification
-) -> None:
-    good = verified.confirmed
-    rows = rows[good]
-    outcome.broken[rows] = True
-    outcome.broken_8bit[rows] = verified.confirmed_8bit[good]
-    outcome.prediction[rows] = verified.prediction[good]
-    outcome.confidence[rows] = verified.confidence[good].double()
-    outcome.margin[rows] = verified.margin[good].double()
-    outcome.distance[rows] = verified.distance[good]
-    outcome.adversarial[rows] = x[good]
+        return Observation(seen.logits, seen.loss, seen.gradient)
+    gradient = None if seen.gradient is None else seen.gradient.view(x.shape)
+    loss = seen.loss.view(x.shape[:2])
+    return Observation(seen.logits.view(*x.shape[:2], -1), loss, gradient)

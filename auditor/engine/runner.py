@@ -10,8 +10,9 @@ import torch
 
 from auditor.attack import GRADIENT, draws_of, objective_of
 from auditor.engine.ledger import CellMeta, CellRecord, cell_key, record_of
+from auditor.engine.outcome import Block
 from auditor.engine.plan import Cell
-from auditor.engine.pool import AttackDefectError, Block, Pool, Progress
+from auditor.engine.pool import AttackDefectError, Pool, Progress
 from auditor.engine.verify import Verifier
 from auditor.objectives import choose_objective
 from auditor.preflight import Preflight, read_batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,9 +21,9 @@ class Evaluation:
     loss: torch.Tensor
     #: Like x, d loss / d x, rows that are not finite set to zero; None if not asked for.
     gradient: torch.Tensor | None
-    #: (B,) bool: rows whose gradient held NaN or infinity; None with `gradient`.
+    #: (B,) bool: rows whose gradient held NaN or infinity; None where there is no odd row at all.
     nonfinite: torch.Tensor | None
-    #: (B,) bool: rows whose gradient was zero everywhere; None with `gradient`.
+    #: (B,) bool: rows whose gradient was zero everywhere; None likewise.
     zero: torch.Tensor | None
 
 
@@ -79,12 +80,14 @@ class Surrogate:
         if not gradient:
             return Evaluation(logits, loss, None, None, None)
         slope = _mean([one[2] for one in drawn if one[2] is not None])
-        # One reduction tells both: the largest magnitude is NaN or infinite if any entry is.
+        # The largest magnitude of a row is NaN or infinite if any entry is, and 0 if all are.
         largest = slope.flatten(1).abs().amax(1)
-        nonfinite, zero = ~largest.isfinite(), largest == 0
-        if nonfinite.any():
-            slope = torch.where(nonfinite.view(-1, *[1] * (slope.dim() - 1)), 0, slope)
-        return Evaluation(logits, loss, slope, nonfinite, zero)
+        low, high = torch.stack(torch.aminmax(largest)).tolist()
+        if low > 0 and high < math.inf:  # false for NaN
+            return Evaluation(logits, loss, slope, None, None)
+        nonfinite = ~largest.isfinite()
+        slope = torch.where(nonfinite.view(-1, *[1] * (slope.dim() - 1)), 0, slope)
+        return Evaluation(logits, loss, slope, nonfinite, largest == 0)
 
     def _draw(
         self, x: torch.Tensor, y: torch.Tensor, objective: Objective, *, gradient: bool

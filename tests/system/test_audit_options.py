@@ -51,9 +51,7 @@ def make():
         (TOO_GOOD + OPEN, 1, "fail", [False, True]),
     ],
 )
-def test_gates(
-    gates: str, status: int, verdict: str, holds: list[bool | None], here: Path
-) -> None:
+def test_gates(gates: str, status: int, verdict: str, holds: list[bool | None], here: Path) -> None:
     Path("audit.toml").write_text(CONFIG.replace(OPEN, gates), encoding="utf-8")
     seen, said = auditor("run", "audit.toml")
     audit = audit_json(only_run())

@@ -34,6 +34,7 @@ DEVICE = "device-missing"
 
 #: What others say, and would say otherwise in another version.
 FOREIGN = {
+    r"(?<=while decompressing data: ).*": "<reason>.",
     r"(?<=Error while deserializing header: ).*": "<reason>",
     r"(?<=raised RuntimeError: )(Given groups|addmm|mat1).*": "<what torch says>",
     r"(?<=frozen importlib\._bootstrap>:)\d+": "<line>",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,9 @@ def test_no_torch_and_no_numpy(arguments: tuple[str, ...]) -> None:
 
 
 def test_the_probe_would_notice() -> None:
-    probe = PROBE.replace("from auditor.cli import app", "import torch; app = lambda _: sys.exit(0)")
+    probe = PROBE.replace(
+        "from auditor.cli import app", "import torch; app = lambda _: sys.exit(0)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, check=False
     )
@@ -101,7 +104,8 @@ def test_missing_configuration(here: Path) -> None:
     status, said = auditor("run", "audit.tml")
     assert status == 2
     assert "no such file" in said
-    assert "audit.toml" in said.split("remedy:")[1]
+    # Whatever it says to do next can be done.
+    assert set(re.findall(r"auditor ([a-z]+)", said)) <= set(COMMANDS)
 
 
 def test_shipped_configuration_is_valid() -> None:

@@ -91,6 +91,9 @@ def by_image(directory: Path, order: np.ndarray) -> dict[tuple[Any, ...], dict[s
     rows = {}
     for row in verdicts(directory):
         image = int(order[row.pop("id")])
+        # A gradient is computed for a whole batch or not at all, so an image's last point may cost
+        # a backward pass more beside images that have steps to go.
+        del row["passes"]
         key = row.pop("model"), row.pop("threat"), row.pop("attack"), image
         rows[key] = row
     return rows
@@ -120,8 +123,8 @@ def test_batch_size(batch_size: int, reference: Path, tmp_path: Path) -> None:
     same(by_image(directory, order), by_image(reference, order))
     rows, others = attack_rows(audit_json(directory)), attack_rows(audit_json(reference))
     for label, row in rows.items():
-        assert 0 < row["broken"] or label == "noise"
-        for name in ("robust", "robust_8bit", "broken", "forwards", "backwards", "rejected"):
+        assert row["broken"] > 0 or label == "noise"
+        for name in ("robust", "robust_8bit", "broken", "forwards", "rejected"):
             assert row[name] == others[label][name]
         for own, other in zip(row["losses"], others[label]["losses"], strict=True):
             assert own["images"] == other["images"]

@@ -49,12 +49,12 @@ DEFECTS = {
     "no-tensor": (
         START,
         "return State(x=None)",
-        "attack 'brighter' proposed x as NoneType, not as (8, 1, 6, 6) torch.float32",
+        "attack 'brighter' proposed NoneType as x, not a tensor",
     ),
     "no-state": (
         START,
         "return None",
-        "attack 'brighter' proposed x as NoneType, not as (8, 1, 6, 6) torch.float32",
+        "attack 'brighter' returned NoneType, not a State",
     ),
     "loses-images-in-step": (
         STEP,
