@@ -19,6 +19,8 @@ from auditor.engine.outcomes import AttackOutcome, Key, Outcomes
 from auditor.engine.runner import ModelUnderAudit
 from auditor.samples import Samples
 
+#: Rows of samples.parquet that are in memory at once.
+_ROWS = 65_536
 _SAFETENSORS_TYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 
 
@@ -32,40 +34,42 @@ def write_samples(
     temporary = path.with_name(f".{path.name}.tmp")
     writer = None
     for key, outcome in outcomes.items():
-        table = pa.table(_columns(key, outcome, samples, models[key[0]]))
-        writer = writer or pq.ParquetWriter(temporary, table.schema)
-        writer.write_table(table)
+        for start in range(0, len(samples), _ROWS):
+            part = slice(start, min(start + _ROWS, len(samples)))
+            table = pa.table(_columns(key, outcome, samples, models[key[0]], part))
+            writer = writer or pq.ParquetWriter(temporary, table.schema)
+            writer.write_table(table)
     if writer is not None:
         writer.close()
         os.replace(temporary, path)
 
 
 def _columns(
-    key: Key, outcome: AttackOutcome, samples: Samples, model: ModelUnderAudit
+    key: Key, outcome: AttackOutcome, samples: Samples, model: ModelUnderAudit, part: slice
 ) -> dict[str, Any]:
     import pyarrow as pa
 
     name, norm, epsilon, label = key
-    n = len(samples)
+    n = part.stop - part.start
 
     def same(text: str) -> pa.DictionaryArray:
-        return pa.array([text] * n).dictionary_encode()
+        return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [text])
 
-    answered = outcome.prediction >= 0
+    answer, clean = outcome.prediction[part], model.preflight.prediction[part]
     return {
         "model": same(name),
         "threat": same(norm),
         "epsilon": np.full(n, epsilon),
         "attack": same(label),
-        "id": samples.index,
-        "label": samples.labels,
-        "clean_prediction": model.preflight.prediction,
-        "prediction": np.where(answered, outcome.prediction, model.preflight.prediction),
-        "broken": outcome.broken,
-        "broken_8bit": outcome.broken_8bit,
-        "margin": outcome.margin,
-        "norm": outcome.distance,
-        "passes": outcome.passes,
+        "id": samples.index[part],
+        "label": samples.labels[part],
+        "clean_prediction": clean,
+        "prediction": np.where(answer >= 0, answer, clean),
+        "broken": outcome.broken[part],
+        "broken_8bit": outcome.broken_8bit[part],
+        "margin": outcome.margin[part],
+        "norm": outcome.distance[part],
+        "passes": outcome.passes[part],
     }
 
 

@@ -41,22 +41,20 @@ def gallery(
 ) -> tuple[GalleryItem, ...]:
     """Up to `report.gallery` examples: every threat in turn, each image once, in their order."""
     per_threat = [
-        list(
-            _broken(model.victim.name, threat.norm, epsilon.value, epsilon.text, attacks, outcomes)
-        )
+        _broken(model.victim.name, threat.norm, epsilon.value, epsilon.text, attacks, outcomes)
         for threat in config.threats
         for epsilon in threat.epsilons
     ]
-    chosen: list[_Pick] = []
-    seen: set[int] = set()
-    while len(chosen) < config.report.gallery and any(per_threat):
-        for picks in per_threat:
-            while picks and picks[0].position in seen:
-                picks.pop(0)
-            if picks and len(chosen) < config.report.gallery:
-                chosen.append(picks.pop(0))
-                seen.add(chosen[-1].position)
-    return tuple(_item(pick, samples, model) for pick in chosen)
+    chosen: dict[int, _Pick] = {}
+    while per_threat and len(chosen) < config.report.gallery:
+        # One of every threat in turn; a threat without a further image drops out.
+        found = [next((pick for pick in picks if pick.position not in chosen), None)
+                 for picks in per_threat]  # fmt: skip
+        per_threat = [picks for picks, pick in zip(per_threat, found, strict=True) if pick]
+        for pick in found:
+            if pick is not None and len(chosen) < config.report.gallery:
+                chosen.setdefault(pick.position, pick)
+    return tuple(_item(pick, samples, model) for pick in chosen.values())
 
 
 def _broken(
@@ -67,15 +65,17 @@ def _broken(
     attacks: tuple[AttackPlan, ...],
     outcomes: Outcomes,
 ) -> Iterator[_Pick]:
-    """Each image broken under one threat, by the first attack that broke it."""
-    first: dict[int, _Pick] = {}
-    for plan in attacks:
-        label = plan.config.label
-        outcome = outcomes.get(model, norm, epsilon, label)
-        if outcome is not None:
-            for position in np.flatnonzero(outcome.broken).tolist():
-                first.setdefault(position, _Pick(position, norm, text, label, outcome))
-    yield from (first[position] for position in sorted(first))
+    """Each image broken under one threat, in order, by the first attack that broke it."""
+    tried = [
+        (plan.config.label, outcome)
+        for plan in attacks
+        if (outcome := outcomes.get(model, norm, epsilon, plan.config.label)) is not None
+    ]
+    if not tried:
+        return
+    for position in np.flatnonzero(np.any([outcome.broken for _, outcome in tried], axis=0)):
+        label, outcome = next(pair for pair in tried if pair[1].broken[position])
+        yield _Pick(int(position), norm, text, label, outcome)
 
 
 def _item(pick: _Pick, samples: Samples, model: ModelUnderAudit) -> GalleryItem:

@@ -233,7 +233,7 @@ def nonfinite_findings(victim: Victim, nonfinite: NDArray[np.bool_]) -> Iterator
         first = np.flatnonzero(nonfinite)[:5].tolist()
         yield finding(
             victim.name, "non-finite", "The model returns NaN or infinity", "high",
-            f"On {int(nonfinite.sum())} of {len(nonfinite)} clean images the scores are not finite, "
+            f"On {int(nonfinite.sum())} of {len(nonfinite)} clean images the scores are not finite "
             "and count as misclassified.",
             evidence=(f"first at positions {first}",),
             remedy="look for an overflow in half precision, a division by zero or a logarithm of 0",
