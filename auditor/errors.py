@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
 from enum import IntEnum
+from pathlib import Path
+
+#: This tool, the standard library, and installed packages.
+_NOT_THE_USERS = (
+    Path(__file__).parent,
+    *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")),
+)
 
 
 class ExitStatus(IntEnum):
@@ -83,3 +92,16 @@ class InconclusiveError(AuditorError):
     """The audit cannot go on to a result that could be judged."""
 
     exit_status = ExitStatus.INCONCLUSIVE
+
+
+def raised_at(error: BaseException) -> str:
+    """The file and line of the user's code where `error` came from, as "model.py:31"."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<")
+        and not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_USERS)
+    ]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
-import traceback
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from auditor.errors import LoadError
+from auditor.errors import LoadError, raised_at
 
 _SHOWN_KEYS = 4
 
@@ -47,14 +48,16 @@ def load_module(
     """
     where = f"model {name!r}, factory {factory.text}"
     make = _resolve(factory, where)
+    _check_arguments(make, kwargs, where)
     with _blaming_user_code(where, "calling the factory raised"):
         module = make(**kwargs)
     if not isinstance(module, nn.Module):
+        got = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
         raise LoadError(
-            f"The factory returned {type(module).__name__}.",
+            f"The factory returned {got}.",
             where=where,
             expected="a torch.nn.Module",
-            remedy="return the model itself, not its output, class or state dict",
+            remedy="return the model itself, not its class, output or state dict",
         )
     if weights is not None:
         _load_weights(module, weights, where)
@@ -77,6 +80,23 @@ def fingerprint(module: nn.Module, factory: Factory) -> str:
     if source.is_file():
         digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def _check_arguments(make: Callable[..., Any], kwargs: dict[str, Any], where: str) -> None:
+    """Refuse `kwargs` that the factory does not take, or lacks."""
+    try:
+        signature = inspect.signature(make)
+    except (TypeError, ValueError):  # some builtins have none; calling them will tell
+        return
+    try:
+        signature.bind(**kwargs)
+    except TypeError as error:
+        raise LoadError(
+            f"The factory cannot be called with these kwargs: {error}.",
+            where=f"{where}, [[model]] kwargs",
+            expected=f"arguments of {make.__name__}{signature}",
+            remedy="correct kwargs, or give the factory's arguments defaults",
+        ) from None
 
 
 def _resolve(factory: Factory, where: str) -> Callable[..., Any]:
@@ -129,11 +149,10 @@ def _blaming_user_code(where: str, what: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # user code may raise anything, SystemExit included
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        place = raised_at(error)
         raise LoadError(
             f"{what[0].upper()}{what[1:]} {type(error).__name__}: {error}",
-            where=f"{where}, raised at {place}",
+            where=f"{where}, raised at {place}" if place else where,
             expected="a model without an error",
             remedy="run the factory by itself in Python and mend what it reports",
         ) from error
@@ -147,11 +166,17 @@ def _load_weights(module: nn.Module, weights: Path, where: str) -> None:
     try:
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
+        save = "safetensors.torch.save_file(model.state_dict(), path)"
+        if zipfile.is_zipfile(weights) or weights.read_bytes()[:1] == b"\x80":
+            why: object = "this is a file of torch.save, a pickle that could run code"
+            remedy = f"where you trust it, load it with torch.load, and write it with {save}"
+        else:
+            why, remedy = error, f"write it with {save}"
         raise LoadError(
-            f"The weights cannot be read: {error}",
+            f"The weights cannot be read: {why}.",
             where=where,
             expected="a .safetensors file",
-            remedy="write it with safetensors.torch.save_file(model.state_dict(), path)",
+            remedy=remedy,
         ) from None
     own = module.state_dict()
     faults = [

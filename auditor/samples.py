@@ -146,22 +146,38 @@ def check_images(images: Images) -> str:
     """
     import numpy as np
 
-    where, n = images.source, len(images.x)
+    where = images.source
+    layout = _layout(images.x.shape, where)
+    n = len(images.x)
     if n == 0:
         raise LoadError("The data set is empty.", where=where, expected="at least one image",
                         remedy="check the path, and the filter that made the file")  # fmt: skip
-    layout = _layout(images.x.shape, where)
     if images.x.dtype != np.uint8 and images.x.dtype.kind != "f":
-        raise LoadError(f"x has the type {images.x.dtype}.", where=where,
-                        expected="uint8, or a floating-point type with pixels in [0, 1]",
-                        remedy="x.astype('uint8') if the pixels are 0..255")  # fmt: skip
+        cast = "uint8') if the pixels are 0..255" if images.x.dtype.kind in "iu" else "float32')"
+        raise LoadError(
+            f"x has the type {images.x.dtype}.",
+            where=where,
+            expected="uint8, or a floating-point type with pixels in [0, 1]",
+            remedy=f"x.astype('{cast}",
+        )
     if images.y.shape != (n,):
-        raise LoadError(f"y has the shape {images.y.shape} for {n} images.", where=where,
-                        expected=f"one integer label per image, shape ({n},)",
-                        remedy="for one-hot labels, store y.argmax(1)")  # fmt: skip
+        one_hot = images.y.ndim == 2 and len(images.y) == n
+        raise LoadError(
+            f"y has the shape {images.y.shape} for {n} images.",
+            where=where,
+            expected=f"one integer label per image, shape ({n},)",
+            remedy="for one-hot labels, store y.argmax(1)"
+            if one_hot
+            else "store a label per image",
+        )
     if images.y.dtype.kind not in "iu":
-        raise LoadError(f"y has the type {images.y.dtype}.", where=where,
-                        expected="integer labels", remedy="y.astype('int64')")  # fmt: skip
+        text = images.y.dtype.kind in "US"
+        raise LoadError(
+            f"y has the type {images.y.dtype}.",
+            where=where,
+            expected="integer labels",
+            remedy="np.unique(y, return_inverse=True)[1]" if text else "y.astype('int64')",
+        )
     if int(images.y.min()) < 0:
         raise LoadError(f"y holds the label {int(images.y.min())}.", where=where,
                         expected="labels from 0 to classes - 1",

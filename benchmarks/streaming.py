@@ -69,7 +69,10 @@ def audit(directory: Path, images: int, steps: int) -> dict[str, float]:
     path.write_text(text, encoding="utf-8")
     config, registry = load_config(path)
     before, begin = _peak(), time.perf_counter()
-    result, run = Audit(config, registry, "streaming", lambda event: None).run()
+    under_way = Audit(config, registry, "streaming", lambda event: None)
+    result = under_way.run()
+    assert under_way.ledger is not None
+    run = under_way.ledger.directory
     row = result.models[0].threats[0].attacks[0]
     assert row.status == "done", row.reason
     return {

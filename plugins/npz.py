@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Npz:
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise self._unreadable("it holds a single array")
                 return self._images(archive)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
             raise self._unreadable(str(error)) from None
         except ValueError as error:  # numpy's word for a pickle
             raise self._pickled(error) from None
@@ -56,6 +57,8 @@ class Npz:
     def _pickled(self, error: ValueError) -> LoadError:
         if "pickle" not in str(error):
             return self._unreadable(str(error))
+        if not zipfile.is_zipfile(self.path):  # numpy takes all else for a pickle
+            return self._unreadable("it is no .npz archive (and a pickle is never opened)")
         return LoadError(
             "The data file holds pickled objects, which could run code.",
             where=self.path,

@@ -55,6 +55,7 @@ def _audit(
 ) -> int:
     """Run the audit and everything after it; returns the exit status."""
     from auditor.engine.audit import Audit
+    from auditor.engine.directory import mark_finished
 
     screen = Screen(console)
     audit = Audit(settings, registry, command, screen, resume)
@@ -62,17 +63,19 @@ def _audit(
         for broken in registry.broken:
             screen.line(f"plugin {broken.name} is broken and left out: {broken.detail}")
         with screen:
-            result, directory = audit.run()
+            result = audit.run()
         show_summary(console, result)
-        _report(screen, directory, settings.report.formats)
+        assert audit.ledger is not None  # there is a result, so there is a run
+        _report(screen, audit.ledger.directory, settings.report.formats)
+        mark_finished(audit.ledger, result.status, result.exit_status)
     except KeyboardInterrupt:
-        _interrupted(screen, audit.directory, command)
+        _interrupted(screen, audit.ledger.directory if audit.ledger else None, command)
         return int(ExitStatus.INTERRUPTED)
     except AuditorError:
         raise
     except Exception:
-        if audit.directory is not None:
-            trace = audit.directory / "traceback.txt"
+        if audit.ledger is not None:
+            trace = audit.ledger.directory / "traceback.txt"
             trace.write_text(traceback.format_exc(), encoding="utf-8")
             screen.line(f"the traceback is in {shown_path(trace)}")
         raise
@@ -100,7 +103,7 @@ def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> 
     """Every cell with its passes if all of its images withstand."""
     from rich.table import Table
 
-    from auditor.engine.audit import load_samples
+    from auditor.engine.inputs import load_samples
     from auditor.engine.plan import build_attacks, cells, cut
 
     samples = load_samples(settings, registry)

@@ -121,7 +121,7 @@ def as_lists(data: dict[str, Any]) -> None:
 
 
 def _read_text(path: Path) -> str:
-    expected, remedy = "an audit.toml", "name another file, or write one with: auditor init"
+    expected, remedy = "an audit.toml", "name another file"
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -140,7 +140,7 @@ def _read_text(path: Path) -> str:
     else:
         if text.strip():
             return text
-        what, remedy = "The file is empty.", "write one with: auditor init"
+        what, remedy = "The file is empty.", "the README has one to begin with"
     problem = UsageError(what, where=str(path), expected=expected, remedy=remedy)
     raise ConfigError(str(path), [problem])
 

@@ -64,7 +64,7 @@ def assemble(
     results = tuple(_model(config, samples, model, attacks, outcomes) for model in models.values())
     incomplete = [f"{name}: {model.preflight.stop}" for name, model in models.items()
                   if model.preflight.stop]  # fmt: skip
-    incomplete += _missing(results, attacks)
+    incomplete += _missing(results, attacks, set(incomplete))
     gates = [
         Gate(gate.metric, gate.at_least, gate.at_most, gate.model, gate.norm, gate.epsilon)
         for gate in config.gates
@@ -212,16 +212,20 @@ def _losses(outcome: AttackOutcome) -> tuple[LossSummary, ...]:
     return tuple(summaries)
 
 
-def _missing(models: tuple[ModelResult, ...], attacks: tuple[AttackPlan, ...]) -> list[str]:
-    """Why attacks that were to run have no number, one sentence each."""
+def _missing(
+    models: tuple[ModelResult, ...], attacks: tuple[AttackPlan, ...], known: set[str]
+) -> list[str]:
+    """Why attacks that were to run have no number, one sentence each, beside what is `known`."""
     norms = {plan.config.label: plan.spec.norms for plan in attacks}
     sentences: dict[str, None] = {}
     for model in models:
         for threat in model.threats:
             for row in threat.attacks:
-                if row.status != "done" and threat.norm in norms[row.label]:
+                expected = threat.norm in norms[row.label] and row.reason not in known
+                if row.status != "done" and expected:
                     what = "failed" if row.status == "error" else "was not run"
-                    sentences[f"{model.name}: attack {row.label} {what}: {row.reason}."] = None
+                    reason = row.reason.removesuffix(".")
+                    sentences[f"{model.name}: attack {row.label} {what}: {reason}."] = None
     return list(sentences)
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from auditor.config import AuditConfig, ModelConfig, config_hash, lock_text
+from auditor.config import AuditConfig, ModelConfig
 from auditor.engine.archive import write_adversarial, write_samples
 from auditor.engine.assemble import RunFacts, assemble
+from auditor.engine.directory import find_unfinished, new_run, write_lock_file
 from auditor.engine.events import (
     CellDone,
     CellProgress,
@@ -21,6 +19,7 @@ from auditor.engine.events import (
     ModelReady,
     RunStarted,
 )
+from auditor.engine.inputs import load_samples, load_victim
 from auditor.engine.ledger import CellRecord, Ledger, write_atomically
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan, Cell, build_attacks, cells, cut
@@ -31,20 +30,12 @@ from auditor.engine.tuning import (
     measure_batch_size,
     measure_threads,
 )
-from auditor.errors import LoadError
-from auditor.loading import Factory, fingerprint, load_module
-from auditor.preflight import (
-    blaming_model,
-    count_classes,
-    left_in_training,
-    preflight,
-    read_batch,
-)
+from auditor.preflight import blaming_model, count_classes, preflight, read_batch
 from auditor.registry import Registry
 from auditor.results import AuditResult, to_json
-from auditor.samples import Samples, choose_samples
+from auditor.samples import Samples
 from auditor.stats import accuracy
-from auditor.victim import Normalize, Victim
+from auditor.victim import Victim
 
 #: Images of a batch before the batch size has been measured.
 _FIRST_BATCH = 128
@@ -75,11 +66,11 @@ class Audit:
     command: str
     listener: Listener
     resume: bool | None = None
-    #: Known as soon as it exists, so that an interrupted caller can name it.
-    directory: Path | None = None
+    #: Known as soon as it exists, so that an interrupted caller can name its directory.
+    ledger: Ledger | None = None
 
-    def run(self) -> tuple[AuditResult, Path]:
-        """Run what is not yet finished; returns the result and its directory.
+    def run(self) -> AuditResult:
+        """Run what is not yet finished, and write down the result.
 
         Raises:
             LoadError: model, data or device cannot be used; nothing is written.
@@ -91,57 +82,48 @@ class Audit:
         victims = {model.name: load_victim(model, device) for model in self.config.models}
         for victim, _ in victims.values():
             count_classes(victim, samples)
-        found = self._unfinished()
+        found = find_unfinished(self.config, self.resume)
         machine = self._tune(device, victims[self.config.models[0].name][0], samples, found)
         models = {
             model.name: self._look(model, *victims[model.name], samples, machine)
             for model in self.config.models
         }
-        ledger = found or self._new_run()
-        self.directory = ledger.directory
-        ledger.log("started", command=self.command)
-        ledger.log(_MEASURED, threads=machine.threads, batch_size=machine.batch_size)
-        attacks = build_attacks(self.config, self.registry)
-        outcomes = self._attack(ledger, samples, models, attacks, machine, begin, found is not None)
+        ledger = self.ledger = found or new_run(self.config)
+        try:
+            write_lock_file(ledger, self.config, self.registry)
+            ledger.log("started", command=self.command)
+            ledger.log(_MEASURED, threads=machine.threads, batch_size=machine.batch_size)
+            attacks = build_attacks(self.config, self.registry)
+            resumed = found is not None
+            outcomes = self._attack(ledger, samples, models, attacks, machine, begin, resumed)
+            return self._write(ledger, samples, models, attacks, outcomes, machine)
+        finally:
+            ledger.unlock()
+
+    def _write(
+        self,
+        ledger: Ledger,
+        samples: Samples,
+        models: dict[str, ModelUnderAudit],
+        attacks: tuple[AttackPlan, ...],
+        outcomes: Outcomes,
+        machine: Machine,
+    ) -> AuditResult:
+        """Judge, and write everything but the reports."""
         facts = RunFacts(
             command=self.command,
             device=machine.device,
             threads=machine.threads,
             batch_size=machine.batch_size,
-            started=ledger.first_time() or begin,
+            started=ledger.first_time() or time.time(),
             seconds=_active_seconds(ledger),
         )
         result = assemble(self.config, self.registry, samples, models, attacks, outcomes, facts)
-        write_samples(ledger.directory / "samples.parquet", samples, models, outcomes)
-        write_adversarial(ledger.directory / "adversarial.safetensors", samples, outcomes)
-        write_atomically(ledger.directory / "audit.json", to_json(result).encode())
-        ledger.log("finished", status=result.status, exit_status=result.exit_status)
-        return result, ledger.directory
-
-    def _unfinished(self) -> Ledger | None:
-        """The newest run of this configuration that may be gone on with."""
-        if self.resume is False or not self.config.run.output.is_dir():
-            return None
-        wanted = config_hash(self.config)[:6]
-        for directory in sorted(self.config.run.output.glob(f"*-{wanted}"), reverse=True):
-            ledger = Ledger(directory)
-            finished = ledger.last("finished")
-            if finished is None or (self.resume and finished.get("status") != "complete"):
-                return ledger
-        return None
-
-    def _new_run(self) -> Ledger:
-        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H%M%SZ")
-        names = [model.name for model in self.config.models]
-        title = names[0] if len(names) == 1 else f"{len(names)}-models"
-        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "audit"
-        name = f"{stamp}-{slug}-{config_hash(self.config)[:6]}"
-        directory = self.config.run.output / name
-        directory.mkdir(parents=True)
-        write_atomically(
-            directory / "config.lock.toml", lock_text(self.config, self.registry).encode()
-        )
-        return Ledger(directory)
+        directory = ledger.directory
+        write_samples(directory / "samples.parquet", samples, models, outcomes)
+        write_adversarial(directory / "adversarial.safetensors", samples, outcomes)
+        write_atomically(directory / "audit.json", to_json(result).encode())
+        return result
 
     def _tune(
         self, device: torch.device, victim: Victim, samples: Samples, found: Ledger | None
@@ -278,48 +260,3 @@ def _active_seconds(ledger: Ledger) -> float:
             begin = event["time"]
         last = event["time"]
     return total + time.time() - begin
-
-
-def load_samples(config: AuditConfig, registry: Registry) -> Samples:
-    """The images that the configuration asks for.
-
-    Raises:
-        LoadError: they cannot be read or audited.
-    """
-    adapter = registry.data[config.data.adapter].build(dict(config.data.parameters))
-    try:
-        images = adapter.load()
-    except (KeyboardInterrupt, LoadError):
-        raise
-    except Exception as error:  # an adapter is a plugin, and may raise anything
-        raise LoadError(
-            f"The data adapter raised {type(error).__name__}: {error}",
-            where=f"[data] adapter = {config.data.adapter!r}",
-            expected="images and labels",
-            remedy="check the keys of [data]; if they are right, the adapter is at fault",
-        ) from error
-    return choose_samples(images, config.data.samples, config.run.seed)
-
-
-def load_victim(model: ModelConfig, device: torch.device) -> tuple[Victim, tuple[str, ...]]:
-    """A model as deployed, and the modules that its factory left in training mode.
-
-    Raises:
-        LoadError: it cannot be loaded.
-    """
-    source = model.factory_path or model.factory_module or ""
-    factory = Factory(model.factory, source, model.factory_callable)
-    module = load_module(model.name, factory, dict(model.kwargs), model.weights)
-    training = left_in_training(module)
-    normalize = model.normalize and Normalize(
-        tuple(model.normalize.mean), tuple(model.normalize.std)
-    )
-    victim = Victim(
-        model.name,
-        module,
-        precision=getattr(torch, model.precision),
-        normalize=normalize or None,
-        device=device,
-        fingerprint=fingerprint(module, factory),
-    )
-    return victim, training

@@ -93,7 +93,7 @@ def _item(pick: _Pick, samples: Samples, model: ModelUnderAudit) -> GalleryItem:
         clean_prediction=samples.class_name(int(seen.prediction[position])),
         clean_confidence=float(seen.confidence[position]),
         adversarial_prediction=samples.class_name(int(outcome.prediction[position])),
-        adversarial_confidence=float(outcome.confidence[position]),
+        adversarial_confidence=float(np.nan_to_num(outcome.confidence[position])),
         distance=float(outcome.distance[position]),
         magnification=magnification,
         survives_8bit=bool(outcome.broken_8bit[position]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from auditor.engine.outcome import Outcome
+
+if sys.platform != "win32":
+    import fcntl
 
 #: Grows when a cell's contents change their meaning, so that old cells are not reused.
 CELL_SCHEMA = 2
@@ -85,6 +89,30 @@ class Ledger:
         self.directory = directory
         self._cells = directory / "cells"
         self._cells.mkdir(exist_ok=True)
+        self._lock: int | None = None
+
+    def try_lock(self) -> bool:
+        """Keep other processes from going on with this run; False if one is at work on it.
+
+        The lock ends with `unlock`, or with the process, however that ends. Where the system has
+        no such locks, nobody is kept away.
+        """
+        if sys.platform == "win32":
+            return True
+        descriptor = os.open(self._cells, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        return True
+
+    def unlock(self) -> None:
+        """Let others go on with this run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def read(self, key: str) -> CellRecord | None:
         """The cell called `key`, if it is finished."""

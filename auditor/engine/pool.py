@@ -207,10 +207,10 @@ class Pool:
     def _checked(self, state: State, lanes: Lanes) -> State:
         """The state, if it is one that rows can be taken from."""
         who = f"attack {self.spec.name!r}"
-        if not isinstance(state, State) or not isinstance(state.x, torch.Tensor):
-            raise AttackDefectError(
-                f"{who} returned {type(state).__name__}, not a State of tensors"
-            )
+        if not isinstance(state, State):
+            raise AttackDefectError(f"{who} returned {type(state).__name__}, not a State")
+        if not isinstance(state.x, torch.Tensor):
+            raise AttackDefectError(f"{who} proposed {type(state.x).__name__} as x, not a tensor")
         points, expected = points_of(self.attack), tuple(lanes.x.shape)
         if points > 1:
             expected = (expected[0], points, *expected[1:])

@@ -108,7 +108,7 @@ class CellRunner:
             raise CellError(str(error)) from error
         except KeyboardInterrupt:
             raise
-        except Exception as error:  # attacks and models are the user's, and may raise anything
+        except BaseException as error:  # user code may raise anything, SystemExit included
             raise CellError(f"{type(error).__name__}: {error}") from error
         meta = CellMeta(
             seconds=time.perf_counter() - begin,

@@ -252,6 +252,22 @@ def class_findings(victim: Victim, samples: Samples, classes: int) -> Iterator[F
         )  # fmt: skip
 
 
+def guessing_findings(
+    victim: Victim, correct: NDArray[np.bool_], classes: int
+) -> Iterator[Finding]:
+    """A clean accuracy that guessing could reach."""
+    count, total = int(correct.sum()), len(correct)
+    low, high = clopper_pearson(count, total)
+    if low <= 1 / classes:
+        yield finding(
+            victim.name, "guessing", "The model may be no better than guessing", "high",
+            f"It classifies {count} of {total} clean images correctly, which guessing among "
+            f"{classes} classes could reach; a robust accuracy below that says nothing.",
+            evidence=(f"95 % interval {low:.1%} to {high:.1%}, guessing {1 / classes:.1%}",),
+            remedy="check weights, `normalize` and the order of the labels; audit more images",
+        )  # fmt: skip
+
+
 def accuracy_findings(
     victim: Victim, correct: NDArray[np.bool_], expected: float | None
 ) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from auditor.errors import LoadError
+from auditor.errors import LoadError, raised_at
 from auditor.preflight import checks
 from auditor.results import Finding
 from auditor.samples import Samples
@@ -69,10 +69,11 @@ def preflight(
     prediction, wrong, confidence, nonfinite = _clean(victim, samples, batch_size)
     findings += checks.nonfinite_findings(victim, nonfinite)
     findings += checks.class_findings(victim, samples, classes)
+    findings += checks.guessing_findings(victim, ~wrong, classes)
     accuracy = list(checks.accuracy_findings(victim, ~wrong, expected_accuracy))
     stop = accuracy[0].summary if accuracy else ""
     if nonfinite.all():
-        stop = "the model's output is not finite on any image"
+        stop = "The model's output is not finite on any image."
     return Preflight(
         classes=classes,
         prediction=prediction,
@@ -102,19 +103,22 @@ def count_classes(victim: Victim, samples: Samples) -> int:
     with blaming_model(victim, f"images 0 to {len(probe) - 1} of shape {tuple(probe.shape[1:])}"):
         z = victim.raw(probe)
     if not isinstance(z, torch.Tensor):
+        got = "nothing (its forward has no return)" if z is None else f"{type(z).__name__}"
         raise LoadError(
-            f"The model returns a {type(z).__name__}.",
+            f"The model returns {got}, not a tensor.",
             where=where,
             expected="one tensor of shape (B, classes)",
             remedy="wrap it in a module whose forward returns the scores alone",
         )
     if z.dim() != 2 or len(z) != len(probe) or z.shape[1] < 2:
+        single = len(z) == len(probe) and z.numel() == len(probe) if z.dim() else False
         raise LoadError(
             f"The model returns the shape {tuple(z.shape)} for {len(probe)} images.",
             where=where,
             expected=f"({len(probe)}, classes) with at least 2 classes",
-            remedy="flatten the output to one row per image; a single logit z becomes two as "
-            "torch.cat([0 * z, z], 1)",
+            remedy="a single logit z becomes two: z = z.flatten(); torch.stack([0 * z, z], 1)"
+            if single
+            else "return one row of scores per image; do not mix the images of a batch",
         )
     if not z.is_floating_point():
         raise LoadError(
@@ -134,6 +138,11 @@ def count_classes(victim: Victim, samples: Samples) -> int:
     return int(z.shape[1])
 
 
+def _at(error: BaseException) -> str:
+    place = raised_at(error)
+    return f"raised at {place}" if place else ""
+
+
 @contextlib.contextmanager
 def blaming_model(victim: Victim, images: str) -> Iterator[None]:
     """Turn an error of the model into one that says on which images it came."""
@@ -141,12 +150,13 @@ def blaming_model(victim: Victim, images: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, LoadError):
         raise
-    except Exception as error:
+    except BaseException as error:  # user code may raise anything, SystemExit included
         raise LoadError(
             f"The model raised {type(error).__name__}: {error}",
-            where=f"model {victim.name!r}, {images}",
+            where=", ".join(filter(None, (f"model {victim.name!r}", images, _at(error)))),
             expected="scores for every batch of images",
-            remedy="check the images' shape and channels against what the model was trained on",
+            remedy="run the model on such a batch by itself; check the images' shape and channels "
+            "against what it was trained on",
         ) from error
 
 

@@ -172,3 +172,12 @@ def test_a_cells_name_depends_on_everything_in_it_and_not_on_its_order():
         {**parts, "more": None},
     ]
     assert len({key, *map(cell_key, others)}) == 5
+
+
+def test_only_one_at_a_time_goes_on_with_a_run(tmp_path):
+    first, second = Ledger(tmp_path), Ledger(tmp_path)
+    assert first.try_lock()
+    assert not second.try_lock()
+    first.unlock()
+    assert second.try_lock()
+    second.unlock()

@@ -83,7 +83,10 @@ def audit(home: Path, attacks: str, order: np.ndarray, batch_size: int) -> Path:
     (home / "audit.toml").write_text(CONFIG.replace("ATTACKS", attacks), encoding="utf-8")
     overrides = [f"run.batch_size={batch_size}"]
     config, registry = load_config(home / "audit.toml", overrides)
-    return Audit(config, registry, "test", lambda event: None).run()[1]
+    audit = Audit(config, registry, "test", lambda event: None)
+    audit.run()
+    assert audit.ledger is not None
+    return audit.ledger.directory
 
 
 def by_image(directory: Path, order: np.ndarray) -> dict[tuple[Any, ...], dict[str, Any]]:

@@ -1,0 +1,58 @@
+"""The images and models that a configuration names."""
+
+from __future__ import annotations
+
+import torch
+
+from auditor.config import AuditConfig, ModelConfig
+from auditor.errors import LoadError
+from auditor.loading import Factory, fingerprint, load_module
+from auditor.preflight import left_in_training
+from auditor.registry import Registry
+from auditor.samples import Samples, choose_samples
+from auditor.victim import Normalize, Victim
+
+
+def load_samples(config: AuditConfig, registry: Registry) -> Samples:
+    """The images that the configuration asks for.
+
+    Raises:
+        LoadError: they cannot be read or audited.
+    """
+    adapter = registry.data[config.data.adapter].build(dict(config.data.parameters))
+    try:
+        images = adapter.load()
+    except (KeyboardInterrupt, LoadError):
+        raise
+    except BaseException as error:  # an adapter is a plugin, and may raise anything
+        raise LoadError(
+            f"The data adapter raised {type(error).__name__}: {error}",
+            where=f"[data] adapter = {config.data.adapter!r}",
+            expected="images and labels",
+            remedy="check the keys of [data]; if they are right, the adapter is at fault",
+        ) from error
+    return choose_samples(images, config.data.samples, config.run.seed)
+
+
+def load_victim(model: ModelConfig, device: torch.device) -> tuple[Victim, tuple[str, ...]]:
+    """A model as deployed, and the modules that its factory left in training mode.
+
+    Raises:
+        LoadError: it cannot be loaded.
+    """
+    source = model.factory_path or model.factory_module or ""
+    factory = Factory(model.factory, source, model.factory_callable)
+    module = load_module(model.name, factory, dict(model.kwargs), model.weights)
+    training = left_in_training(module)
+    normalize = model.normalize and Normalize(
+        tuple(model.normalize.mean), tuple(model.normalize.std)
+    )
+    victim = Victim(
+        model.name,
+        module,
+        precision=getattr(torch, model.precision),
+        normalize=normalize or None,
+        device=device,
+        fingerprint=fingerprint(module, factory),
+    )
+    return victim, training
