@@ -167,7 +167,7 @@ def _load_weights(module: nn.Module, weights: Path, where: str) -> None:
         state = load_file(weights)
     except (SafetensorError, OSError) as error:
         save = "safetensors.torch.save_file(model.state_dict(), path)"
-        if zipfile.is_zipfile(weights) or weights.read_bytes()[:1] == b"\x80":
+        if _is_pickle(weights):
             why: object = "this is a file of torch.save, a pickle that could run code"
             remedy = f"where you trust it, load it with torch.load, and write it with {save}"
         else:
@@ -200,6 +200,14 @@ def _load_weights(module: nn.Module, weights: Path, where: str) -> None:
             remedy="check the factory's kwargs, and strip wrappers such as 'module.' from the keys",
         )
     module.load_state_dict(state)
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file looks like one of torch.save: a zip archive, or a bare pickle."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
 
 
 def _some(keys: list[str]) -> str:
