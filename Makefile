@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: audit test lint bench clean
+.PHONY: audit test lint clean
 
 audit: $(VENV)/.installed  ## audit the shipped example: audits/…/report.html, report.pdf, audit.json
 	$(BIN)/auditor run audit.toml
