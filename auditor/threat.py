@@ -62,7 +62,7 @@ class Linf:
         return (x.double() - x0.double()).flatten(1).abs().amax(1)
 
     def project(self, x: torch.Tensor, x0: torch.Tensor, radius: float) -> torch.Tensor:
-        return torch.clamp(x, x0 - radius, x0 + radius).clamp_(0, 1)
+        return (x - x0).clamp_(-radius, radius).add_(x0).clamp_(0, 1)
 
     def sample(self, x0: torch.Tensor, radius: float, noise: Noise) -> torch.Tensor:
         return self.project(x0 + radius * (2 * noise.uniform(*x0.shape[1:]) - 1), x0, radius)
@@ -211,14 +211,19 @@ class Ball:
         """(B,) float64 distances from the clean images."""
         return self.norm.distance(x, self.x0)
 
-    def contains(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether each image is inside (box, ball): two (B,) bool tensors.
-
-        The ball gets the tolerance that storing pixels in float32 costs: the norm of a change of
-        every pixel by one unit in the last place. The box gets none. NaN is inside neither.
-        """
+    def in_box(self, x: torch.Tensor) -> torch.Tensor:
+        """(B,) bool: every pixel lies in [0, 1]; NaN does not."""
         flat = x.flatten(1)
-        in_box = (flat >= 0).all(1) & (flat <= 1).all(1)
+        return (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
+
+    def rounding(self) -> float:
+        """How far storing pixels in float32 may carry an image: the tolerance of the ball.
+
+        The norm of a change of every pixel by one unit in the last place. The box has no tolerance.
+        """
         zero = torch.zeros_like(self.x0[:1])
-        slack = self.norm.distance(zero + _PIXEL_ROUNDING, zero).item()
-        return in_box, self.distance(x) <= self.epsilon + slack
+        return self.norm.distance(zero + _PIXEL_ROUNDING, zero).item()
+
+    def contains(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whether each image is inside (box, ball): two (B,) bool tensors. NaN is in neither."""
+        return self.in_box(x), self.distance(x) <= self.epsilon + self.rounding()

@@ -140,9 +140,12 @@ class Pool:
         backwards = self.spec.needs == GRADIENT and bool(going_on.any())
         seen = self.surrogate.evaluate(flat, y, self.objective, gradient=backwards)
         outcome.note_gradients(lanes, seen, going_on)
-        reached = _reached(seen.logits, y).view(-1, points)
-        lanes.best = torch.fmax(lanes.best, reached.amax(1))
-        fell = self._claim(block, lanes, flat, reached, outcome)
+        reached, some_hit = _reached(seen.logits, y)
+        reached = reached.view(-1, points)
+        lanes.best = torch.fmax(lanes.best, reached[:, 0] if points == 1 else reached.amax(1))
+        fell = torch.zeros_like(lanes.y, dtype=torch.bool)
+        if some_hit:
+            self._claim(block, lanes, flat, reached, outcome, fell)
         return _Look(_observation(seen, x), fell, fell | ~going_on, backwards)
 
     def _claim(
@@ -152,14 +155,12 @@ class Pool:
         points: torch.Tensor,
         reached: torch.Tensor,
         outcome: Outcome,
-    ) -> torch.Tensor:
-        """Verify each lane's best point if it looks adversarial; (B,) which lanes fell.
+        fell: torch.Tensor,
+    ) -> None:
+        """Verify each lane's best point if it looks adversarial; sets `fell` (B,) where it is.
 
         Scores that are no answer (`reached` is NaN) are claimed like wrong ones.
         """
-        fell = torch.zeros_like(lanes.y, dtype=torch.bool)
-        if float(reached.amax()) < 0:
-            return fell
         hits = (~(reached < 0)).any(1).nonzero().flatten()
         rows = lanes.row[hits]
         candidates = points.view(*reached.shape, *points.shape[1:])[hits]
@@ -169,7 +170,6 @@ class Pool:
         outcome.forwards[rows] += 2 * self.verifier.victim.draws
         outcome.note_success(rows, x, verified)
         fell[hits] = verified.confirmed
-        return fell
 
     def _best(
         self, candidates: torch.Tensor, x0: torch.Tensor, reached: torch.Tensor
@@ -231,13 +231,15 @@ def _take(waiting: deque[tuple[int, int]], count: int) -> list[tuple[int, int]]:
     return [waiting.popleft() for _ in range(min(count, len(waiting)))]
 
 
-def _reached(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """(B,) float64 margins; NaN where the scores have no softmax and so are no answer."""
+def _reached(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    """(B,) float64 margins, NaN where the scores are no answer; whether any is a hit."""
     reached = margin(logits, y).double()
-    if float(reached.amin()) > -torch.inf:
-        return reached
-    # Infinite scores: a margin of -inf is a sure answer, or none at all.
-    return torch.where(logits.logsumexp(1).isfinite(), reached, torch.nan)
+    low, high = torch.stack(torch.aminmax(reached)).tolist()
+    if not low > -torch.inf:  # NaN included
+        # Infinite scores: a margin of -inf is a sure answer, or none at all.
+        reached = torch.where(logits.logsumexp(1).isfinite(), reached, torch.nan)
+        return reached, bool((~(reached < 0)).any())
+    return reached, high >= 0
 
 
 def _observation(seen: Evaluation, x: torch.Tensor) -> Observation:

@@ -43,25 +43,31 @@ class Verifier:
     norm: Norm
     epsilon: float
     rejected: dict[str, int] = field(default_factory=dict)
+    _reach: float | None = None
 
     def check(self, x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor) -> Verification:
         """Verify claims `x` for clean images `x0` (B, C, H, W) with labels `y` (B,)."""
         ball = Ball(self.norm, self.epsilon, x0)
-        in_box, in_ball = ball.contains(x)
+        if self._reach is None:
+            self._reach = self.epsilon + ball.rounding()
+        in_box, distance = ball.in_box(x), ball.distance(x)
+        in_ball = distance <= self._reach
         rounded = to_8bit(x.nan_to_num(), ball)
         judged = self.victim.judge(torch.cat([x, rounded]), y.repeat(2))
         wrong, wrong_8bit = judged.wrong.chunk(2)
         feasible = in_box & in_ball
-        self._count("outside the box", ~in_box)
-        self._count("outside the ball", in_box & ~in_ball)
-        self._count("not confirmed by the victim", feasible & ~wrong)
+        confirmed = feasible & wrong
+        if not confirmed.all():
+            self._count("outside the box", ~in_box)
+            self._count("outside the ball", in_box & ~in_ball)
+            self._count("not confirmed by the victim", feasible & ~wrong)
         return Verification(
-            confirmed=feasible & wrong,
+            confirmed=confirmed,
             prediction=judged.prediction.chunk(2)[0],
             margin=judged.margin.chunk(2)[0],
             confidence=judged.confidence.chunk(2)[0],
-            distance=ball.distance(x),
-            confirmed_8bit=feasible & wrong & wrong_8bit & ball.contains(rounded)[1],
+            distance=distance,
+            confirmed_8bit=confirmed & wrong_8bit & (ball.distance(rounded) <= self._reach),
         )
 
     def _count(self, reason: str, rows: torch.Tensor) -> None:

@@ -80,11 +80,13 @@ class Surrogate:
         if not gradient:
             return Evaluation(logits, loss, None, None, None)
         slope = _mean([one[2] for one in drawn if one[2] is not None])
-        # The largest magnitude of a row is NaN or infinite if any entry is, and 0 if all are.
-        largest = slope.flatten(1).abs().amax(1)
-        low, high = torch.stack(torch.aminmax(largest)).tolist()
+        # Norms are the quickest look: a row's is NaN or infinite if any entry is. Where they do not
+        # prove that all is well (their squares may round to 0), each row is looked at closely.
+        norms = torch.linalg.vector_norm(slope.flatten(1), dim=1)
+        low, high = torch.stack(torch.aminmax(norms)).tolist()
         if low > 0 and high < math.inf:  # false for NaN
             return Evaluation(logits, loss, slope, None, None)
+        largest = slope.flatten(1).abs().amax(1)
         nonfinite = ~largest.isfinite()
         slope = torch.where(nonfinite.view(-1, *[1] * (slope.dim() - 1)), 0, slope)
         return Evaluation(logits, loss, slope, nonfinite, largest == 0)
