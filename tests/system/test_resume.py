@@ -116,7 +116,9 @@ def test_killed_at_random_moments(precision: str, kills: int, tmp_path: Path) ->
 
 def test_interrupted_prints_the_line_that_goes_on(tmp_path: Path) -> None:
     write_config(tmp_path)
-    command = [sys.executable, "-m", "auditor", *RUN, "--set", 'title="my audit"']
+    # Enough images that seconds of work are left when the first cell is there.
+    settings = ("--set", 'title="my audit"', "--set", "data.samples=200")
+    command = [sys.executable, "-m", "auditor", *RUN, *settings]
     session = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
