@@ -64,6 +64,10 @@ def _draw_boxes(axes: Axes, attack: AttackResult) -> None:
     typical = max(1e-9, sorted(values)[len(values) // 2])
     if max(values) > 1e4 * typical:
         axes.set_yscale("symlog", linthresh=typical)
+        # One tick a decade would not fit; the ends and zero tell how far it reaches.
+        ends = {min(v for _, quantiles in seen for v in quantiles), 0.0, max(values)}
+        axes.set_yticks(sorted(ends), [f"{end:.3g}" for end in sorted(ends)])
+        axes.minorticks_off()
     lost = [i for i, s in enumerate(attack.losses, 1) if not s.quantiles]
     axes.plot(lost, [0] * len(lost), "x", color=INK, transform=axes.get_xaxis_transform(),
               clip_on=False, markersize=4)  # fmt: skip

@@ -120,7 +120,13 @@ def test_interrupted_prints_the_line_that_goes_on(tmp_path: Path) -> None:
     settings = ("--set", 'title="my audit"', "--set", "data.samples=200")
     command = [sys.executable, "-m", "auditor", *RUN, *settings]
     session = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, a shell may have them ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while session.poll() is None and not list(tmp_path.glob("audits/*/cells/*.safetensors")):
         time.sleep(0.01)
