@@ -88,12 +88,6 @@ class LoadError(AuditorError):
     exit_status = ExitStatus.LOAD
 
 
-class InconclusiveError(AuditorError):
-    """The audit cannot go on to a result that could be judged."""
-
-    exit_status = ExitStatus.INCONCLUSIVE
-
-
 def raised_at(error: BaseException) -> str:
     """The file and line of the user's code where `error` came from, as "model.py:31"."""
     if isinstance(error, SyntaxError) and error.filename:
