@@ -15,6 +15,7 @@ A plugin is a module with attack or data classes and a hook that returns them:
 """
 
 from auditor.attack import GRADIENT, SCORES, Attack, Observation, State, Task, attack
+from auditor.composite import Brief, Composite, Evidence, Stage, Standing
 from auditor.errors import LoadError
 from auditor.hookspecs import Profile, hookimpl
 from auditor.objectives import ObjectiveName
@@ -32,7 +33,10 @@ __all__ = [
     "SCORES",
     "Attack",
     "Ball",
+    "Brief",
+    "Composite",
     "DataAdapter",
+    "Evidence",
     "Images",
     "LoadError",
     "Noise",
@@ -42,6 +46,8 @@ __all__ = [
     "PixelLength",
     "PositiveInt",
     "Profile",
+    "Stage",
+    "Standing",
     "State",
     "Task",
     "attack",

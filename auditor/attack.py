@@ -31,7 +31,8 @@ class State:
     """What an attack remembers between steps: tensors with one row per image, nothing else.
 
     Subclass it (as a dataclass) to remember more. `x` is (B, C, H, W), the points to evaluate next,
-    or (B, Q, C, H, W) for attacks whose `points` Q is more than 1.
+    or (B, Q, C, H, W) for attacks whose `points` Q is more than 1. A field `done`, (B,) bool, says
+    which images need no further step: their `x` is evaluated once more, and they leave.
     """
 
     x: torch.Tensor
@@ -46,7 +47,8 @@ class Observation:
     #: (B,), the objective, larger is closer to success.
     loss: torch.Tensor
     #: Like `state.x`, d loss / d x; None where the attack does not need it. Rows that were not
-    #: finite are zero here, and counted in the report.
+    #: finite are zero here, and counted in the report. For attacks with `jacobian`,
+    #: (B, K, C, H, W), d logits / d x.
     gradient: torch.Tensor | None
 
 
@@ -63,6 +65,11 @@ class Task:
     #: (B,) int64, how often `step` has been called for each image in this restart.
     step: torch.Tensor
     _noise: Noise
+    #: (B,) int64 classes that the objective and its gradient aim at; None if untargeted. Whatever
+    #: the target, an image has fallen once any wrong class wins.
+    target: torch.Tensor | None = None
+    #: (B, C, H, W) points to start from, in `start`; None where the attack chooses them.
+    origin: torch.Tensor | None = None
 
     def noise(self, purpose: str) -> Noise:
         """Random numbers of these images for `purpose`, new ones at every call and restart."""
@@ -73,9 +80,15 @@ class Attack(Protocol):
     """What the engine calls. Besides `steps`, these fields are read where an attack has them:
 
     `restarts` (default 1): how often the engine starts again on images that withstood;
+    `targets` (default 0): how many wrong classes it aims at in turn, those with the largest clean
+        logits first; 0 is an untargeted attack;
     `loss` (default "margin"): the objective to observe;
-    `eot` (default 1): how many evaluations a gradient is averaged over;
-    `points` (default 1): how many points per step it looks at, the axis Q of `State.x`.
+    `eot` (default 1): how many evaluations logits, loss and gradient are averaged over;
+    `points` (default 1): how many points per step it looks at, the axis Q of `State.x`;
+    `jacobian` (default False): the gradient to observe is that of every logit;
+    `minimises` (default False): it looks for the smallest perturbation; its points may lie outside
+        the ball, and the nearest adversarial one is recorded;
+    `minimise` (default as `minimises`): whether it goes on with an image that has fallen.
     """
 
     @property
@@ -97,25 +110,33 @@ class AttackSpec(Spec):
     needs: str
 
 
-def points_of(attack: Attack) -> int:
-    """How many points per step the attack looks at."""
-    return int(getattr(attack, "points", 1))
+@dataclass(frozen=True)
+class Wishes:
+    """What an attack asks of the engine; `Attack` says what each means."""
+
+    restarts: int
+    targets: int
+    loss: ObjectiveName
+    eot: int
+    points: int
+    jacobian: bool
+    minimises: bool
+    minimise: bool
 
 
-def restarts_of(attack: Attack) -> int:
-    """How often the attack wants to be started."""
-    return int(getattr(attack, "restarts", 1))
-
-
-def objective_of(attack: Attack) -> ObjectiveName:
-    """The objective the attack wants observed."""
-    name: ObjectiveName = getattr(attack, "loss", "margin")
-    return name
-
-
-def draws_of(attack: Attack) -> int:
-    """How many evaluations the attack wants a gradient averaged over."""
-    return int(getattr(attack, "eot", 1))
+def wishes_of(attack: Attack) -> Wishes:
+    """What `attack` asks for, defaults filled in."""
+    minimises = bool(getattr(attack, "minimises", False))
+    return Wishes(
+        restarts=int(getattr(attack, "restarts", 1)),
+        targets=int(getattr(attack, "targets", 0)),
+        loss=getattr(attack, "loss", "margin"),
+        eot=int(getattr(attack, "eot", 1)),
+        points=int(getattr(attack, "points", 1)),
+        jacobian=bool(getattr(attack, "jacobian", False)),
+        minimises=minimises,
+        minimise=minimises and bool(getattr(attack, "minimise", True)),
+    )
 
 
 def attack(

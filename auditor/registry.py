@@ -205,6 +205,11 @@ def _offer(hook: str, item: Any) -> _Offer:
 def _record(
     source: _Source, status: Literal["loaded", "blocked", "broken"], detail: str
 ) -> PluginRecord:
-    readable = source.file is not None and source.file.is_file()
-    sha256 = hashlib.sha256(source.file.read_bytes()).hexdigest() if readable else ""  # type: ignore[union-attr]
+    sha256 = _sha256(source.file) if source.file is not None and source.file.is_file() else ""
     return PluginRecord(source.name, source.origin, source.version, sha256, status, detail)
+
+
+def _sha256(file: Path) -> str:
+    """Of a plugin's file; of a package's, all of its modules."""
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()

@@ -41,6 +41,57 @@ class LossSummary:
 
 
 @dataclass(frozen=True)
+class StageSummary:
+    """What one stage of a composite attack did."""
+
+    name: str
+    #: The objective in fact used, and what was differentiated.
+    objective: str
+    surrogate: str
+    #: Images it was run on (those that had withstood), and how many of them fell.
+    images: int
+    broken: int
+    #: Passes of single images, verification included.
+    forwards: int
+    backwards: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Why a composite attack stopped: what its last rounds, all alike, still found.
+
+    `broken` images fell in the last `rounds` rounds on the `candidates` closest to falling.
+    """
+
+    rounds: int
+    candidates: int
+    broken: int
+    #: Images that one further round is expected to break.
+    expected: float
+    #: Upper end of its one-sided 95 % interval (Poisson).
+    upper95: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two independently seeded runs of one attack, image by image."""
+
+    same: int
+    total: int
+    only_first: int
+    only_second: int
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The accuracy that is left if every perturbation up to `epsilon` that was found is made."""
+
+    epsilon: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class AttackResult:
     """One attack against one model under one threat, on its own, over all the images."""
 
@@ -70,6 +121,14 @@ class AttackResult:
     zero_gradients: int = 0
     #: One entry per restart.
     losses: tuple[LossSummary, ...] = ()
+    #: Of a composite attack: its stages in order, and why it stopped.
+    stages: tuple[StageSummary, ...] = ()
+    outlook: Outlook | None = None
+    #: Of an attack that was run twice.
+    agreement: Agreement | None = None
+    #: Of an attack that looks for the smallest perturbation: accuracy against epsilon, from the
+    #: distances it found, ascending.
+    curve: tuple[CurvePoint, ...] = ()
 
 
 @dataclass(frozen=True)

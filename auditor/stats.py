@@ -26,3 +26,10 @@ def accuracy(correct: int, total: int) -> Accuracy:
     """A count of correctly classified images with its 95 % interval."""
     fraction = correct / total if total else 0.0
     return Accuracy(correct, total, fraction, clopper_pearson(correct, total))
+
+
+def poisson_upper(count: int, level: float = 0.95) -> float:
+    """The exact one-sided upper limit for the mean of a Poisson count (Garwood 1936)."""
+    from scipy.stats import chi2
+
+    return float(chi2.ppf(level, 2 * (count + 1)) / 2)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from auditor.memory import Pieces
 from auditor.objectives import margin
 from auditor.randomness import derive_key
 
@@ -96,6 +97,8 @@ class Victim:
         self.module = module.to(device=self.device, dtype=precision).eval()
         self.module.requires_grad_(False)
         self.passes = Passes()
+        #: How many images fit into memory at once.
+        self.pieces = Pieces()
         #: 1 for a model that answers the same every time; set by pre-flight.
         self.draws = 1
         #: Whether the model sees random numbers of its own, kept apart from the program's;
@@ -125,7 +128,8 @@ class Victim:
             device=self.device,
             fingerprint=self.fingerprint,
         )
-        clone.passes, clone.draws, clone.seeded = self.passes, self.draws, self.seeded
+        clone.passes, clone.pieces = self.passes, self.pieces
+        clone.draws, clone.seeded = self.draws, self.seeded
         return clone
 
     def begin(self, stream: str) -> None:
@@ -134,13 +138,13 @@ class Victim:
 
     def raw(self, x: torch.Tensor) -> object:
         """Whatever the user's model returns for pixels `x`; differentiable, counted."""
-        self.passes.forwards += len(x)
+        count = len(x)
         if self.normalize is not None:
             x = self.normalize(x)
-        if not self.seeded:
-            return self.module(x.to(self.precision))
-        with self._seeded():
-            return self.module(x.to(self.precision))
+        with self._seeded() if self.seeded else contextlib.nullcontext():
+            scores: object = self.module(x.to(self.precision))
+        self.passes.forwards += count
+        return scores
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, K) logits of the compute type; differentiable."""
@@ -154,6 +158,15 @@ class Victim:
     @torch.no_grad()
     def judge(self, x: torch.Tensor, y: torch.Tensor) -> Judgement:
         """What the victim says of images `x` with labels `y` (B,)."""
+        if not len(x):
+            return self._judge(x, y)
+        parts = self.pieces.run(lambda part: self._judge(x[part], y[part]), len(x))
+        if len(parts) == 1:
+            return parts[0]
+        names = ("wrong", "prediction", "margin", "confidence")
+        return Judgement(*(torch.cat([getattr(one, name) for one in parts]) for name in names))
+
+    def _judge(self, x: torch.Tensor, y: torch.Tensor) -> Judgement:
         if self.draws == 1:
             return _judge_once(self.logits(x), y)
         drawn = [_judge_once(self.logits(x), y) for _ in range(self.draws)]

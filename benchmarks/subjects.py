@@ -12,15 +12,17 @@ import torch
 from common import HERE
 from torch import nn
 
-from auditor.attack import Observation, Task, objective_of
-from auditor.engine.pool import Block, Pool
+from auditor.attack import Observation, Task, wishes_of
+from auditor.engine.campaign import Campaign
+from auditor.engine.outcome import Block
+from auditor.engine.pool import Pool
 from auditor.engine.verify import Verifier
 from auditor.loading import Factory, load_module
 from auditor.objectives import choose_objective
 from auditor.preflight import read_batch
 from auditor.randomness import Noise
 from auditor.registry import Registry, load_registry
-from auditor.samples import choose_samples
+from auditor.samples import Samples, choose_samples
 from auditor.surrogate import naive
 from auditor.threat import Ball
 from auditor.victim import Victim
@@ -74,15 +76,44 @@ class Subject:
         spec = self.registry.attacks["pgd"]
         attack = spec.build(parameters)
         verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
-        objective = choose_objective(objective_of(attack), 10)
+        objective = choose_objective(wishes_of(attack).loss, 10)
         return Pool(
             spec, attack, naive(self.victim), objective, verifier, seed, "benchmark", batch_size
         )
+
+    def campaign(
+        self,
+        use: str,
+        parameters: dict[str, Any],
+        norm: str,
+        epsilon: float,
+        batch_size: int,
+        seed: int = 0,
+    ) -> Campaign:
+        """Any attack with these parameters, as an audit runs it."""
+        spec = self.registry.attacks[use]
+        verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
+        exact, classes = naive(self.victim), self.victim.logits(self.block.x[:1]).shape[1]
+        return Campaign(
+            spec, spec.build(parameters), exact, exact, verifier, classes, True, seed,
+            f"{use} {sorted(parameters.items())}", batch_size,
+        )  # fmt: skip
 
     def robust(self, points: torch.Tensor, norm: str, epsilon: float) -> torch.Tensor:
         """(n,) bool: which images withstand, their final `points` being checked by the verifier."""
         verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
         return ~verifier.check(points, self.block.x, self.block.y).confirmed
+
+
+def subject_of(name: str, module: nn.Module, samples: Samples) -> Subject:
+    """A deterministic model and the images of `samples` that it classifies correctly."""
+    victim = Victim(name, Counted(module))
+    victim.seeded = False  # as pre-flight finds: the model draws no random numbers
+    count = len(samples)
+    x, y = read_batch(victim, samples, slice(0, count)), torch.from_numpy(samples.labels)
+    correct = ~victim.judge(x, y).wrong
+    image = torch.from_numpy(samples.index)
+    return Subject(victim, Block(x[correct], y[correct], image[correct]), count)
 
 
 def example(name: str, count: int) -> Subject:
@@ -91,14 +122,8 @@ def example(name: str, count: int) -> Subject:
     make = "gradient_mask_toy" if name == "gradient-mask-toy" else "cnn"
     weights = EXAMPLE / "weights" / f"{name}.safetensors"
     module = load_module(name, Factory(make, source, make), {"width": 32}, weights)
-    victim = Victim(name, Counted(module))
-    victim.seeded = False  # as pre-flight finds: the model draws no random numbers
     adapter = load_registry().data["npz"].build({"path": str(EXAMPLE / "data" / "test-1000.npz")})
-    samples = choose_samples(adapter.load(), count, 0)
-    x, y = read_batch(victim, samples, slice(0, count)), torch.from_numpy(samples.labels)
-    correct = ~victim.judge(x, y).wrong
-    image = torch.from_numpy(samples.index)
-    return Subject(victim, Block(x[correct], y[correct], image[correct]), count)
+    return subject_of(name, module, choose_samples(adapter.load(), count, 0))
 
 
 def plain_loop(pool: Pool, block: Block) -> torch.Tensor:

@@ -112,7 +112,7 @@ def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> 
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
     total = [0, 0]
     blocks = cut(len(samples), samples.shape)
-    for cell in cells(settings, build_attacks(settings, registry), blocks):
+    for cell in cells(settings, build_attacks(settings, registry, samples), blocks):
         images = cell.block.stop - cell.block.start
         forwards, backwards = cell.plan.cost(images)
         total = [total[0] + forwards, total[1] + backwards]

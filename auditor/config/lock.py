@@ -41,7 +41,7 @@ def config_hash(config: AuditConfig) -> str:
     tree = _tree(config)
     content = {
         "schema": SCHEMA,
-        "run": {key: tree["run"][key] for key in ("seed", "device")},
+        "run": {key: tree["run"][key] for key in ("seed", "device", "search_precision")},
         "model": tree["model"],
         "data": tree["data"],
         "threat": [
@@ -67,6 +67,7 @@ def _tree(config: AuditConfig) -> dict[str, Any]:
             "device": run.device,
             "threads": run.threads,
             "batch_size": run.batch_size,
+            "search_precision": run.search_precision,
             "output": run.output_text,
             "executor": run.executor,
             "time_budget": None if run.time_budget is None else f"{run.time_budget:.0f}s",

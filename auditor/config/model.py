@@ -20,6 +20,7 @@ class RunConfig:
     device: str
     threads: int | Literal["auto"]
     batch_size: int | Literal["auto"]
+    search_precision: Literal["auto", "float32", "tf32", "bfloat16"]
     output: Path
     output_text: str
     executor: str

@@ -103,6 +103,9 @@ class RunTable(Table):
     batch_size: PositiveInt | Literal["auto"] = Field(
         default="auto", description="images at a time"
     )
+    search_precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
+        default="auto", description="what attacks may search in; every success is verified"
+    )
     output: PathText = Field(
         default="audits", description="directory in which run directories are made"
     )

@@ -52,6 +52,7 @@ def resolve_run(context: Context, table: RunTable) -> RunConfig:
         device=table.device,
         threads=table.threads,
         batch_size=table.batch_size,
+        search_precision=table.search_precision,
         output=output,
         output_text=table.output,
         executor=table.executor,

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from auditor.attack import wishes_of
 from auditor.config import AuditConfig, ThreatConfig, config_hash
 from auditor.engine.gallery import gallery
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan
 from auditor.engine.runner import ModelUnderAudit
+from auditor.engine.summaries import agreement, curve, loss_summaries, outlook, stage_summaries
 from auditor.engine.tuning import describe_device
 from auditor.judge import Gate, judge
 from auditor.registry import Registry, auditor_version
@@ -27,7 +29,6 @@ from auditor.results import (
     AttackStatus,
     AuditResult,
     DataRecord,
-    LossSummary,
     Masking,
     ModelResult,
     Provenance,
@@ -192,24 +193,12 @@ def _attack(
         rejected=outcome.rejected(),
         nonfinite_gradients=int(outcome.nonfinite.sum()),
         zero_gradients=int(outcome.zero.sum()),
-        losses=_losses(outcome),
+        losses=loss_summaries(outcome.loss),
+        stages=stage_summaries(metas),
+        outlook=outlook(metas),
+        agreement=agreement(metas),
+        curve=curve(correct, outcome.nearest) if wishes_of(plan.attack).minimises else (),
     )
-
-
-def _losses(outcome: AttackOutcome) -> tuple[LossSummary, ...]:
-    """Quartiles of the last loss of each restart, over the images that saw it."""
-    if outcome.loss is None:
-        return ()
-    summaries = []
-    for restart in range(outcome.loss.shape[1]):
-        column = outcome.loss[:, restart]
-        seen = column[np.isfinite(column)]
-        quantiles = None
-        if len(seen):
-            low, lower, median, upper, high = map(float, np.quantile(seen, [0, 0.25, 0.5, 0.75, 1]))
-            quantiles = (low, lower, median, upper, high)
-        summaries.append(LossSummary(restart, len(seen), quantiles))
-    return tuple(summaries)
 
 
 def _missing(

@@ -25,9 +25,11 @@ from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan, Cell, build_attacks, cells, cut
 from auditor.engine.runner import CellError, CellRunner, ModelUnderAudit, prepare
 from auditor.engine.tuning import (
+    MEASURED_IMAGES,
     choose_device,
     make_repeatable,
     measure_batch_size,
+    measure_search_precision,
     measure_threads,
 )
 from auditor.preflight import blaming_model, count_classes, preflight, read_batch
@@ -35,6 +37,7 @@ from auditor.registry import Registry
 from auditor.results import AuditResult, to_json
 from auditor.samples import Samples
 from auditor.stats import accuracy
+from auditor.surrogate import SearchPrecision
 from auditor.victim import Victim
 
 #: Images of a batch before the batch size has been measured.
@@ -49,6 +52,7 @@ class Machine:
     device: torch.device
     threads: int
     batch_size: int
+    search_precision: SearchPrecision
 
 
 @dataclass
@@ -92,8 +96,9 @@ class Audit:
         try:
             write_lock_file(ledger, self.config, self.registry)
             ledger.log("started", command=self.command)
-            ledger.log(_MEASURED, threads=machine.threads, batch_size=machine.batch_size)
-            attacks = build_attacks(self.config, self.registry)
+            measured = {key: value for key, value in vars(machine).items() if key != "device"}
+            ledger.log(_MEASURED, **measured)
+            attacks = build_attacks(self.config, self.registry, samples)
             resumed = found is not None
             outcomes = self._attack(ledger, samples, models, attacks, machine, begin, resumed)
             return self._write(ledger, samples, models, attacks, outcomes, machine)
@@ -133,7 +138,11 @@ class Audit:
         run = self.config.run
         threads = run.threads if run.threads != "auto" else before.get("threads")
         size = run.batch_size if run.batch_size != "auto" else before.get("batch_size")
-        x = read_batch(victim, samples, slice(0, 512))
+        search: SearchPrecision | None = before.get("search_precision")
+        if run.search_precision != "auto":
+            search = run.search_precision
+        images = MEASURED_IMAGES.get(device.type, _FIRST_BATCH)
+        x = read_batch(victim, samples, slice(0, images))
         with blaming_model(victim, f"batches of up to {len(x)} images"):
             if device.type != "cpu":
                 threads = torch.get_num_threads()
@@ -142,7 +151,9 @@ class Audit:
             torch.set_num_threads(threads)
             if size is None:
                 size = measure_batch_size(victim, x)
-        return Machine(device, threads, size)
+            if search is None:
+                search = measure_search_precision(victim, x[:size])
+        return Machine(device, threads, size, search)
 
     def _look(
         self,
@@ -162,7 +173,7 @@ class Audit:
         )
         clean = accuracy(int(seen.correct.sum()), len(samples))
         self.listener(ModelReady(model.name, clean, seen.findings))
-        return prepare(victim, seen)
+        return prepare(victim, seen, machine.search_precision)
 
     def _attack(
         self,
@@ -175,12 +186,8 @@ class Audit:
         resumed: bool,
     ) -> Outcomes:
         """Run or read every cell."""
-        hashes = {record.name: record.sha256 for record in self.registry.plugins}
-        origin = {
-            name: hashes[self.registry.origins["attacks", name]] for name in self.registry.attacks
-        }
         runner = CellRunner(
-            samples, self.registry.norms, origin, self.config.run.seed, machine.batch_size
+            samples, self.registry.norms, self._hashes(), self.config.run.seed, machine.batch_size
         )
         todo = list(cells(self.config, attacks, cut(len(samples), samples.shape)))
         self.listener(
@@ -201,6 +208,17 @@ class Audit:
                 continue
             self._one(ledger, runner, cell, model, target)
         return outcomes
+
+    def _hashes(self) -> dict[str, str]:
+        """sha256 of the code of each attack; a composite may use that of every plugin."""
+        hashes = {record.name: record.sha256 for record in self.registry.plugins}
+        every = "".join(hashes.values())
+        return {
+            name: every
+            if hasattr(spec.cls, "stages")
+            else hashes[self.registry.origins["attacks", name]]
+            for name, spec in self.registry.attacks.items()
+        }
 
     def _one(
         self,

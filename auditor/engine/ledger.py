@@ -22,7 +22,7 @@ if sys.platform != "win32":
     import fcntl
 
 #: Grows when a cell's contents change their meaning, so that old cells are not reused.
-CELL_SCHEMA = 2
+CELL_SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class CellMeta:
     objective: str
     note: str
     rejected: dict[str, int] = field(default_factory=dict)
+    #: Of a composite attack; `campaign.Log` says what they hold.
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    evidence: dict[str, int] | None = None
+    agreement: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def record_of(outcome: Outcome, position: torch.Tensor, meta: CellMeta) -> CellR
     columns = {
         name: value.cpu()
         for name, value in vars(outcome).items()
-        if isinstance(value, torch.Tensor) and name != "adversarial"
+        if isinstance(value, torch.Tensor) and name not in ("adversarial", "best_point")
     }
     columns["position"] = position.cpu()
     return CellRecord(meta, columns, outcome.adversarial[outcome.broken].cpu())

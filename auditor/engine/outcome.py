@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from auditor.engine.lanes import Lanes
+from auditor.engine.lanes import Lanes, first_of_each
 from auditor.engine.verify import Verification
 from auditor.surrogate import Evaluation
 
@@ -39,6 +39,8 @@ class Outcome:
     margin: torch.Tensor
     #: (n,) distance of the example.
     distance: torch.Tensor
+    #: (n,) distance of the nearest adversarial example found, in the ball or not; infinite if none.
+    nearest: torch.Tensor
     #: (n,) passes, verification included.
     forwards: torch.Tensor
     backwards: torch.Tensor
@@ -49,10 +51,12 @@ class Outcome:
     loss: torch.Tensor
     #: (n, C, H, W): the example where broken, the clean image elsewhere.
     adversarial: torch.Tensor
+    #: (n, C, H, W): where `margin` was reached; None if not asked for.
+    best_point: torch.Tensor | None = None
 
     @classmethod
-    def empty(cls, block: Block, restarts: int) -> Outcome:
-        """Nothing has been seen yet."""
+    def empty(cls, block: Block, restarts: int, *, points: bool = False) -> Outcome:
+        """Nothing has been seen yet; `points` asks for `best_point`."""
         n, device = len(block), block.x.device
 
         def full(value: float | bool, dtype: torch.dtype) -> torch.Tensor:
@@ -65,24 +69,39 @@ class Outcome:
             confidence=full(torch.nan, torch.float64),
             margin=full(-torch.inf, torch.float64),
             distance=full(torch.nan, torch.float64),
+            nearest=full(torch.inf, torch.float64),
             forwards=full(0, torch.int64),
             backwards=full(0, torch.int64),
             nonfinite=full(False, torch.bool),
             zero=full(False, torch.bool),
             loss=torch.full((n, restarts), torch.nan, dtype=torch.float64, device=device),
             adversarial=block.x.clone(),
+            best_point=block.x.clone() if points else None,
         )
 
     def note_gradients(self, lanes: Lanes, seen: Evaluation, used: torch.Tensor) -> None:
         """Note odd gradients of the lanes that use theirs; a lane at its last point does not."""
-        for flags, rows in ((self.nonfinite, seen.nonfinite), (self.zero, seen.zero)):
-            if rows is not None:
-                flags[lanes.row] |= rows.view(len(lanes), -1).any(1) & used
+        for flags, odd in ((self.nonfinite, seen.nonfinite), (self.zero, seen.zero)):
+            if odd is not None:
+                flags[lanes.row[odd.view(len(lanes), -1).any(1) & used]] = True
 
-    def note_success(self, rows: torch.Tensor, x: torch.Tensor, verified: Verification) -> None:
-        """Keep what was confirmed of the claims `x` for the images `rows`."""
-        good = verified.confirmed
-        rows = rows[good]
+    def note_success(
+        self, lanes: Lanes, x: torch.Tensor, verified: Verification, draws: int
+    ) -> None:
+        """Keep what was confirmed of the claims `x`, one per lane, each judged in `draws` draws.
+
+        Of several lanes of one image the one that comes first in the plan counts, and an example
+        gives way only to a nearer one.
+        """
+        self.forwards.index_add_(0, lanes.row, torch.full_like(lanes.row, 2 * draws))
+        nearest = self.nearest[lanes.row]
+        self.nearest.scatter_reduce_(
+            0, lanes.row, torch.where(verified.adversarial, verified.distance, torch.inf), "amin"
+        )
+        nearer = verified.confirmed & (verified.distance < nearest)
+        good = (nearer | (verified.confirmed & ~self.broken[lanes.row])).nonzero().flatten()
+        good = good[first_of_each(lanes.row[good], lanes.number[good])]
+        rows = lanes.row[good]
         self.broken[rows] = True
         self.broken_8bit[rows] = verified.confirmed_8bit[good]
         self.prediction[rows] = verified.prediction[good]
@@ -96,9 +115,38 @@ class Outcome:
     ) -> None:
         """Note what the lanes that `ended` leave behind: the last loss, passes, best margin."""
         rows = ended.row
-        self.loss[rows, ended.restart] = loss.double()
-        self.forwards[rows] += passes[0]
-        self.backwards[rows] += passes[1]
-        withstood = rows[~self.broken[rows]]
-        best = ended.best[~self.broken[rows]]
-        self.margin[withstood] = torch.fmax(self.margin[withstood], best)
+        self.forwards.index_add_(0, rows, passes[0])
+        self.backwards.index_add_(0, rows, passes[1])
+        if self.loss.shape[1]:
+            # Targets of one restart follow one another: the largest loss is the restart's.
+            self.loss[rows, ended.restart] = torch.fmax(
+                self.loss[rows, ended.restart], loss.double()
+            )
+        better = ~self.broken[rows] & (ended.best > self.margin[rows])
+        rows, best = rows[better], ended.best[better]
+        self.margin.scatter_reduce_(0, rows, best, "amax")
+        if self.best_point is not None and ended.best_point is not None:
+            number = ended.number[better]
+            top = best == self.margin[rows]
+            top[top.clone()] = first_of_each(rows[top], number[top])
+            self.best_point[rows[top]] = ended.best_point[better][top]
+
+    def merge(self, other: Outcome) -> None:
+        """Take in another run of the same attack: what it broke besides, and what it cost."""
+        more = other.broken & ~self.broken
+        for name in (
+            "broken",
+            "broken_8bit",
+            "prediction",
+            "confidence",
+            "distance",
+            "adversarial",
+        ):
+            getattr(self, name)[more] = getattr(other, name)[more]
+        better = more | (~self.broken & (other.margin > self.margin))
+        self.margin[better] = other.margin[better]
+        self.nearest = torch.minimum(self.nearest, other.nearest)
+        self.forwards += other.forwards
+        self.backwards += other.backwards
+        self.nonfinite |= other.nonfinite
+        self.zero |= other.zero

@@ -33,6 +33,7 @@ class AttackOutcome:
     confidence: NDArray[np.float64] = field(init=False)
     margin: NDArray[np.float64] = field(init=False)
     distance: NDArray[np.float64] = field(init=False)
+    nearest: NDArray[np.float64] = field(init=False)
     passes: NDArray[np.int64] = field(init=False)
     #: (N, restarts); None until a cell is in.
     loss: NDArray[np.float64] | None = None
@@ -43,6 +44,7 @@ class AttackOutcome:
             setattr(self, name, np.zeros(n, bool))
         for name in ("confidence", "margin", "distance"):
             setattr(self, name, np.full(n, np.nan))
+        self.nearest = np.full(n, np.inf)
         self.prediction, self.passes = np.full(n, -1), np.zeros(n, np.int64)
 
     @property
@@ -54,9 +56,11 @@ class AttackOutcome:
         """Take in a finished cell."""
         columns = {name: tensor.numpy() for name, tensor in record.columns.items()}
         where = columns["position"]
-        for name in ("broken", "broken_8bit", "nonfinite", "zero", "prediction", "confidence"):
+        for name in (
+            "broken", "broken_8bit", "nonfinite", "zero", "prediction", "confidence", "margin",
+            "distance", "nearest",
+        ):  # fmt: skip
             getattr(self, name)[where] = columns[name]
-        self.margin[where], self.distance[where] = columns["margin"], columns["distance"]
         self.passes[where] = columns["forwards"] + columns["backwards"]
         if self.loss is None:
             self.loss = np.full((self.images, columns["loss"].shape[1]), np.nan)

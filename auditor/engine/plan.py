@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from auditor.attack import (
-    GRADIENT,
-    Attack,
-    AttackSpec,
-    draws_of,
-    points_of,
-    restarts_of,
-)
+from auditor.attack import GRADIENT, AttackSpec, wishes_of
 from auditor.config import AttackConfig, AuditConfig, Epsilon
 from auditor.registry import Registry
+from auditor.samples import Samples
 
 #: A block holds at most so many images and bytes of pixels: what a crash can cost, and what memory.
 _BLOCK_IMAGES = 2048
@@ -27,13 +22,25 @@ class AttackPlan:
 
     config: AttackConfig
     spec: AttackSpec
-    attack: Attack
+    attack: Any
+    #: Of the data's labels.
+    classes: int
 
     def cost(self, images: int) -> tuple[int, int]:
-        """Forward and backward passes on `images` images that all withstand."""
-        steps = self.attack.steps
-        each = images * restarts_of(self.attack) * draws_of(self.attack) * points_of(self.attack)
-        return each * (steps + 1), each * steps if self.spec.needs == GRADIENT else 0
+        """Forward and backward passes on `images` images that all withstand, as far as known."""
+        if hasattr(self.attack, "stages"):
+            forwards, backwards = self.attack.passes(self.classes)
+        else:
+            forwards, backwards = self._plain()
+        runs = 2 if getattr(self.attack, "second_run", False) else 1
+        return runs * images * forwards, runs * images * backwards
+
+    def _plain(self) -> tuple[int, int]:
+        wishes, steps = wishes_of(self.attack), self.attack.steps
+        aims = min(wishes.targets, self.classes - 1) or 1
+        each = wishes.restarts * aims * wishes.eot * wishes.points
+        slopes = 0 if self.spec.needs != GRADIENT else self.classes if wishes.jacobian else 1
+        return each * (steps + 1), each * steps * slopes
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,15 @@ class Cell:
         return f"{self.model} · {self.norm} {self.epsilon.text} · {self.plan.config.label}"
 
 
-def build_attacks(config: AuditConfig, registry: Registry) -> tuple[AttackPlan, ...]:
+def build_attacks(
+    config: AuditConfig, registry: Registry, samples: Samples
+) -> tuple[AttackPlan, ...]:
     """Every attack of the configuration, with its parameters."""
+    classes = max(2, int(samples.images.y.max()) + 1)
     plans = []
     for attack in config.attacks:
         spec = registry.attacks[attack.use]
-        plans.append(AttackPlan(attack, spec, spec.build(dict(attack.parameters))))
+        plans.append(AttackPlan(attack, spec, spec.build(dict(attack.parameters)), classes))
     return tuple(plans)
 
 

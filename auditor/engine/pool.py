@@ -1,29 +1,22 @@
 """The pool: runs one attack on a block of images, drops the fooled ones, refills the batch.
 
-Restarts of an image follow one another, so what happens to an image is a function of that image
-alone, whatever shares its batch.
+Lanes of an image follow one another or advance side by side, as their turns say, so what happens to
+an image is a function of that image alone, whatever shares its batch.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from auditor.attack import (
-    GRADIENT,
-    Attack,
-    AttackSpec,
-    Observation,
-    State,
-    Task,
-    points_of,
-    restarts_of,
-)
-from auditor.engine.lanes import Lanes, concatenate, select, tensors
+from auditor.attack import GRADIENT, Attack, AttackSpec, Observation, State, Task, Wishes, wishes_of
+from auditor.composite import Brief
+from auditor.engine.claims import Claims, note_best
+from auditor.engine.lanes import LanePlan, Lanes, concatenate, select, tensors
 from auditor.engine.outcome import Block, Outcome
+from auditor.engine.queue import LaneQueue
 from auditor.engine.verify import Verifier
 from auditor.objectives import Objective, margin
 from auditor.randomness import Noise
@@ -32,6 +25,8 @@ from auditor.threat import Ball
 
 #: New images come in once this part of the batch is free: starting a few costs as much as many.
 _REFILL = 1 / 16
+#: Apart from which restart it is, a lane's random numbers depend on its target.
+_TARGETS = 1 << 16
 
 
 class AttackDefectError(Exception):
@@ -47,8 +42,7 @@ class _Look:
     """What one evaluation of the whole batch showed."""
 
     seen: Observation
-    #: (B,) bool: fell now / will not be stepped again.
-    fell: torch.Tensor
+    #: (B,) bool: will not be stepped again.
     ended: torch.Tensor
     #: Whether gradients were computed.
     backwards: bool
@@ -60,7 +54,8 @@ class Pool:
 
     Attributes:
         key: names the attack and its parameters in the random numbers.
-        batch_size: at most so many points are evaluated at once.
+        batch_size: at most so many points are evaluated at once, or one image's lanes that advance
+            side by side.
     """
 
     spec: AttackSpec
@@ -72,32 +67,50 @@ class Pool:
     key: str
     batch_size: int
 
+    def __post_init__(self) -> None:
+        self._wishes: Wishes = wishes_of(self.attack)
+
     def run(self, block: Block, progress: Progress = lambda finished, broken: None) -> Outcome:
-        """Attack every image of the block.
+        """Attack every image of the block, with the restarts and targets that the attack wants.
 
         Raises:
             AttackDefectError: the attack broke the protocol.
             NoGradientError: the attack needs a gradient and there is none.
         """
-        outcome = Outcome.empty(block, restarts_of(self.attack))
-        waiting = deque((row, 0) for row in range(len(block)))
+        outcome = Outcome.empty(block, self._wishes.restarts)
+        self.run_lanes(block, self._every_lane(block, outcome), outcome, progress)
+        return outcome
+
+    def run_lanes(
+        self, block: Block, plan: LanePlan, outcome: Outcome, progress: Progress
+    ) -> torch.Tensor:
+        """Run the lanes of `plan`, noting in `outcome`; returns (m,) each lane's best margin.
+
+        Raises:
+            AttackDefectError: the attack broke the protocol.
+            NoGradientError: the attack needs a gradient and there is none.
+        """
+        reached = torch.full_like(plan.row, -torch.inf, dtype=torch.float64)
+        queue, finished = LaneQueue(plan), 0
+        claims = Claims(block, outcome, self.verifier, self._wishes)
         lanes: Lanes | None = None
         state: State | None = None
-        capacity, finished = max(1, self.batch_size // points_of(self.attack)), 0
+        capacity = max(1, self.batch_size // self._wishes.points)
         while True:
             free = capacity - (0 if lanes is None else len(lanes))
-            if waiting and free >= max(1, capacity * _REFILL):
-                arriving = self._lanes(block, _take(waiting, free))
-                started = self._checked(self.attack.start(self._task(arriving, calls=0)), arriving)
-                lanes = arriving if lanes is None else concatenate(lanes, arriving)
-                state = started if state is None else concatenate(state, started)
+            if queue and free >= max(1, capacity * _REFILL):
+                numbers = queue.take(free, idle=lanes is None)
+                if numbers:
+                    arriving, started = self._start(block, plan, numbers, outcome)
+                    lanes = arriving if lanes is None else concatenate(lanes, arriving)
+                    state = started if state is None else concatenate(state, started)
             if lanes is None or state is None:
-                return outcome
-            look = self._look(block, lanes, state, outcome)
+                return reached
+            look = self._look(lanes, state, outcome, claims)
             seen = look.seen
             if look.ended.any():
-                waiting.extend(again := self._end(lanes, look, outcome))
-                finished += int(look.ended.sum()) - len(again)
+                reached[lanes.number] = lanes.best
+                finished += self._end(lanes, look, outcome, claims, queue)
                 progress(finished, int(outcome.broken.sum()))
                 stay = (~look.ended).nonzero().flatten()
                 if not len(stay):
@@ -107,102 +120,109 @@ class Pool:
             state = self._checked(self.attack.step(self._task(lanes, calls=1), state, seen), lanes)
             lanes.step = lanes.step + 1
 
-    def _task(self, lanes: Lanes, calls: int) -> Task:
+    def _every_lane(self, block: Block, outcome: Outcome) -> LanePlan:
+        """All restarts, and in each all targets, one after another."""
+        rows = torch.arange(len(block), device=block.x.device)
+        target, aims = None, 1
+        if self._wishes.targets and len(block):
+            ball = Ball(self.verifier.norm, self.verifier.epsilon, block.x)
+            seen = self.surrogate.evaluate(block.x, block.y, self.objective, gradient=False)
+            outcome.forwards += self.surrogate.draws
+            brief = Brief(block.x, block.y, seen.logits, ball, random=False, has_gradient=True)
+            rivals = brief.rivals(self._wishes.targets)
+            aims = rivals.shape[1]
+            target = rivals.repeat(1, self._wishes.restarts).flatten()
+        turn = torch.arange(self._wishes.restarts * aims, device=rows.device)
+        return LanePlan(
+            row=rows.repeat_interleave(len(turn)),
+            target=target,
+            restart=(turn // aims).repeat(len(rows)),
+            turn=turn.repeat(len(rows)),
+        )
+
+    def _task(self, lanes: Lanes, calls: int, origin: torch.Tensor | None = None) -> Task:
         """What the attack may use, and may spoil: claims are verified against the block's images.
 
         `calls` is 0 for `start` and 1 for `step`, so that each call has random numbers of its own.
         """
         ball = Ball(self.verifier.norm, self.verifier.epsilon, lanes.x)
         drawn = lanes.step + calls
-        noise = Noise(self.seed, (self.key,), lanes.image, lanes.restart, drawn, lanes.x.dtype)
-        return Task(lanes.x, lanes.y.clone(), ball, lanes.step.clone(), noise)
+        target, restart = lanes.target, lanes.restart
+        if target is not None:
+            target, restart = target.clone(), restart + _TARGETS * (target + 1)
+        noise = Noise(self.seed, (self.key,), lanes.image, restart, drawn, lanes.x.dtype)
+        return Task(lanes.x, lanes.y.clone(), ball, lanes.step.clone(), noise, target, origin)
 
-    def _lanes(self, block: Block, arriving: list[tuple[int, int]]) -> Lanes:
-        device = block.x.device
-        row, restart = torch.tensor(arriving, dtype=torch.int64, device=device).unbind(1)
-        return Lanes(
-            x=block.x[row],
+    def _start(
+        self, block: Block, plan: LanePlan, numbers: list[int], outcome: Outcome
+    ) -> tuple[Lanes, State]:
+        """The lanes with these numbers, and where the attack starts on them."""
+        number = torch.tensor(numbers, dtype=torch.int64, device=block.x.device)
+        row = plan.row[number]
+        x, never = block.x[row], torch.full_like(row, torch.inf, dtype=torch.float64)
+        minimises = self._wishes.minimises
+        lanes = Lanes(
+            x=x,
             y=block.y[row],
             image=block.image[row],
             row=row,
-            restart=restart,
+            number=number,
+            restart=plan.restart[number],
+            target=None if plan.target is None else plan.target[number],
             step=torch.zeros_like(row),
-            best=torch.full_like(row, -torch.inf, dtype=torch.float64),
+            best=-never,
+            best_point=None if outcome.best_point is None else x.clone(),
+            nearest=never if minimises else None,
+            nearest_point=x.clone() if minimises else None,
         )
+        origin = None if plan.origin is None else plan.origin[number]
+        return lanes, self._checked(self.attack.start(self._task(lanes, 0, origin)), lanes)
 
-    def _look(self, block: Block, lanes: Lanes, state: State, outcome: Outcome) -> _Look:
+    def _look(self, lanes: Lanes, state: State, outcome: Outcome, claims: Claims) -> _Look:
         """Evaluate the proposed points, and verify what looks adversarial."""
-        x, points = state.x.detach(), points_of(self.attack)
-        flat, y = (
-            (x, lanes.y) if points == 1 else (x.flatten(0, 1), lanes.y.repeat_interleave(points))
-        )
+        x, points = state.x.detach(), self._wishes.points
+        flat, y, target = x, lanes.y, lanes.target
+        if points > 1:
+            flat, y = x.flatten(0, 1), y.repeat_interleave(points)
+            target = None if target is None else target.repeat_interleave(points)
         going_on = lanes.step < self.attack.steps
+        done = getattr(state, "done", None)
+        if done is not None:
+            going_on &= ~done
         backwards = self.spec.needs == GRADIENT and bool(going_on.any())
-        seen = self.surrogate.evaluate(flat, y, self.objective, gradient=backwards)
+        seen = self.surrogate.evaluate(
+            flat,
+            y,
+            self.objective,
+            gradient=backwards,
+            target=target,
+            jacobian=backwards and self._wishes.jacobian,
+        )
         outcome.note_gradients(lanes, seen, going_on)
         reached, some_hit = _reached(seen.logits, y)
         reached = reached.view(-1, points)
-        lanes.best = torch.fmax(lanes.best, reached[:, 0] if points == 1 else reached.amax(1))
-        fell = torch.zeros_like(lanes.y, dtype=torch.bool)
+        note_best(lanes, flat, reached)
         if some_hit:
-            self._claim(block, lanes, flat, reached, outcome, fell)
-        return _Look(_observation(seen, x), fell, fell | ~going_on, backwards)
+            claims.claim(lanes, flat, reached)
+        ended = ~going_on
+        if not self._wishes.minimise:
+            ended |= outcome.broken[lanes.row]
+        return _Look(_observation(seen, x), ended, backwards)
 
-    def _claim(
-        self,
-        block: Block,
-        lanes: Lanes,
-        points: torch.Tensor,
-        reached: torch.Tensor,
-        outcome: Outcome,
-        fell: torch.Tensor,
-    ) -> None:
-        """Verify each lane's best point if it looks adversarial; sets `fell` (B,) where it is.
-
-        Scores that are no answer (`reached` is NaN) are claimed like wrong ones.
-        """
-        hits = (~(reached < 0)).any(1).nonzero().flatten()
-        rows = lanes.row[hits]
-        candidates = points.view(*reached.shape, *points.shape[1:])[hits]
-        best = self._best(candidates, block.x[rows], reached[hits].nan_to_num(nan=torch.inf))
-        x = candidates[torch.arange(len(hits), device=best.device), best]
-        verified = self.verifier.check(x, block.x[rows], block.y[rows])
-        outcome.forwards[rows] += 2 * self.verifier.victim.draws
-        outcome.note_success(rows, x, verified)
-        fell[hits] = verified.confirmed
-
-    def _best(
-        self, candidates: torch.Tensor, x0: torch.Tensor, reached: torch.Tensor
-    ) -> torch.Tensor:
-        """(B,) the point (of B, Q) to claim: the best in ball and box, if one there is a hit."""
-        if reached.shape[1] == 1:
-            return torch.zeros_like(reached[:, 0], dtype=torch.int64)
-        repeated = x0.repeat_interleave(reached.shape[1], 0)
-        ball = Ball(self.verifier.norm, self.verifier.epsilon, repeated)
-        in_box, in_ball = ball.contains(candidates.flatten(0, 1))
-        allowed = torch.where((in_box & in_ball).view(reached.shape), reached, -torch.inf)
-        some = (allowed >= 0).any(1, keepdim=True)
-        return torch.where(some, allowed, reached).argmax(1)
-
-    def _end(self, lanes: Lanes, look: _Look, outcome: Outcome) -> list[tuple[int, int]]:
-        """Note the lanes that ended; returns the (row, restart) lanes that follow them."""
+    def _end(
+        self, lanes: Lanes, look: _Look, outcome: Outcome, claims: Claims, queue: LaneQueue
+    ) -> int:
+        """Note the lanes that ended; returns how many images are thereby finished."""
         ended = select(lanes, look.ended)
-        each = points_of(self.attack) * self.surrogate.draws
-        gradients = self.spec.needs == GRADIENT
-        backwards = each * (ended.step + int(look.backwards)) * int(gradients)
+        claims.claim_nearest(ended)
+        each = self._wishes.points * self.surrogate.draws
+        slopes = look.seen.logits.shape[-1] if self._wishes.jacobian else 1
+        slopes *= int(self.spec.needs == GRADIENT)
+        backwards = each * slopes * (ended.step + int(look.backwards))
         loss = look.seen.loss[look.ended].view(len(ended), -1).amax(1)
         outcome.note_end(ended, loss, (each * (ended.step + 1), backwards))
-        last = restarts_of(self.attack) - 1
-        return [
-            (row, restart + 1)
-            for row, restart, fell in zip(
-                ended.row.tolist(),
-                ended.restart.tolist(),
-                look.fell[look.ended].tolist(),
-                strict=True,
-            )
-            if not fell and restart < last
-        ]
+        fallen = outcome.broken[ended.row] & (not self._wishes.minimise)
+        return queue.end(ended.row.tolist(), fallen.tolist())
 
     def _checked(self, state: State, lanes: Lanes) -> State:
         """The state, if it is one that rows can be taken from."""
@@ -211,7 +231,7 @@ class Pool:
             raise AttackDefectError(f"{who} returned {type(state).__name__}, not a State")
         if not isinstance(state.x, torch.Tensor):
             raise AttackDefectError(f"{who} proposed {type(state.x).__name__} as x, not a tensor")
-        points, expected = points_of(self.attack), tuple(lanes.x.shape)
+        points, expected = self._wishes.points, tuple(lanes.x.shape)
         if points > 1:
             expected = (expected[0], points, *expected[1:])
         if (tuple(state.x.shape), state.x.dtype) != (expected, lanes.x.dtype):
@@ -225,10 +245,6 @@ class Pool:
                     f"{who} keeps {name} of shape {tuple(tensor.shape)}, without a row per image"
                 )
         return state
-
-
-def _take(waiting: deque[tuple[int, int]], count: int) -> list[tuple[int, int]]:
-    return [waiting.popleft() for _ in range(min(count, len(waiting)))]
 
 
 def _reached(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, bool]:
@@ -246,6 +262,10 @@ def _observation(seen: Evaluation, x: torch.Tensor) -> Observation:
     """What the attack gets to see, with the axis of points that its state has."""
     if x.dim() == 4:
         return Observation(seen.logits, seen.loss, seen.gradient)
-    gradient = None if seen.gradient is None else seen.gradient.view(x.shape)
+    gradient = (
+        None
+        if seen.gradient is None
+        else seen.gradient.view(*x.shape[:2], *seen.gradient.shape[1:])
+    )
     loss = seen.loss.view(x.shape[:2])
     return Observation(seen.logits.view(*x.shape[:2], -1), loss, gradient)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from auditor.attack import GRADIENT, draws_of, objective_of
+from auditor.attack import GRADIENT
+from auditor.engine.campaign import Campaign
 from auditor.engine.ledger import CellMeta, CellRecord, cell_key, record_of
 from auditor.engine.outcome import Block
 from auditor.engine.plan import Cell
-from auditor.engine.pool import AttackDefectError, Pool, Progress
+from auditor.engine.pool import AttackDefectError, Progress
 from auditor.engine.verify import Verifier
-from auditor.objectives import choose_objective
 from auditor.preflight import Preflight, read_batch
 from auditor.samples import Samples
-from auditor.surrogate import NoGradientError, Surrogate, naive
+from auditor.surrogate import NoGradientError, SearchPrecision, Surrogate, naive
 from auditor.threat import Norm
 from auditor.victim import Victim
 
@@ -33,18 +33,20 @@ class ModelUnderAudit:
     victim: Victim
     preflight: Preflight
     surrogate: Surrogate
+    #: The same in the precision of stages that only search.
+    search: Surrogate
 
 
-def prepare(victim: Victim, preflight: Preflight) -> ModelUnderAudit:
-    """Choose the surrogate: the victim's autograd, in float32 where the victim is coarser.
+def prepare(victim: Victim, preflight: Preflight, search: SearchPrecision) -> ModelUnderAudit:
+    """Choose the surrogates: the victim's autograd, in float32 where the victim is coarser.
 
     In half precision, gradients underflow and steps round away; what is found in float32 counts
-    only once the victim has confirmed it in its own precision.
+    only once the victim has confirmed it in its own precision. So too with `search`.
     """
     surrogate = naive(victim)
     if victim.precision in (torch.float16, torch.bfloat16):
         surrogate = surrogate.in_precision(torch.float32)
-    return ModelUnderAudit(victim, preflight, surrogate)
+    return ModelUnderAudit(victim, preflight, surrogate, surrogate.for_search(search))
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class CellRunner:
                 "device": victim.device.type,
                 "seed": self.seed,
                 "batch_size": self.batch_size,
+                "search": model.search.name if hasattr(cell.plan.attack, "stages") else "",
             }
         )
 
@@ -90,20 +93,25 @@ class CellRunner:
         if plan.spec.needs == GRADIENT and not model.preflight.has_gradient:
             raise CellError("the model gives no gradient, and this attack needs one")
         block, position = self._block(cell, model)
-        surrogate = model.surrogate.averaged(draws_of(plan.attack))
-        objective = choose_objective(objective_of(plan.attack), model.preflight.classes)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
-        identity = cell_key({"use": plan.config.use, "parameters": plan.config.parameters})
-        pool = Pool(
-            plan.spec, plan.attack, surrogate, objective, verifier, self.seed, identity,
+        campaign = Campaign(
+            plan.spec,
+            plan.attack,
+            model.surrogate,
+            model.search,
+            verifier,
+            model.preflight.classes,
+            model.preflight.has_gradient,
+            self.seed,
+            cell_key({"use": plan.config.use, "parameters": plan.config.parameters}),
             self.batch_size,
-        )  # fmt: skip
-        for part in (victim, surrogate.model):
+        )
+        for part in (victim, model.surrogate.model, model.search.model):
             part.begin(f"{self.seed} {cell.title} {cell.block.start}")
         passes, begin = victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
         try:
-            outcome = pool.run(block, progress)
+            outcome, log = campaign.run(block, progress)
         except (AttackDefectError, NoGradientError) as error:
             raise CellError(str(error)) from error
         except KeyboardInterrupt:
@@ -114,10 +122,8 @@ class CellRunner:
             seconds=time.perf_counter() - begin,
             forwards=passes.forwards - forwards,
             backwards=passes.backwards - backwards,
-            surrogate=surrogate.name,
-            objective=objective.name,
-            note=objective.note,
             rejected=verifier.rejected,
+            **vars(log),
         )
         return record_of(outcome, position, meta)
 

@@ -11,13 +11,19 @@ import torch
 
 from auditor.errors import LoadError
 from auditor.objectives import choose_objective
-from auditor.surrogate import NoGradientError, naive
+from auditor.surrogate import NoGradientError, SearchPrecision, naive
 from auditor.victim import Victim
 
 _BATCH_SIZES = (32, 64, 128, 256, 512)
+#: A device with many cores is not full before.
+_GPU_BATCH_SIZES = (*_BATCH_SIZES, 1024, 2048)
+#: How many images are needed to measure them.
+MEASURED_IMAGES = {"cpu": _BATCH_SIZES[-1], "cuda": _GPU_BATCH_SIZES[-1]}
 _REPEATS = 3
 #: What doubling the threads has to gain.
 _WORTH_IT = 1.4
+#: What a coarser precision has to gain, for what it misses is attacked again.
+_WORTH_COARSER = 1.3
 #: A smaller batch is preferred when it costs at most this much more per image: images that fall
 #: early then leave less of the batch empty.
 _TOLERANCE = 1.05
@@ -73,9 +79,12 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return best
 
 
-def _attack_step(victim: Victim, x: torch.Tensor) -> Callable[[], object]:
+def _attack_step(
+    victim: Victim, x: torch.Tensor, precision: SearchPrecision = "float32"
+) -> Callable[[], object]:
     """One forward and, where there is a gradient, backward pass of `x`: what attacks cost."""
-    surrogate, y = naive(victim), torch.zeros(len(x), dtype=torch.int64, device=victim.device)
+    surrogate = naive(victim).for_search(precision)
+    y = torch.zeros(len(x), dtype=torch.int64, device=victim.device)
     objective = choose_objective("margin", 2)
     try:
         surrogate.evaluate(x[:1], y[:1], objective, gradient=True)
@@ -113,10 +122,32 @@ def measure_threads(victim: Victim, x: torch.Tensor) -> int:
 
 def measure_batch_size(victim: Victim, x: torch.Tensor) -> int:
     """The batch size with which an attack step costs least per image of `x`, its upper limit."""
-    sizes = [size for size in _BATCH_SIZES if size <= len(x)] or [max(1, len(x))]
+    choices = _BATCH_SIZES if victim.device.type == "cpu" else _GPU_BATCH_SIZES
+    sizes = [size for size in choices if size <= len(x)] or [max(1, len(x))]
     return _smallest_good(
         sizes, lambda size: _seconds(_attack_step(victim, x[:size]), victim.device) / size
     )
+
+
+def measure_search_precision(victim: Victim, x: torch.Tensor) -> SearchPrecision:
+    """The fastest precision for an attack step on `x`; float32 unless another clearly wins."""
+    if victim.precision != torch.float32:
+        return "float32"
+    choices: tuple[SearchPrecision, ...] = ("bfloat16",)
+    if victim.device.type == "cuda":
+        choices = ("tf32", "bfloat16")
+    costs = {choice: _coarse_seconds(victim, x, choice) for choice in choices}
+    best = min(costs, key=lambda choice: costs[choice])
+    exact = _seconds(_attack_step(victim, x), victim.device)
+    return best if costs[best] * _WORTH_COARSER <= exact else "float32"
+
+
+def _coarse_seconds(victim: Victim, x: torch.Tensor, precision: SearchPrecision) -> float:
+    """Seconds of an attack step; infinite where the model cannot run in that precision."""
+    try:
+        return _seconds(_attack_step(victim, x, precision), victim.device)
+    except (RuntimeError, TypeError, ValueError):
+        return math.inf
 
 
 def _smallest_good(choices: Iterable[int], cost: Callable[[int], float]) -> int:

@@ -17,7 +17,10 @@ _ON_LEVEL = 2e-5
 class Verification:
     """What came of a batch of claims, (B,) each."""
 
+    #: Misclassified, in the box and in the ball.
     confirmed: torch.Tensor
+    #: Misclassified and in the box, wherever.
+    adversarial: torch.Tensor
     prediction: torch.Tensor
     margin: torch.Tensor
     confidence: torch.Tensor
@@ -45,13 +48,22 @@ class Verifier:
     rejected: dict[str, int] = field(default_factory=dict)
     _reach: float | None = None
 
-    def check(self, x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor) -> Verification:
-        """Verify claims `x` for clean images `x0` (B, C, H, W) with labels `y` (B,)."""
-        ball = Ball(self.norm, self.epsilon, x0)
+    def reach(self, ball: Ball) -> float:
+        """The largest distance that counts as inside the ball."""
         if self._reach is None:
             self._reach = self.epsilon + ball.rounding()
+        return self._reach
+
+    def check(
+        self, x: torch.Tensor, x0: torch.Tensor, y: torch.Tensor, *, anywhere: bool = False
+    ) -> Verification:
+        """Verify claims `x` for clean images `x0` (B, C, H, W) with labels `y` (B,).
+
+        `anywhere`: they are not claimed to lie in the ball, and not counted as rejected if not.
+        """
+        ball = Ball(self.norm, self.epsilon, x0)
         in_box, distance = ball.in_box(x), ball.distance(x)
-        in_ball = distance <= self._reach
+        in_ball = distance <= self.reach(ball)
         rounded = to_8bit(x.nan_to_num(), ball)
         judged = self.victim.judge(torch.cat([x, rounded]), y.repeat(2))
         wrong, wrong_8bit = judged.wrong.chunk(2)
@@ -59,15 +71,17 @@ class Verifier:
         confirmed = feasible & wrong
         if not confirmed.all():
             self._count("outside the box", ~in_box)
-            self._count("outside the ball", in_box & ~in_ball)
-            self._count("not confirmed by the victim", feasible & ~wrong)
+            if not anywhere:
+                self._count("outside the ball", in_box & ~in_ball)
+            self._count("not confirmed by the victim", (in_box if anywhere else feasible) & ~wrong)
         return Verification(
             confirmed=confirmed,
+            adversarial=in_box & wrong,
             prediction=judged.prediction.chunk(2)[0],
             margin=judged.margin.chunk(2)[0],
             confidence=judged.confidence.chunk(2)[0],
             distance=distance,
-            confirmed_8bit=confirmed & wrong_8bit & (ball.distance(rounded) <= self._reach),
+            confirmed_8bit=confirmed & wrong_8bit & (ball.distance(rounded) <= self.reach(ball)),
         )
 
     def _count(self, reason: str, rows: torch.Tensor) -> None:

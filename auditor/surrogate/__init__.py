@@ -1,5 +1,11 @@
 """Surrogates: anything differentiable that resembles the victim; attacks run on these."""
 
-from auditor.surrogate.surrogate import Evaluation, NoGradientError, Surrogate, naive
+from auditor.surrogate.surrogate import (
+    Evaluation,
+    NoGradientError,
+    SearchPrecision,
+    Surrogate,
+    naive,
+)
 
-__all__ = ["Evaluation", "NoGradientError", "Surrogate", "naive"]
+__all__ = ["Evaluation", "NoGradientError", "SearchPrecision", "Surrogate", "naive"]

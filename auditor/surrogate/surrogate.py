@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
 from auditor.objectives import Objective
 from auditor.victim import Victim
+
+#: What a search may run in; what it finds counts only once the victim has confirmed it.
+SearchPrecision = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,13 @@ class Surrogate:
         name: for the report.
         model: what is differentiated: the victim itself, or a copy of it in another precision.
         draws: how many evaluations are averaged (expectation over transformation).
+        tf32: whether a CUDA device may round the factors of its matrix products to TF32.
     """
 
     name: str
     model: Victim
     draws: int = 1
+    tf32: bool = False
 
     def averaged(self, draws: int) -> Surrogate:
         """The same, its loss and gradient averaged over `draws` evaluations (EOT).
@@ -62,6 +70,14 @@ class Surrogate:
         name = f"{self.name} in {str(precision).removeprefix('torch.')}"
         return replace(self, name=name, model=self.model.in_precision(precision))
 
+    def for_search(self, precision: SearchPrecision) -> Surrogate:
+        """The same in a faster, coarser precision; itself where it is no float32 surrogate."""
+        if precision == "float32" or self.model.precision != torch.float32:
+            return self
+        if precision == "tf32":
+            return replace(self, name=f"{self.name} in tf32", tf32=True)
+        return self.in_precision(torch.bfloat16)
+
     def evaluate(
         self,
         x: torch.Tensor,
@@ -69,17 +85,32 @@ class Surrogate:
         objective: Objective,
         *,
         gradient: bool,
+        target: torch.Tensor | None = None,
+        jacobian: bool = False,
     ) -> Evaluation:
         """Logits, objective and perhaps gradient at `x` (B, C, H, W) with labels `y` (B,).
+
+        Args:
+            target: (B,) classes the objective aims at; None if untargeted.
+            jacobian: the gradient is that of every logit, (B, K, C, H, W).
 
         Raises:
             NoGradientError: a gradient is asked for and the graph does not reach the input.
         """
-        drawn = [self._draw(x, y, objective, gradient=gradient) for _ in range(self.draws)]
-        logits, loss = _mean([one[0] for one in drawn]), _mean([one[1] for one in drawn])
-        if not gradient:
+
+        def work(part: slice) -> _Drawn:
+            aim = None if target is None else target[part]
+            drawn = [
+                self._draw(x[part], y[part], aim, objective, gradient=gradient, jacobian=jacobian)
+                for _ in range(self.draws)
+            ]
+            return _combined(drawn, _mean)
+
+        with _tf32() if self.tf32 else contextlib.nullcontext():
+            parts = self.model.pieces.run(work, len(x))
+        logits, loss, slope = parts[0] if len(parts) == 1 else _combined(parts, torch.cat)
+        if slope is None:
             return Evaluation(logits, loss, None, None, None)
-        slope = _mean([one[2] for one in drawn if one[2] is not None])
         # Norms are the quickest look: a row's is NaN or infinite if any entry is. Where they do not
         # prove that all is well (their squares may round to 0), each row is looked at closely.
         norms = torch.linalg.vector_norm(slope.flatten(1), dim=1)
@@ -92,22 +123,59 @@ class Surrogate:
         return Evaluation(logits, loss, slope, nonfinite, largest == 0)
 
     def _draw(
-        self, x: torch.Tensor, y: torch.Tensor, objective: Objective, *, gradient: bool
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        self,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        target: torch.Tensor | None,
+        objective: Objective,
+        *,
+        gradient: bool,
+        jacobian: bool,
+    ) -> _Drawn:
         with torch.set_grad_enabled(gradient):
             point = x.detach().to(self.model.compute_dtype).requires_grad_(gradient)
             logits = self.model.logits(point)
-            loss = objective(logits, y)
+            loss = objective(logits, y, target)
             if not gradient:
                 return logits.to(x.dtype), loss.to(x.dtype), None
             if not loss.requires_grad:
                 raise NoGradientError(self.model.name)
-            # The images of a batch are independent: the sum's gradient holds each one's own.
-            (slope,) = torch.autograd.grad(loss.sum(), point, allow_unused=True)
-            if slope is None:
-                raise NoGradientError(self.model.name)
-        self.model.passes.backwards += len(x)
+            # The images of a batch are independent: a sum's gradient holds each one's own.
+            sums = logits.sum(0).unbind() if jacobian else (loss.sum(),)
+            slopes = [self._slope(total, point, keep=total is not sums[-1]) for total in sums]
+        slope = torch.stack(slopes, 1) if jacobian else slopes[0]
         return logits.detach().to(x.dtype), loss.detach().to(x.dtype), _narrowed(slope, x.dtype)
+
+    def _slope(self, total: torch.Tensor, point: torch.Tensor, *, keep: bool) -> torch.Tensor:
+        """d total / d point; `keep` the graph for a further one."""
+        (slope,) = torch.autograd.grad(total, point, retain_graph=keep, allow_unused=True)
+        if slope is None:
+            raise NoGradientError(self.model.name)
+        self.model.passes.backwards += len(point)
+        return slope
+
+
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    """CUDA may use TF32 meanwhile."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+#: Logits (B, K), loss (B,), gradient or None.
+_Drawn = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+
+
+def _combined(drawn: list[_Drawn], combine: Callable[[list[torch.Tensor]], torch.Tensor]) -> _Drawn:
+    """Each of the three combined over the list."""
+    slopes = [one[2] for one in drawn if one[2] is not None]
+    logits, loss = combine([one[0] for one in drawn]), combine([one[1] for one in drawn])
+    return logits, loss, combine(slopes) if slopes else None
 
 
 def _mean(drawn: list[torch.Tensor]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from auditor.attack import objective_of, spec_of
+from auditor.attack import spec_of, wishes_of
 from auditor.engine.pool import Block, Outcome, Pool
 from auditor.engine.verify import Verifier
 from auditor.objectives import choose_objective
@@ -129,7 +129,7 @@ def run_attack(
         spec=spec_of(type(attack)),
         attack=attack,
         surrogate=surrogate or naive(victim),
-        objective=choose_objective(objective_of(attack), classes),
+        objective=choose_objective(wishes_of(attack).loss, classes),
         verifier=verifier,
         seed=seed,
         key="test",

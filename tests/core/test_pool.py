@@ -109,7 +109,7 @@ def test_an_empty_block_has_an_empty_outcome():
 
 
 def test_progress_ends_with_every_image_and_never_goes_back():
-    from auditor.attack import objective_of, spec_of
+    from auditor.attack import spec_of, wishes_of
     from auditor.engine.pool import Pool
     from auditor.engine.verify import Verifier
     from auditor.objectives import choose_objective
@@ -117,7 +117,7 @@ def test_progress_ends_with_every_image_and_never_goes_back():
     victim = cnn_victim(X)
     block, attack = block_of(victim, X, IDS), PGD(steps=5, restarts=3)
     pool = Pool(
-        spec_of(PGD), attack, naive(victim), choose_objective(objective_of(attack), 4),
+        spec_of(PGD), attack, naive(victim), choose_objective(wishes_of(attack).loss, 4),
         Verifier(victim, NORM["linf"], 0.05), 0, "key", 7,
     )  # fmt: skip
     seen: list[tuple[int, int]] = []

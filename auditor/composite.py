@@ -1,0 +1,115 @@
+"""Composite attacks: several attacks in stages, each on the images that the ones before left.
+
+A composite is a frozen dataclass with a generator `stages`. It yields a `Stage`: an attack and the
+lanes to run it on, a lane being (image, target, restart, starting point). The engine runs them,
+drops the lanes of an image as soon as it falls, and sends back a `Standing`: who has fallen, how
+close the others came, and where. Like any attack, it never calls the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from auditor.attack import Attack
+from auditor.threat import Ball
+
+#: "exact" is the precision attacks run in by default; "search" may be a faster, coarser one.
+StagePrecision = Literal["exact", "search"]
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a composite knows before it starts."""
+
+    #: (n, C, H, W) clean images in [0, 1], all of them classified correctly.
+    x: torch.Tensor
+    #: (n,) int64 labels.
+    y: torch.Tensor
+    #: (n, K) logits of the clean images.
+    logits: torch.Tensor
+    ball: Ball
+    #: Whether the model's answers vary.
+    random: bool
+    #: Whether autograd reaches the input at all.
+    has_gradient: bool
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.logits.shape[1]
+
+    def rivals(self, count: int) -> torch.Tensor:
+        """(n, min(count, K - 1)) int64: the wrong classes, those with the largest logits first."""
+        wrong = self.logits.scatter(1, self.y[:, None], -torch.inf)
+        order = wrong.sort(dim=1, descending=True, stable=True).indices
+        return order[:, : min(count, self.classes - 1)]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One attack and the m lanes to run it on.
+
+    Lanes of one image with the same `turn` advance side by side, step by step; those of a later
+    turn begin once all of an earlier one have failed.
+    """
+
+    #: For the report; stages of one name are added up.
+    name: str
+    attack: Attack
+    #: (m,) int64 rows of `Brief.x`.
+    image: torch.Tensor
+    #: (m,) int64 classes to aim at; None for an untargeted attack.
+    target: torch.Tensor | None = None
+    #: (m,) int64, names the random numbers; None is 0 everywhere. Up to 65535.
+    restart: torch.Tensor | None = None
+    #: (m,) int64; None is 0 everywhere.
+    turn: torch.Tensor | None = None
+    #: (m, C, H, W) points to start from; None leaves it to the attack.
+    origin: torch.Tensor | None = None
+    precision: StagePrecision = "exact"
+    #: What a reader of the report has to know of it, such as what was replaced by what.
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the images stand after a stage."""
+
+    #: (n,) bool, verified on the victim.
+    fallen: torch.Tensor
+    #: (n,) float64, the largest margin max_{i != y} z_i - z_y that any point has reached so far.
+    margin: torch.Tensor
+    #: (n, C, H, W), that point; the clean image where no stage has run.
+    best: torch.Tensor
+    #: (n,) bool, a gradient was zero everywhere or not finite.
+    untrusted: torch.Tensor
+    #: (m,) float64, the largest margin that each lane of this stage reached; -inf for those never
+    #: started.
+    lane_margin: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a composite stopped: what its last rounds, all alike, still found.
+
+    `broken` of the `candidates` fell in the last `rounds` rounds, which is what a further round is
+    expected to be like.
+    """
+
+    rounds: int
+    candidates: int
+    broken: int
+
+
+class Composite(Protocol):
+    """What the engine calls."""
+
+    def stages(self, brief: Brief) -> Generator[Stage, Standing, Evidence | None]:
+        """Yields stages, is sent what came of them, and may return why it stopped."""
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        """Forward and backward passes that an image which withstands is expected to cost."""

@@ -1,0 +1,236 @@
+"""Runs any attack on a block of images, plain or composite, once or twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+
+from auditor.attack import AttackSpec, spec_of, wishes_of
+from auditor.composite import Brief, Evidence, Stage, Standing
+from auditor.engine.lanes import LanePlan
+from auditor.engine.outcome import Block, Outcome
+from auditor.engine.pool import AttackDefectError, Pool, Progress
+from auditor.engine.verify import Verifier
+from auditor.objectives import Objective, choose_objective
+from auditor.surrogate import Surrogate
+from auditor.threat import Ball
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a stage did, all numbers of this block: plain data for the ledger."""
+
+    name: str
+    objective: str
+    note: str
+    surrogate: str
+    #: Images it was run on, and how many of them fell.
+    images: int
+    broken: int
+    forwards: int
+    backwards: int
+    seconds: float
+
+
+@dataclass
+class Log:
+    """What is said of an attack on a block as a whole: plain data for the ledger."""
+
+    objective: str = ""
+    note: str = ""
+    surrogate: str = ""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    #: `Evidence`, where a composite gave it.
+    evidence: dict[str, int] | None = None
+    #: Images on which two independent runs agree, and which only one of them broke.
+    agreement: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Everything it takes to attack a block.
+
+    Attributes:
+        exact: the surrogate that attacks run on by default.
+        search: the one for stages that ask for a faster precision.
+        key: names the attack and its parameters in the random numbers.
+    """
+
+    spec: AttackSpec
+    attack: Any
+    exact: Surrogate
+    search: Surrogate
+    verifier: Verifier
+    classes: int
+    has_gradient: bool
+    seed: int
+    key: str
+    batch_size: int
+
+    def run(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
+        """Attack every image; with `second_run` of the attack, twice from the start.
+
+        Raises:
+            AttackDefectError: the attack broke the protocol.
+            NoGradientError: the attack needs a gradient and there is none.
+        """
+        outcome, log = self._once(block, progress)
+        if getattr(self.attack, "second_run", False):
+            again = replace(self, key=f"{self.key} second run")
+            second, _ = again._once(block, progress)
+            log.agreement = _agreement(outcome, second)
+            outcome.merge(second)
+        return outcome, log
+
+    def _once(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
+        if hasattr(self.attack, "stages"):
+            return self._composite(block, progress)
+        wishes = wishes_of(self.attack)
+        objective = choose_objective(wishes.loss, self.classes, targeted=wishes.targets > 0)
+        surrogate = self.exact.averaged(wishes.eot)
+        outcome = self._pool(self.spec, self.attack, surrogate, objective, "").run(block, progress)
+        note = "; ".join(filter(None, (objective.note, self._few_targets(wishes.targets))))
+        return outcome, Log(objective.name, note, surrogate.name)
+
+    def _few_targets(self, wanted: int) -> str:
+        """What is to be said where there are fewer wrong classes than an attack wants to aim at."""
+        if wanted < self.classes:
+            return ""
+        return f"{wanted} targets are asked for and there are {self.classes - 1} wrong classes"
+
+    def _composite(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
+        outcome = Outcome.empty(block, 0, points=True)
+        log = Log(surrogate=self.exact.name)
+        if len(block):
+            stages = self.attack.stages(self._brief(block, outcome))
+            self._advance(stages, block, outcome, log, progress)
+        notes = [note for stage in log.stages for note in stage["note"].split("; ") if note]
+        log.note = "; ".join(dict.fromkeys(notes))
+        progress(len(block), int(outcome.broken.sum()))
+        return outcome, log
+
+    def _advance(
+        self,
+        stages: Generator[Stage, Standing, Evidence | None],
+        block: Block,
+        outcome: Outcome,
+        log: Log,
+        progress: Progress,
+    ) -> None:
+        """Run one stage after another, until the attack has no more."""
+        standing: Standing | None = None
+        while True:
+            try:
+                stage = next(stages) if standing is None else stages.send(standing)
+            except StopIteration as stop:
+                if isinstance(stop.value, Evidence):
+                    log.evidence = asdict(stop.value)
+                return
+            if not isinstance(stage, Stage):
+                raise AttackDefectError(
+                    f"attack {self.spec.name!r} yielded {type(stage).__name__}, not a Stage"
+                )
+            record, standing = self._stage(stage, block, outcome, progress)
+            log.stages.append(asdict(record))
+
+    def _stage(
+        self, stage: Stage, block: Block, outcome: Outcome, progress: Progress
+    ) -> tuple[StageRecord, Standing]:
+        wishes = wishes_of(stage.attack)
+        objective = choose_objective(wishes.loss, self.classes, targeted=stage.target is not None)
+        base = self.search if stage.precision == "search" else self.exact
+        surrogate = base.averaged(wishes.eot)
+        pool = self._pool(
+            spec_of(type(stage.attack)), stage.attack, surrogate, objective, f" {stage.name}"
+        )
+        before = (int(outcome.broken.sum()), outcome.forwards.sum(), outcome.backwards.sum())
+        plan = self._plan(stage, outcome)
+        begin = time.perf_counter()
+        reached = pool.run_lanes(
+            block, plan, outcome, lambda finished, broken: progress(broken, broken)
+        )
+        record = StageRecord(
+            name=stage.name,
+            objective=objective.name,
+            note="; ".join(filter(None, (objective.note, stage.note))),
+            surrogate=surrogate.name,
+            images=len(set(plan.row.tolist())),
+            broken=int(outcome.broken.sum()) - before[0],
+            forwards=int(outcome.forwards.sum() - before[1]),
+            backwards=int(outcome.backwards.sum() - before[2]),
+            seconds=time.perf_counter() - begin,
+        )
+        assert outcome.best_point is not None
+        standing = Standing(
+            outcome.broken.clone(),
+            outcome.margin.clone(),
+            outcome.best_point,
+            outcome.zero | outcome.nonfinite,
+            reached,
+        )
+        return record, standing
+
+    def _plan(self, stage: Stage, outcome: Outcome) -> LanePlan:
+        """The lanes of a stage.
+
+        Raises:
+            AttackDefectError: its tensors do not fit together, or name what is not there.
+        """
+        m, who = len(stage.image), f"stage {stage.name!r} of attack {self.spec.name!r}"
+        zero = torch.zeros_like(stage.image)
+        columns = [stage.image, stage.target, stage.restart, stage.turn]
+        if any(column is not None and column.shape != (m,) for column in columns):
+            raise AttackDefectError(f"{who} has columns of different lengths")
+        if stage.origin is not None and stage.origin.shape[0] != m:
+            raise AttackDefectError(f"{who} has {len(stage.origin)} starting points for {m} lanes")
+        rows = len(outcome.broken)
+        if m and not 0 <= int(stage.image.min()) <= int(stage.image.max()) < rows:
+            raise AttackDefectError(f"{who} names images that are not there")
+        return LanePlan(
+            row=stage.image,
+            target=stage.target,
+            restart=zero if stage.restart is None else stage.restart,
+            turn=zero if stage.turn is None else stage.turn,
+            origin=stage.origin,
+        )
+
+    def _brief(self, block: Block, outcome: Outcome) -> Brief:
+        """What the composite gets to know; the clean logits cost a forward pass an image."""
+        objective = choose_objective("margin", self.classes)
+        seen = self.exact.evaluate(block.x, block.y, objective, gradient=False)
+        outcome.forwards += self.exact.draws
+        return Brief(
+            x=block.x,
+            y=block.y,
+            logits=seen.logits,
+            ball=Ball(self.verifier.norm, self.verifier.epsilon, block.x),
+            random=self.verifier.victim.draws > 1,
+            has_gradient=self.has_gradient,
+        )
+
+    def _pool(
+        self, spec: AttackSpec, attack: Any, surrogate: Surrogate, objective: Objective, name: str
+    ) -> Pool:
+        return Pool(
+            spec,
+            attack,
+            surrogate,
+            objective,
+            self.verifier,
+            self.seed,
+            self.key + name,
+            self.batch_size,
+        )
+
+
+def _agreement(first: Outcome, second: Outcome) -> dict[str, int]:
+    return {
+        "total": len(first.broken),
+        "same": int((first.broken == second.broken).sum()),
+        "only_first": int((first.broken & ~second.broken).sum()),
+        "only_second": int((second.broken & ~first.broken).sum()),
+    }

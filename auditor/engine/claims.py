@@ -1,0 +1,96 @@
+"""From points that look adversarial to verified examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from auditor.attack import Wishes
+from auditor.engine.lanes import Lanes, select
+from auditor.engine.outcome import Block, Outcome
+from auditor.engine.verify import Verifier
+from auditor.threat import Ball
+
+
+def note_best(lanes: Lanes, points: torch.Tensor, reached: torch.Tensor) -> None:
+    """Keep the largest margin of each lane, and where asked for its point.
+
+    `points` are (B * Q, C, H, W) and `reached` (B, Q) the margins there.
+    """
+    best, which = (reached[:, 0], None) if reached.shape[1] == 1 else reached.max(1)
+    if lanes.best_point is not None:
+        rows = (best > lanes.best).nonzero().flatten()
+        chosen = rows if which is None else rows * reached.shape[1] + which[rows]
+        lanes.best_point[rows] = points[chosen]
+    lanes.best = torch.fmax(lanes.best, best)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Takes what looks adversarial to the verifier, and its verdict to the outcome."""
+
+    block: Block
+    outcome: Outcome
+    verifier: Verifier
+    wishes: Wishes
+
+    def claim(self, lanes: Lanes, points: torch.Tensor, reached: torch.Tensor) -> None:
+        """Verify each lane's best point if it looks adversarial.
+
+        `points` are (B * Q, C, H, W) and `reached` (B, Q) the margins there. Scores that are no
+        answer (`reached` is NaN) are claimed like wrong ones.
+        """
+        hits = (~(reached < 0)).any(1).nonzero().flatten()
+        candidates = points.view(*reached.shape, *points.shape[1:])[hits]
+        x0 = self.block.x[lanes.row[hits]]
+        best = self._best(candidates, x0, reached[hits].nan_to_num(nan=torch.inf))
+        x = candidates[torch.arange(len(hits), device=best.device), best]
+        if self.wishes.minimises:
+            inside = self._note_nearest(lanes, hits, x)
+            # Of an image that has fallen, the nearest example is verified at the end of the lane.
+            worth = (inside & ~self.outcome.broken[lanes.row[hits]]).nonzero().flatten()
+            hits, x = hits[worth], x[worth]
+        self._verify(select(lanes, hits), x)
+
+    def claim_nearest(self, ended: Lanes) -> None:
+        """Verify the nearest point of lanes that have ended, if it is nearer than any before."""
+        if ended.nearest is None:
+            return
+        near = select(ended, ended.nearest < self.outcome.nearest[ended.row])
+        assert near.nearest_point is not None
+        self._verify(near, near.nearest_point)
+
+    def _verify(self, lanes: Lanes, x: torch.Tensor) -> None:
+        """Check one claim of each lane."""
+        if not len(lanes):
+            return
+        block, anywhere = self.block, self.wishes.minimises
+        verified = self.verifier.check(x, block.x[lanes.row], block.y[lanes.row], anywhere=anywhere)
+        self.outcome.note_success(lanes, x, verified, self.verifier.victim.draws)
+
+    def _note_nearest(self, lanes: Lanes, hits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Keep the nearest of the lanes' points that look adversarial; which lie in the ball."""
+        assert lanes.nearest is not None
+        assert lanes.nearest_point is not None
+        ball = self._ball(self.block.x[lanes.row[hits]])
+        distance = torch.where(ball.in_box(x), ball.distance(x), torch.inf)
+        nearer = distance < lanes.nearest[hits]
+        lanes.nearest[hits[nearer]] = distance[nearer]
+        lanes.nearest_point[hits[nearer]] = x[nearer]
+        return distance <= self.verifier.reach(ball)
+
+    def _best(
+        self, candidates: torch.Tensor, x0: torch.Tensor, reached: torch.Tensor
+    ) -> torch.Tensor:
+        """(B,) the point (of B, Q) to claim: the best in ball and box, if one there is a hit."""
+        if reached.shape[1] == 1:
+            return torch.zeros_like(reached[:, 0], dtype=torch.int64)
+        ball = self._ball(x0.repeat_interleave(reached.shape[1], 0))
+        in_box, in_ball = ball.contains(candidates.flatten(0, 1))
+        allowed = torch.where((in_box & in_ball).view(reached.shape), reached, -torch.inf)
+        some = (allowed >= 0).any(1, keepdim=True)
+        return torch.where(some, allowed, reached).argmax(1)
+
+    def _ball(self, x0: torch.Tensor) -> Ball:
+        return Ball(self.verifier.norm, self.verifier.epsilon, x0)
