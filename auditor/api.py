@@ -15,7 +15,15 @@ A plugin is a module with attack or data classes and a hook that returns them:
 """
 
 from auditor.attack import GRADIENT, SCORES, Attack, Observation, State, Task, attack
-from auditor.composite import Brief, Composite, Evidence, Stage, Standing
+from auditor.composite import (
+    Brief,
+    Composite,
+    Evidence,
+    Stage,
+    StagePrecision,
+    Standing,
+    likeliest_rivals,
+)
 from auditor.errors import LoadError
 from auditor.hookspecs import Profile, hookimpl
 from auditor.objectives import ObjectiveName
@@ -47,11 +55,13 @@ __all__ = [
     "PositiveInt",
     "Profile",
     "Stage",
+    "StagePrecision",
     "Standing",
     "State",
     "Task",
     "attack",
     "data_adapter",
     "hookimpl",
+    "likeliest_rivals",
     "param",
 ]

@@ -8,8 +8,9 @@ close the others came, and where. Like any attack, it never calls the model.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
@@ -21,6 +22,13 @@ from auditor.threat import Ball
 StagePrecision = Literal["exact", "search"]
 
 
+def likeliest_rivals(scores: torch.Tensor, y: torch.Tensor, count: int) -> torch.Tensor:
+    """(n, min(count, K - 1)) int64 wrong classes, those with the largest `scores` (n, K) first."""
+    wrong = scores.scatter(1, y[:, None], -torch.inf)
+    order = wrong.sort(dim=1, descending=True, stable=True).indices
+    return order[:, : min(count, scores.shape[1] - 1)]
+
+
 @dataclass(frozen=True)
 class Brief:
     """What a composite knows before it starts."""
@@ -29,24 +37,25 @@ class Brief:
     x: torch.Tensor
     #: (n,) int64 labels.
     y: torch.Tensor
-    #: (n, K) logits of the clean images.
-    logits: torch.Tensor
     ball: Ball
+    #: K.
+    classes: int
     #: Whether the model's answers vary.
     random: bool
     #: Whether autograd reaches the input at all.
     has_gradient: bool
+    #: Whether "search" stages run in a coarser precision than "exact" ones.
+    coarse_search: bool
+    _ask: Callable[[], torch.Tensor]
 
-    @property
-    def classes(self) -> int:
-        """K."""
-        return self.logits.shape[1]
+    @cached_property
+    def logits(self) -> torch.Tensor:
+        """(n, K) logits of the clean images; the first time, a forward pass each."""
+        return self._ask()
 
     def rivals(self, count: int) -> torch.Tensor:
         """(n, min(count, K - 1)) int64: the wrong classes, those with the largest logits first."""
-        wrong = self.logits.scatter(1, self.y[:, None], -torch.inf)
-        order = wrong.sort(dim=1, descending=True, stable=True).indices
-        return order[:, : min(count, self.classes - 1)]
+        return likeliest_rivals(self.logits, self.y, count)
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,16 @@ class Victim:
 
     def in_precision(self, precision: torch.dtype) -> Victim:
         """A copy of the model in another type; for surrogates."""
+        return self._with(copy.deepcopy(self.module), precision)
+
+    def with_module(self, module: nn.Module) -> Victim:
+        """The same with another module in its place; for surrogates."""
+        return self._with(module, self.precision)
+
+    def _with(self, module: nn.Module, precision: torch.dtype) -> Victim:
         clone = Victim(
             self.name,
-            copy.deepcopy(self.module),
+            module,
             precision=precision,
             outputs=self.outputs,
             normalize=self.normalize,

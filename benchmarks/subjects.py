@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,12 @@ class Subject:
             spec, spec.build(parameters), exact, exact, verifier, classes, True, seed,
             f"{use} {sorted(parameters.items())}", batch_size,
         )  # fmt: skip
+
+    def first(self, count: int) -> Subject:
+        """The same with so many of the images."""
+        block = self.block
+        few = Block(block.x[:count], block.y[:count], block.image[:count])
+        return replace(self, block=few, total=count)
 
     def robust(self, points: torch.Tensor, norm: str, epsilon: float) -> torch.Tensor:
         """(n,) bool: which images withstand, their final `points` being checked by the verifier."""

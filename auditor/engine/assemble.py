@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from auditor.attack import wishes_of
 from auditor.config import AuditConfig, ThreatConfig, config_hash
+from auditor.engine.campaign import joined
 from auditor.engine.gallery import gallery
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan
@@ -184,7 +185,7 @@ def _attack(
     return replace(
         row,
         status="done",
-        reason=metas[0].note,
+        reason=joined(meta.note for meta in metas),
         robust=accuracy(int((correct & ~outcome.broken).sum()), n),
         robust_8bit=accuracy(int((correct & ~outcome.broken_8bit).sum()), n),
         broken=int(outcome.broken.sum()),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-
-import torch
+from typing import Any
 
 from auditor.config import AuditConfig, ModelConfig
 from auditor.engine.archive import write_adversarial, write_samples
@@ -21,38 +20,19 @@ from auditor.engine.events import (
 )
 from auditor.engine.inputs import load_samples, load_victim
 from auditor.engine.ledger import CellRecord, Ledger, write_atomically
+from auditor.engine.machine import Machine, measured, prepare, tune
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan, Cell, build_attacks, cells, cut
-from auditor.engine.runner import CellError, CellRunner, ModelUnderAudit, prepare
-from auditor.engine.tuning import (
-    MEASURED_IMAGES,
-    choose_device,
-    make_repeatable,
-    measure_batch_size,
-    measure_search_precision,
-    measure_threads,
-)
-from auditor.preflight import blaming_model, count_classes, preflight, read_batch
+from auditor.engine.runner import CellError, CellRunner, ModelUnderAudit
+from auditor.engine.tuning import choose_device, make_repeatable
+from auditor.preflight import count_classes, preflight
 from auditor.registry import Registry
 from auditor.results import AuditResult, to_json
 from auditor.samples import Samples
 from auditor.stats import accuracy
-from auditor.surrogate import SearchPrecision
 from auditor.victim import Victim
 
-#: Images of a batch before the batch size has been measured.
-_FIRST_BATCH = 128
 _MEASURED = "measured"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What was chosen, or measured once, for this run."""
-
-    device: torch.device
-    threads: int
-    batch_size: int
-    search_precision: SearchPrecision
 
 
 @dataclass
@@ -87,17 +67,18 @@ class Audit:
         for victim, _ in victims.values():
             count_classes(victim, samples)
         found = find_unfinished(self.config, self.resume)
-        machine = self._tune(device, victims[self.config.models[0].name][0], samples, found)
+        before = (found.last(_MEASURED) if found else None) or {}
+        first = victims[self.config.models[0].name][0]
+        machine = tune(self.config, device, first, samples, before)
         models = {
-            model.name: self._look(model, *victims[model.name], samples, machine)
+            model.name: self._look(model, *victims[model.name], samples, machine, before)
             for model in self.config.models
         }
         ledger = self.ledger = found or new_run(self.config)
         try:
             write_lock_file(ledger, self.config, self.registry)
             ledger.log("started", command=self.command)
-            measured = {key: value for key, value in vars(machine).items() if key != "device"}
-            ledger.log(_MEASURED, **measured)
+            ledger.log(_MEASURED, **measured(machine, models.values()))
             attacks = build_attacks(self.config, self.registry, samples)
             resumed = found is not None
             outcomes = self._attack(ledger, samples, models, attacks, machine, begin, resumed)
@@ -130,31 +111,6 @@ class Audit:
         write_atomically(directory / "audit.json", to_json(result).encode())
         return result
 
-    def _tune(
-        self, device: torch.device, victim: Victim, samples: Samples, found: Ledger | None
-    ) -> Machine:
-        """Threads and batch size: as configured, as measured before, or measured now."""
-        before = (found.last(_MEASURED) if found else None) or {}
-        run = self.config.run
-        threads = run.threads if run.threads != "auto" else before.get("threads")
-        size = run.batch_size if run.batch_size != "auto" else before.get("batch_size")
-        search: SearchPrecision | None = before.get("search_precision")
-        if run.search_precision != "auto":
-            search = run.search_precision
-        images = MEASURED_IMAGES.get(device.type, _FIRST_BATCH)
-        x = read_batch(victim, samples, slice(0, images))
-        with blaming_model(victim, f"batches of up to {len(x)} images"):
-            if device.type != "cpu":
-                threads = torch.get_num_threads()
-            elif threads is None:
-                threads = measure_threads(victim, x[:_FIRST_BATCH])
-            torch.set_num_threads(threads)
-            if size is None:
-                size = measure_batch_size(victim, x)
-            if search is None:
-                search = measure_search_precision(victim, x[:size])
-        return Machine(device, threads, size, search)
-
     def _look(
         self,
         model: ModelConfig,
@@ -162,6 +118,7 @@ class Audit:
         training: tuple[str, ...],
         samples: Samples,
         machine: Machine,
+        before: dict[str, Any],
     ) -> ModelUnderAudit:
         seen = preflight(
             victim,
@@ -173,7 +130,7 @@ class Audit:
         )
         clean = accuracy(int(seen.correct.sum()), len(samples))
         self.listener(ModelReady(model.name, clean, seen.findings))
-        return prepare(victim, seen, machine.search_precision)
+        return prepare(self.config, victim, seen, samples, before)
 
     def _attack(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -93,7 +93,7 @@ class Campaign:
         objective = choose_objective(wishes.loss, self.classes, targeted=wishes.targets > 0)
         surrogate = self.exact.averaged(wishes.eot)
         outcome = self._pool(self.spec, self.attack, surrogate, objective, "").run(block, progress)
-        note = "; ".join(filter(None, (objective.note, self._few_targets(wishes.targets))))
+        note = joined([objective.note, self._few_targets(wishes.targets)])
         return outcome, Log(objective.name, note, surrogate.name)
 
     def _few_targets(self, wanted: int) -> str:
@@ -108,8 +108,7 @@ class Campaign:
         if len(block):
             stages = self.attack.stages(self._brief(block, outcome))
             self._advance(stages, block, outcome, log, progress)
-        notes = [note for stage in log.stages for note in stage["note"].split("; ") if note]
-        log.note = "; ".join(dict.fromkeys(notes))
+        log.note = joined(stage["note"] for stage in log.stages)
         progress(len(block), int(outcome.broken.sum()))
         return outcome, log
 
@@ -156,7 +155,7 @@ class Campaign:
         record = StageRecord(
             name=stage.name,
             objective=objective.name,
-            note="; ".join(filter(None, (objective.note, stage.note))),
+            note=joined([objective.note, stage.note]),
             surrogate=surrogate.name,
             images=len(set(plan.row.tolist())),
             broken=int(outcome.broken.sum()) - before[0],
@@ -199,17 +198,23 @@ class Campaign:
         )
 
     def _brief(self, block: Block, outcome: Outcome) -> Brief:
-        """What the composite gets to know; the clean logits cost a forward pass an image."""
-        objective = choose_objective("margin", self.classes)
-        seen = self.exact.evaluate(block.x, block.y, objective, gradient=False)
-        outcome.forwards += self.exact.draws
+        """What the composite gets to know."""
+
+        def clean_logits() -> torch.Tensor:
+            objective = choose_objective("margin", self.classes)
+            seen = self.exact.evaluate(block.x, block.y, objective, gradient=False)
+            outcome.forwards += self.exact.draws
+            return seen.logits
+
         return Brief(
             x=block.x,
             y=block.y,
-            logits=seen.logits,
             ball=Ball(self.verifier.norm, self.verifier.epsilon, block.x),
+            classes=self.classes,
             random=self.verifier.victim.draws > 1,
             has_gradient=self.has_gradient,
+            coarse_search=self.search != self.exact,
+            _ask=clean_logits,
         )
 
     def _pool(
@@ -225,6 +230,12 @@ class Campaign:
             self.key + name,
             self.batch_size,
         )
+
+
+def joined(notes: Iterable[str]) -> str:
+    """Notes, which may themselves be several, as one text that says nothing twice."""
+    single = (part for note in notes for part in note.split("; ") if part)
+    return "; ".join(dict.fromkeys(single))
 
 
 def _agreement(first: Outcome, second: Outcome) -> dict[str, int]:

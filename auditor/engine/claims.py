@@ -26,6 +26,17 @@ def note_best(lanes: Lanes, points: torch.Tensor, reached: torch.Tensor) -> None
     lanes.best = torch.fmax(lanes.best, best)
 
 
+def _note_nearest(
+    lanes: Lanes, hits: torch.Tensor, x: torch.Tensor, distance: torch.Tensor
+) -> None:
+    """Keep the nearest point of each lane; `hits` are the lanes that points `x` are of."""
+    assert lanes.nearest is not None
+    assert lanes.nearest_point is not None
+    nearer = distance < lanes.nearest[hits]
+    lanes.nearest[hits[nearer]] = distance[nearer]
+    lanes.nearest_point[hits[nearer]] = x[nearer]
+
+
 @dataclass(frozen=True)
 class Claims:
     """Takes what looks adversarial to the verifier, and its verdict to the outcome."""
@@ -46,12 +57,16 @@ class Claims:
         x0 = self.block.x[lanes.row[hits]]
         best = self._best(candidates, x0, reached[hits].nan_to_num(nan=torch.inf))
         x = candidates[torch.arange(len(hits), device=best.device), best]
-        if self.wishes.minimises:
-            inside = self._note_nearest(lanes, hits, x)
-            # Of an image that has fallen, the nearest example is verified at the end of the lane.
-            worth = (inside & ~self.outcome.broken[lanes.row[hits]]).nonzero().flatten()
-            hits, x = hits[worth], x[worth]
-        self._verify(select(lanes, hits), x)
+        if not self.wishes.minimises:
+            self._verify(select(lanes, hits), x)
+            return
+        ball = self._ball(x0)
+        distance = torch.where(ball.in_box(x), ball.distance(x), torch.inf)
+        # Of an image that has fallen, the nearest example is verified at the end of the lane.
+        now = (distance <= self.verifier.reach(ball)) & ~self.outcome.broken[lanes.row[hits]]
+        good = torch.ones_like(now)
+        good[now] = self._verify(select(lanes, hits[now]), x[now])
+        _note_nearest(lanes, hits[good], x[good], distance[good])
 
     def claim_nearest(self, ended: Lanes) -> None:
         """Verify the nearest point of lanes that have ended, if it is nearer than any before."""
@@ -61,24 +76,14 @@ class Claims:
         assert near.nearest_point is not None
         self._verify(near, near.nearest_point)
 
-    def _verify(self, lanes: Lanes, x: torch.Tensor) -> None:
-        """Check one claim of each lane."""
+    def _verify(self, lanes: Lanes, x: torch.Tensor) -> torch.Tensor:
+        """Check one claim of each lane; (B,) bool, the victim is fooled, in the ball or not."""
         if not len(lanes):
-            return
+            return torch.zeros_like(lanes.row, dtype=torch.bool)
         block, anywhere = self.block, self.wishes.minimises
         verified = self.verifier.check(x, block.x[lanes.row], block.y[lanes.row], anywhere=anywhere)
         self.outcome.note_success(lanes, x, verified, self.verifier.victim.draws)
-
-    def _note_nearest(self, lanes: Lanes, hits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Keep the nearest of the lanes' points that look adversarial; which lie in the ball."""
-        assert lanes.nearest is not None
-        assert lanes.nearest_point is not None
-        ball = self._ball(self.block.x[lanes.row[hits]])
-        distance = torch.where(ball.in_box(x), ball.distance(x), torch.inf)
-        nearer = distance < lanes.nearest[hits]
-        lanes.nearest[hits[nearer]] = distance[nearer]
-        lanes.nearest_point[hits[nearer]] = x[nearer]
-        return distance <= self.verifier.reach(ball)
+        return verified.adversarial
 
     def _best(
         self, candidates: torch.Tensor, x0: torch.Tensor, reached: torch.Tensor

@@ -109,6 +109,8 @@ class Outcome:
         self.margin[rows] = verified.margin[good].double()
         self.distance[rows] = verified.distance[good]
         self.adversarial[rows] = x[good]
+        if self.best_point is not None:
+            self.best_point[rows] = x[good]
 
     def note_end(
         self, ended: Lanes, loss: torch.Tensor, passes: tuple[torch.Tensor, torch.Tensor]

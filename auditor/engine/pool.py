@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from auditor.attack import GRADIENT, Attack, AttackSpec, Observation, State, Task, Wishes, wishes_of
-from auditor.composite import Brief
+from auditor.composite import likeliest_rivals
 from auditor.engine.claims import Claims, note_best
 from auditor.engine.lanes import LanePlan, Lanes, concatenate, select, tensors
 from auditor.engine.outcome import Block, Outcome
@@ -125,11 +125,9 @@ class Pool:
         rows = torch.arange(len(block), device=block.x.device)
         target, aims = None, 1
         if self._wishes.targets and len(block):
-            ball = Ball(self.verifier.norm, self.verifier.epsilon, block.x)
             seen = self.surrogate.evaluate(block.x, block.y, self.objective, gradient=False)
             outcome.forwards += self.surrogate.draws
-            brief = Brief(block.x, block.y, seen.logits, ball, random=False, has_gradient=True)
-            rivals = brief.rivals(self._wishes.targets)
+            rivals = likeliest_rivals(seen.logits, block.y, self._wishes.targets)
             aims = rivals.shape[1]
             target = rivals.repeat(1, self._wishes.restarts).flatten()
         turn = torch.arange(self._wishes.restarts * aims, device=rows.device)

@@ -17,7 +17,12 @@ from auditor.engine.pool import AttackDefectError, Progress
 from auditor.engine.verify import Verifier
 from auditor.preflight import Preflight, read_batch
 from auditor.samples import Samples
-from auditor.surrogate import NoGradientError, SearchPrecision, Surrogate, naive
+from auditor.surrogate import (
+    Form,
+    NoGradientError,
+    SearchPrecision,
+    Surrogate,
+)
 from auditor.threat import Norm
 from auditor.victim import Victim
 
@@ -35,18 +40,8 @@ class ModelUnderAudit:
     surrogate: Surrogate
     #: The same in the precision of stages that only search.
     search: Surrogate
-
-
-def prepare(victim: Victim, preflight: Preflight, search: SearchPrecision) -> ModelUnderAudit:
-    """Choose the surrogates: the victim's autograd, in float32 where the victim is coarser.
-
-    In half precision, gradients underflow and steps round away; what is found in float32 counts
-    only once the victim has confirmed it in its own precision. So too with `search`.
-    """
-    surrogate = naive(victim)
-    if victim.precision in (torch.float16, torch.bfloat16):
-        surrogate = surrogate.in_precision(torch.float32)
-    return ModelUnderAudit(victim, preflight, surrogate, surrogate.for_search(search))
+    form: Form
+    search_precision: SearchPrecision
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,8 @@ class CellRunner:
                 "device": victim.device.type,
                 "seed": self.seed,
                 "batch_size": self.batch_size,
-                "search": model.search.name if hasattr(cell.plan.attack, "stages") else "",
+                "form": model.form,
+                "search": model.search_precision if hasattr(cell.plan.attack, "stages") else "",
             }
         )
 

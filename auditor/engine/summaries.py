@@ -32,17 +32,17 @@ def loss_summaries(loss: NDArray[np.float64] | None) -> tuple[LossSummary, ...]:
 
 
 def stage_summaries(metas: Sequence[CellMeta]) -> tuple[StageSummary, ...]:
-    """The stages of all blocks, in order; those of one name and objective are added up.
+    """The stages of all blocks, in order; those of one name, objective and surrogate are added up.
 
     Where a name comes again in one block (rounds that are all alike), its images are those of the
     first time.
     """
-    total: dict[tuple[str, str], StageSummary] = {}
+    total: dict[tuple[str, str, str], StageSummary] = {}
     for meta in metas:
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str, str]] = set()
         for stage in meta.stages:
             one = StageSummary(**{key: value for key, value in stage.items() if key != "note"})
-            key = one.name, one.objective
+            key = one.name, one.objective, one.surrogate
             before = total.get(key)
             total[key] = one if before is None else _added(before, one, again=key in seen)
             seen.add(key)
@@ -65,13 +65,14 @@ def outlook(metas: Sequence[CellMeta]) -> Outlook | None:
     known = [meta.evidence for meta in metas if meta.evidence is not None]
     if not known:
         return None
-    rounds = min(one["rounds"] for one in known)
+    # A block without a round had nobody left to try.
+    rounds = min((one["rounds"] for one in known if one["rounds"]), default=0)
     broken = sum(one["broken"] for one in known)
     expected = sum(one["broken"] / max(1, one["rounds"]) for one in known)
     candidates = sum(one["candidates"] for one in known)
+    upper = poisson_upper(broken) / max(1, rounds)
     # No more can fall than are left.
-    upper = min(poisson_upper(broken) / max(1, rounds), candidates)
-    return Outlook(rounds, candidates, broken, expected, upper)
+    return Outlook(rounds, candidates, broken, min(expected, candidates), min(upper, candidates))
 
 
 def agreement(metas: Sequence[CellMeta]) -> Agreement | None:
@@ -85,13 +86,13 @@ def agreement(metas: Sequence[CellMeta]) -> Agreement | None:
 def curve(correct: NDArray[np.bool_], nearest: NDArray[np.float64]) -> tuple[CurvePoint, ...]:
     """Accuracy against epsilon: (N,) clean verdicts and distances of the nearest examples.
 
-    At most 200 points, the steps of the curve or, where there are more, a selection of them.
+    At most 200 points: 0 and the steps of the curve or, where there are more, a selection of them.
     """
-    distances = np.unique(nearest[correct & np.isfinite(nearest)])
+    distances = np.unique(np.append(nearest[correct & np.isfinite(nearest)], 0.0))
     if len(distances) > _CURVE_POINTS:
         chosen = np.linspace(0, len(distances) - 1, _CURVE_POINTS).round().astype(int)
         distances = distances[chosen]
     return tuple(
         CurvePoint(float(epsilon), float((correct & (nearest > epsilon)).mean()))
-        for epsilon in np.concatenate([[0.0], distances])
+        for epsilon in distances
     )

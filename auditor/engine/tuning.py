@@ -8,10 +8,20 @@ import time
 from collections.abc import Callable, Iterable
 
 import torch
+from torch import nn
 
 from auditor.errors import LoadError
 from auditor.objectives import choose_objective
-from auditor.surrogate import NoGradientError, SearchPrecision, naive
+from auditor.surrogate import (
+    FORMS,
+    Form,
+    NoGradientError,
+    SearchPrecision,
+    Surrogate,
+    agrees,
+    in_form,
+    naive,
+)
 from auditor.victim import Victim
 
 _BATCH_SIZES = (32, 64, 128, 256, 512)
@@ -24,6 +34,10 @@ _REPEATS = 3
 _WORTH_IT = 1.4
 #: What a coarser precision has to gain, for what it misses is attacked again.
 _WORTH_COARSER = 1.3
+#: What another form of the model has to gain: more than the noise of measuring.
+_WORTH_ANOTHER_FORM = 1.15
+#: Images that forms and precisions are measured on.
+_PROBES = 32
 #: A smaller batch is preferred when it costs at most this much more per image: images that fall
 #: early then leave less of the batch empty.
 _TOLERANCE = 1.05
@@ -79,18 +93,19 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return best
 
 
-def _attack_step(
-    victim: Victim, x: torch.Tensor, precision: SearchPrecision = "float32"
-) -> Callable[[], object]:
+def _attack_step(surrogate: Surrogate, x: torch.Tensor) -> Callable[[], object]:
     """One forward and, where there is a gradient, backward pass of `x`: what attacks cost."""
-    surrogate = naive(victim).for_search(precision)
-    y = torch.zeros(len(x), dtype=torch.int64, device=victim.device)
-    objective = choose_objective("margin", 2)
     try:
-        surrogate.evaluate(x[:1], y[:1], objective, gradient=True)
+        _evaluation(surrogate, x[:1], gradient=True)()
         gradient = True
     except (NoGradientError, RuntimeError):
         gradient = False
+    return _evaluation(surrogate, x, gradient=gradient)
+
+
+def _evaluation(surrogate: Surrogate, x: torch.Tensor, *, gradient: bool) -> Callable[[], object]:
+    y = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    objective = choose_objective("margin", 2)
     return lambda: surrogate.evaluate(x, y, objective, gradient=gradient)
 
 
@@ -104,7 +119,7 @@ def measure_threads(victim: Victim, x: torch.Tensor) -> int:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     counts = sorted({1 << k for k in range(8) if 1 << k <= cores} | {cores})
-    step = _attack_step(victim, x)
+    step = _attack_step(naive(victim), x)
 
     def seconds(threads: int) -> float:
         torch.set_num_threads(threads)
@@ -125,28 +140,60 @@ def measure_batch_size(victim: Victim, x: torch.Tensor) -> int:
     choices = _BATCH_SIZES if victim.device.type == "cpu" else _GPU_BATCH_SIZES
     sizes = [size for size in choices if size <= len(x)] or [max(1, len(x))]
     return _smallest_good(
-        sizes, lambda size: _seconds(_attack_step(victim, x[:size]), victim.device) / size
+        sizes, lambda size: _seconds(_attack_step(naive(victim), x[:size]), victim.device) / size
     )
 
 
-def measure_search_precision(victim: Victim, x: torch.Tensor) -> SearchPrecision:
-    """The fastest precision for an attack step on `x`; float32 unless another clearly wins."""
-    if victim.precision != torch.float32:
-        return "float32"
-    choices: tuple[SearchPrecision, ...] = ("bfloat16",)
-    if victim.device.type == "cuda":
-        choices = ("tf32", "bfloat16")
-    costs = {choice: _coarse_seconds(victim, x, choice) for choice in choices}
-    best = min(costs, key=lambda choice: costs[choice])
-    exact = _seconds(_attack_step(victim, x), victim.device)
-    return best if costs[best] * _WORTH_COARSER <= exact else "float32"
+def measure_form(surrogate: Surrogate, x: torch.Tensor) -> Form:
+    """The form in which an attack step on `x` is fastest; "plain" unless another clearly wins.
+
+    Only forms with the model's own logits and gradients count.
+    """
+    if surrogate.model.precision != torch.float32 or not _has_convolutions(surrogate.model):
+        return "plain"
+    x = x[:_PROBES]
+    costs = {form: _form_seconds(surrogate, form, x) for form in FORMS}
+    best = min(costs, key=lambda form: costs[form])
+    return best if costs[best] * _WORTH_ANOTHER_FORM <= costs["plain"] else "plain"
 
 
-def _coarse_seconds(victim: Victim, x: torch.Tensor, precision: SearchPrecision) -> float:
-    """Seconds of an attack step; infinite where the model cannot run in that precision."""
+def _has_convolutions(victim: Victim) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in victim.module.modules())
+
+
+def _form_seconds(surrogate: Surrogate, form: Form, x: torch.Tensor) -> float:
+    """Seconds of an attack step; infinite where the form cannot be had or is not the model's own.
+
+    User code runs here in ways it was not written for, and may raise anything.
+    """
     try:
-        return _seconds(_attack_step(victim, x, precision), victim.device)
-    except (RuntimeError, TypeError, ValueError):
+        other = in_form(surrogate, form)
+        if form != "plain" and not agrees(surrogate, other, x):
+            return math.inf
+        return _seconds(_attack_step(other, x), x.device)
+    except Exception:
+        return math.inf
+
+
+def measure_search_precision(surrogate: Surrogate, x: torch.Tensor) -> SearchPrecision:
+    """The fastest precision for an attack step on `x`; float32 unless another clearly wins."""
+    if surrogate.model.precision != torch.float32:
+        return "float32"
+    x = x[:_PROBES] if x.device.type == "cpu" else x
+    choices: tuple[SearchPrecision, ...] = ("float32", "bfloat16")
+    if x.device.type == "cuda":
+        choices = ("float32", "tf32", "bfloat16")
+    costs = {choice: _precision_seconds(surrogate, choice, x) for choice in choices}
+    best = min(costs, key=lambda choice: costs[choice])
+    return best if costs[best] * _WORTH_COARSER <= costs["float32"] else "float32"
+
+
+def _precision_seconds(surrogate: Surrogate, precision: SearchPrecision, x: torch.Tensor) -> float:
+    """Seconds of an attack step; infinite where the model cannot run there, or not backwards."""
+    try:
+        step = _evaluation(surrogate.for_search(precision), x, gradient=True)
+        return _seconds(step, x.device)
+    except Exception:  # as above
         return math.inf
 
 

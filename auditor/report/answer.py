@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from auditor.report import wording
 from auditor.report.background import Threat, threats_in_words
@@ -14,6 +15,8 @@ from auditor.results import Accuracy, AuditResult, ModelResult
 _COLUMNS = 6
 _SENTENCES = 5
 _CHARACTERS = 230
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def _answer_tables(models: Sequence[ModelResult]) -> Iterator[AnswerTable]:
     norms = list(dict.fromkeys(norm for norm, _ in keys))
     groups = [keys] if len(keys) <= _COLUMNS else [[k for k in keys if k[0] == n] for n in norms]
     for group in groups:
-        shown = _ends_and_between(group)
+        shown = ends_and_between(group, _COLUMNS)
         rows = tuple(
             AnswerRow(
                 shorten(model.name, 60),
@@ -152,11 +155,11 @@ def _answer_tables(models: Sequence[ModelResult]) -> Iterator[AnswerTable]:
         yield AnswerTable(columns, len(group) - len(shown), rows)
 
 
-def _ends_and_between(keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """At most `_COLUMNS` keys, evenly spaced, the first and the last among them."""
-    if len(keys) <= _COLUMNS:
-        return list(keys)
-    return [keys[round(i * (len(keys) - 1) / (_COLUMNS - 1))] for i in range(_COLUMNS)]
+def ends_and_between(items: Sequence[_T], limit: int) -> list[_T]:
+    """At most `limit` of `items`, evenly spaced, the first and the last among them."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (limit - 1))] for i in range(limit)]
 
 
 def _robust(model: ModelResult, key: tuple[str, str]) -> Accuracy | None:

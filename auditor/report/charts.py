@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.report import drawing
 from auditor.report.drawing import GREY, INK, Chart, Pen
-from auditor.report.wording import MASKINGS, NBSP, norm, percent, plural
+from auditor.report.step_curves import BEYOND, Steps, draw_steps, step_curves
+from auditor.report.wording import MASKINGS, NBSP, norm, percent, plural, shorten
 from auditor.results import Accuracy, ModelResult, ThreatResult
 
 if TYPE_CHECKING:
@@ -93,31 +94,37 @@ def _draw_curve(axes: Axes, series: _Series, clean: Accuracy) -> None:
     )
 
 
-def _name_curves(axes: Axes, series: Sequence[_Series], right: float) -> None:
-    """Write every curve's name at its end, moved apart where curves end together."""
-    ends = [s.points[-1] for s in series]
-    heights = drawing.spread([a.accuracy for _, a in ends], 0.062)
-    for one, (x, accuracy), height in zip(series, ends, heights, strict=True):
+def _name_curves(
+    axes: Axes, series: Sequence[_Series], steps: Sequence[Steps], right: float, gap: float
+) -> None:
+    """Write every curve's name at its end, `gap` apart where curves end together."""
+    ends = [(*s.points[-1], s.pen, s.name) for s in series]
+    marks = [(x, a.accuracy, pen, f"{drawing.label(name)}  {percent(a.accuracy)}")
+             for x, a, pen, name in ends]  # fmt: skip
+    marks += [(s.epsilons[-1], s.accuracies[-1], Pen(s.colour, "-", ""), _step_name(s))
+              for s in steps]  # fmt: skip
+    heights = drawing.spread([mark[1] for mark in marks], gap)
+    for (x, y, pen, text), height in zip(marks, heights, strict=True):
+        worst, line = pen is _WORST, [1.02 * right, 1.05 * right]
+        axes.plot([x, *line], [y, height, height], color=pen.colour, linewidth=0.5, clip_on=False)
         axes.plot(
-            [x, 1.02 * right, 1.05 * right],
-            [accuracy.accuracy, height, height],
-            color=one.pen.colour,
-            linewidth=0.5,
-            clip_on=False,
-        )
-        axes.plot(
-            [1.065 * right], [height], color=one.pen.colour, marker=one.pen.marker, clip_on=False,
-            markersize=4, markerfacecolor=INK if one.pen is _WORST else "white",
+            [1.065 * right], [height], color=pen.colour, marker=pen.marker, clip_on=False,
+            markersize=4, markerfacecolor=INK if worst else "white",
         )  # fmt: skip
         axes.text(
             1.085 * right,
             height,
-            f"{drawing.label(one.name)}  {percent(accuracy.accuracy)}",
+            text,
             color=INK,
             fontsize=7.5,
-            fontweight="bold" if one.pen is _WORST else "normal",
+            fontweight="bold" if worst else "normal",
             verticalalignment="center",
         )
+
+
+def _step_name(curve: Steps) -> str:
+    """The name beside a step curve, without a number: it ends beyond the last epsilon."""
+    return f"{drawing.label(curve.attack, 14)}, from its distances"
 
 
 def accuracy_curves(model: ModelResult, threats: Sequence[ThreatResult]) -> Chart:
@@ -127,17 +134,17 @@ def accuracy_curves(model: ModelResult, threats: Sequence[ThreatResult]) -> Char
         threats: of one norm, at least two epsilons, ascending.
     """
     series = _series(threats)
-    right = threats[-1].epsilon
+    steps = step_curves(threats, {s.name: s.pen.colour for s in series})
+    right = threats[-1].epsilon * (1 + BEYOND if steps else 1)
     with drawing.style():
         figure, (axes,) = drawing.figure(3.1, left=0.55, right=2.0)
+        for curve in steps:
+            draw_steps(axes, curve)
         for one in series:
             _draw_curve(axes, one, model.clean)
-        _name_curves(axes, series, right)
-        _epsilon_ticks(axes, threats)
-        drawing.percent_axis(axes.yaxis)
-        axes.set(xlim=(0, right), ylim=(-0.01, 1.01), ylabel="images classified correctly")
-        axes.set_xlabel(f"ε ({drawing.label(norm(threats[0].norm))})")
-        return Chart(drawing.data_uri(figure), _alt(model, threats), _caption(threats))
+        _name_curves(axes, series, steps, right, gap=0.062)
+        _accuracy_axes(axes, threats, right)
+        return Chart(drawing.data_uri(figure), _alt(model, threats), _caption(threats, steps))
 
 
 def attack_points(model: ModelResult, threat: ThreatResult) -> Chart:
@@ -164,6 +171,42 @@ def attack_points(model: ModelResult, threat: ThreatResult) -> Chart:
         return Chart(drawing.data_uri(figure), _alt(model, [threat]), _caption([threat]))
 
 
+def distance_curves(model: ModelResult, threat: ThreatResult) -> Chart | None:
+    """The step curves up to the only epsilon of a norm; None where no attack has one.
+
+    Args:
+        threat: judged, so that it has a worst case.
+    """
+    series = _series([threat])
+    steps = step_curves([threat], {s.name: s.pen.colour for s in series})
+    if not steps:
+        return None
+    right = threat.epsilon * (1 + BEYOND)
+    worst = series[-1]
+    accuracy = worst.points[-1][1]
+    with drawing.style():
+        figure, (axes,) = drawing.figure(2.2, left=0.55, right=2.0)
+        for curve in steps:
+            draw_steps(axes, curve)
+        axes.errorbar([threat.epsilon], [accuracy.accuracy], _whiskers([accuracy]), color=INK,
+                      marker="o", markersize=5, capsize=2.5, zorder=4)  # fmt: skip
+        _name_curves(axes, [worst], steps, right, gap=0.1)
+        _accuracy_axes(axes, [threat], right)
+        return Chart(
+            drawing.data_uri(figure),
+            f"{_alt(model, [threat])} Between 0 and there, steps fall where images fell.",
+            f"{_steps_text(steps)} The mark is the worst case over all attacks.",
+        )
+
+
+def _accuracy_axes(axes: Axes, threats: Sequence[ThreatResult], right: float) -> None:
+    """Epsilon to the right, accuracy upwards."""
+    _epsilon_ticks(axes, threats)
+    drawing.percent_axis(axes.yaxis)
+    axes.set(xlim=(0, right), ylim=(-0.01, 1.01), ylabel="images classified correctly")
+    axes.set_xlabel(f"ε ({drawing.label(norm(threats[0].norm))})")
+
+
 def threat_text(threat: ThreatResult) -> str:
     """The norm and epsilon as a title."""
     return f"{norm(threat.norm)}, ε = {threat.epsilon_text}"
@@ -179,7 +222,7 @@ def _alt(model: ModelResult, threats: Sequence[ThreatResult]) -> str:
     )
 
 
-def _caption(threats: Sequence[ThreatResult]) -> str:
+def _caption(threats: Sequence[ThreatResult], steps: Sequence[Steps] = ()) -> str:
     """What the marks mean, and what is left out."""
     several = len(threats) > 1
     bars = "The band is the 95 % interval of the worst case, thin bars those of single attacks."
@@ -188,7 +231,16 @@ def _caption(threats: Sequence[ThreatResult]) -> str:
     if len(labels) > SHOWN:
         more = len(labels) - SHOWN
         text += f" The {SHOWN} strongest attacks are drawn; {more} more are in the tables."
-    return text
+    return f"{text} {_steps_text(steps)}" if steps else text
+
+
+def _steps_text(steps: Sequence[Steps]) -> str:
+    """What the thin lines of these step curves mean."""
+    names = " and ".join(shorten(curve.attack, 40) for curve in steps)
+    return (
+        f"Thin steps: what is left at every ε, also between those audited, going by the smallest "
+        f"perturbation of each image that {names} found."
+    )
 
 
 def compare_models(models: Sequence[ModelResult]) -> Chart:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from auditor.report import charts, loss_charts, wording
 from auditor.report.drawing import Chart
+from auditor.report.stage_view import StageTable, stage_tables
 from auditor.report.threat_view import ThreatView, threat_view
 from auditor.report.wording import MASKINGS, SEVERITIES, Badge, plural, shorten
 from auditor.results import (
@@ -101,6 +102,7 @@ class ModelView:
     #: Anchor and title of each part.
     parts: tuple[tuple[str, str], ...]
     threats: tuple[ThreatView, ...]
+    stages: tuple[StageTable, ...]
     curves: tuple[tuple[str, Chart], ...]
     losses: tuple[tuple[str, Chart], ...]
     gallery: tuple[GalleryView, ...]
@@ -121,6 +123,7 @@ def model_view(model: ModelResult, index: int) -> ModelView:
         facts=_facts(model),
         parts=_PARTS,
         threats=tuple(threat_view(t) for t in model.threats),
+        stages=tuple(stage_tables(model)),
         curves=tuple(_curves(model)),
         losses=tuple(_losses(model)),
         gallery=tuple(_picture(item) for item in model.gallery),
@@ -152,6 +155,9 @@ def _curves(model: ModelResult) -> Iterator[tuple[str, Chart]]:
             yield wording.norm(name), charts.accuracy_curves(model, threats)
         else:
             yield charts.threat_text(threats[0]), charts.attack_points(model, threats[0])
+            steps = charts.distance_curves(model, threats[0])
+            if steps:
+                yield wording.norm(name), steps
 
 
 def _losses(model: ModelResult) -> Iterator[tuple[str, Chart]]:

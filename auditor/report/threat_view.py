@@ -52,7 +52,8 @@ def threat_view(threat: ThreatResult) -> ThreatView:
 
 
 def _attack(attack: AttackResult) -> AttackRow:
-    how = [attack.surrogate, attack.objective]
+    stages = plural(len(attack.stages), "stage") if attack.stages else ""
+    how = [attack.surrogate, attack.objective or stages]
     return AttackRow(
         label=attack.label,
         name="" if attack.name == attack.label else attack.name,
@@ -73,7 +74,11 @@ def _attack(attack: AttackResult) -> AttackRow:
 def _notes(attack: AttackResult) -> Iterator[str]:
     """What a reader must know about an attack's run beside its numbers."""
     if attack.status == "done" and attack.reason:
-        yield attack.reason
+        yield wording.sentence(attack.reason)
+    if attack.outlook and attack.robust:
+        yield wording.outlook(attack.outlook, attack.robust)
+    if attack.agreement and attack.agreement.total:
+        yield wording.agreement(attack.agreement)
     if attack.rejected:
         kinds = ", ".join(f"{reason} {count:,}" for reason, count in attack.rejected.items())
         total = sum(attack.rejected.values())

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from math import isclose
 from typing import Any
 
-from auditor.results import Accuracy, ThreatResult
+from auditor.results import Accuracy, Agreement, Outlook, ThreatResult
 
 #: No-break space: a number and its unit stay together.
 NBSP = "\N{NO-BREAK SPACE}"
@@ -139,6 +139,22 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def ratio(amount: float, count: int) -> str:
+    """`amount` for each of `count`, to one decimal where that tells."""
+    if not count:
+        return MISSING
+    each = amount / count
+    return f"{each:.1f}" if 0 < each < 9.95 else f"{each:,.0f}"
+
+
+def share(part: float, whole: float) -> str:
+    """A part as a whole percentage; 0 only where it is exact."""
+    if not whole:
+        return MISSING
+    percentage = 100 * part / whole
+    return f"<{NBSP}1{NBSP}%" if 0 < percentage < 0.5 else f"{percentage:.0f}{NBSP}%"
+
+
 def duration(seconds: float) -> str:
     """Wall time in the unit a reader would use."""
     if seconds < 60:
@@ -147,6 +163,54 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}{NBSP}min {rest:02d}{NBSP}s"
     return f"{minutes // 60}{NBSP}h {minutes % 60:02d}{NBSP}min"
+
+
+def sentence(text: str) -> str:
+    """A remark as a sentence: a capital first, a full stop last."""
+    whole = text[:1].upper() + text[1:]
+    return whole if whole.endswith((".", "!", "?")) else whole + "."
+
+
+def outlook(seen: Outlook, left: Accuracy) -> str:
+    """Why a composite attack stopped, as evidence.
+
+    Args:
+        left: the images that the attack left standing.
+    """
+    if not left.correct:
+        return "It stopped because every image had fallen."
+    if not seen.candidates:
+        return "It stopped because no image left was close enough to falling for a further round."
+    images = (
+        "the image closest to falling"
+        if seen.candidates == 1
+        else f"the {seen.candidates:,} images closest to falling"
+    )
+    if not seen.rounds:
+        return f"It stopped without a final round on {images}: what one would break is not known."
+    rounds = "The last round" if seen.rounds == 1 else f"The last {seen.rounds:,} rounds"
+    came = f"broke {seen.broken:,}" if seen.broken else "broke none"
+    if seen.candidates == 1:
+        came = "broke it" if seen.broken else "left it standing"
+    points = 100 * seen.upper95 / left.total
+    limit = "less than 0.1" if points < 0.05 else f"{points:.1f}"
+    return (
+        f"{rounds}, on {images}, {came}: one more such round is expected to break "
+        f"{seen.expected:.1f} images (95{NBSP}% upper limit {seen.upper95:.1f}, which is {limit} "
+        "points of robust accuracy)."
+    )
+
+
+def agreement(runs: Agreement) -> str:
+    """How far two runs of an attack agree, and what that means."""
+    same = f"Two independent runs agree on {runs.same:,} of {plural(runs.total, 'image')}"
+    if runs.same == runs.total:
+        return f"{same}: chance has no visible part in this number."
+    return (
+        f"{same}; the first alone broke {runs.only_first:,}, the second alone broke "
+        f"{runs.only_second:,}. Where they differ, chance decided, and further runs would probably "
+        "break more; this row counts what either run broke."
+    )
 
 
 def moment(text: str) -> datetime:

@@ -1,5 +1,6 @@
 """Surrogates: anything differentiable that resembles the victim; attacks run on these."""
 
+from auditor.surrogate.forms import FORMS, Form, agrees, in_form
 from auditor.surrogate.surrogate import (
     Evaluation,
     NoGradientError,
@@ -8,4 +9,14 @@ from auditor.surrogate.surrogate import (
     naive,
 )
 
-__all__ = ["Evaluation", "NoGradientError", "SearchPrecision", "Surrogate", "naive"]
+__all__ = [
+    "FORMS",
+    "Evaluation",
+    "Form",
+    "NoGradientError",
+    "SearchPrecision",
+    "Surrogate",
+    "agrees",
+    "in_form",
+    "naive",
+]

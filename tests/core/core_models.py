@@ -1,4 +1,4 @@
-"""Small victims, and one way to run an attack on them: the pool that production uses."""
+"""Small victims, and one way to run an attack on them: the campaign that production uses."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from auditor.attack import spec_of, wishes_of
-from auditor.engine.pool import Block, Outcome, Pool
+from auditor.attack import spec_of
+from auditor.engine.campaign import Campaign, Log
+from auditor.engine.outcome import Block, Outcome
 from auditor.engine.verify import Verifier
-from auditor.objectives import choose_objective
 from auditor.surrogate import Surrogate, naive
 from auditor.threat import NORMS
 from auditor.victim import Victim
@@ -110,6 +110,7 @@ def block_of(victim: Victim, x: torch.Tensor, image: torch.Tensor | None = None)
 class Run:
     outcome: Outcome
     verifier: Verifier
+    log: Log
 
 
 def run_attack(
@@ -122,17 +123,22 @@ def run_attack(
     batch_size: int = 64,
     seed: int = 0,
     surrogate: Surrogate | None = None,
+    has_gradient: bool = True,
 ) -> Run:
     classes = victim.logits(block.x[:1]).shape[1] if len(block) else 2
     verifier = Verifier(victim, NORM[norm], epsilon)
-    pool = Pool(
+    surrogate = surrogate or naive(victim)
+    campaign = Campaign(
         spec=spec_of(type(attack)),
         attack=attack,
-        surrogate=surrogate or naive(victim),
-        objective=choose_objective(wishes_of(attack).loss, classes),
+        exact=surrogate,
+        search=surrogate,
         verifier=verifier,
+        classes=classes,
+        has_gradient=has_gradient,
         seed=seed,
         key="test",
         batch_size=batch_size,
     )
-    return Run(pool.run(block), verifier)
+    outcome, log = campaign.run(block, lambda finished, broken: None)
+    return Run(outcome, verifier, log)

@@ -123,3 +123,30 @@ def random_feasible(
     delta *= radius * rng.uniform(0.2, 1, (count, 1)) / norms
     # Clipping to the box only shortens every coordinate, so the ball still holds.
     return np.clip(np.ravel(x0) + delta, 0, 1)
+
+
+def shift_onto_plane(x: np.ndarray, w: np.ndarray, value: float, norm: str) -> np.ndarray:
+    """The shortest d with w·d = -value and x + d in [0, 1]; the furthest one if there is none."""
+    sign = -np.sign(w * value)
+    room = np.where(sign > 0, 1 - x, np.where(sign < 0, x, 0))
+    size = np.abs(w)
+    if abs(value) >= size @ room:
+        return sign * room
+    if norm == "l1":
+        d, gap = np.zeros_like(x), abs(value)
+        for i in np.argsort(-size):
+            d[i] = min(room[i], gap / size[i])
+            gap -= size[i] * d[i]
+            if gap <= 0:
+                break
+        return sign * d
+    pace = size if norm == "l2" else np.ones_like(size)
+
+    def length_at(level: float) -> np.ndarray:
+        return np.minimum(level * pace, room)
+
+    high = 1.0
+    while size @ length_at(high) < abs(value):
+        high *= 2
+    level = brentq(lambda level: size @ length_at(level) - abs(value), 0, high, xtol=1e-15)
+    return sign * length_at(level)

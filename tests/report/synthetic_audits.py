@@ -9,10 +9,19 @@ from dataclasses import replace
 
 import numpy as np
 from PIL import Image
+from synthetic_attacks import (
+    accuracy,
+    attack,
+    autoattack,
+    cascade,
+    composite,
+    fab,
+    not_run,
+    threat,
+)
 
 from auditor.results import (
     SCHEMA,
-    Accuracy,
     AttackResult,
     AuditResult,
     DataRecord,
@@ -20,7 +29,6 @@ from auditor.results import (
     GalleryItem,
     GateResult,
     Hidden,
-    LossSummary,
     Masking,
     Measurement,
     ModelResult,
@@ -38,64 +46,6 @@ HOSTILE = (
     "שלום עולם \u202egnp.exe",
     "🦊 fox \x00\x1b[31m & \"quotes\" 'n' <b>",
 )
-
-
-def accuracy(correct: int, total: int = 500) -> Accuracy:
-    """An accuracy with a rough interval; its exactness is not the report's business."""
-    share = correct / total
-    half = 1.96 * (max(share * (1 - share), 0.002) / total) ** 0.5
-    return Accuracy(correct, total, share, (max(0.0, share - half), min(1.0, share + half)))
-
-
-def attack(label: str, broken: int, seed: int, restarts: int = 5, **fields: object) -> AttackResult:
-    """An attack that ran."""
-    rng = np.random.default_rng(seed)
-    losses = tuple(
-        LossSummary(r, 500 - 40 * min(r, 9), tuple(sorted(rng.normal(r / 4, 1.5, 5).tolist())))
-        for r in range(restarts)
-    )
-    plain = AttackResult(
-        name=label.split("-")[0],
-        label=label,
-        parameters={"steps": 100, "step_size": None, "restarts": restarts, "loss": "margin"},
-        status="done",
-        reason="",
-        robust=accuracy(460 - broken),
-        robust_8bit=accuracy(464 - broken),
-        broken=broken,
-        forwards=1_234_567 + seed,
-        backwards=1_200_000 + seed,
-        seconds=12.5 * (1 + seed % 7),
-        surrogate="naive",
-        objective="margin",
-        losses=losses,
-    )
-    return replace(plain, **fields)  # type: ignore[arg-type]
-
-
-def not_run(label: str, status: str, reason: str) -> AttackResult:
-    """An attack that was skipped or failed."""
-    return attack(
-        label, 0, 0, 0, status=status, reason=reason, robust=None, robust_8bit=None,
-        forwards=0, backwards=0, seconds=0.0,
-    )  # fmt: skip
-
-
-def threat(
-    epsilon: str, broken: int, labels: Sequence[str], norm: str = "linf", rationale: str = "why"
-) -> ThreatResult:
-    """A threat under which each attack breaks a little less than the one before."""
-    top, _, bottom = epsilon.partition("/")
-    attacks = [attack(label, broken - 9 * i, i) for i, label in enumerate(labels)]
-    return ThreatResult(
-        norm=norm,
-        epsilon=float(top) / float(bottom or 1),
-        epsilon_text=epsilon,
-        rationale=rationale,
-        attacks=tuple(attacks),
-        robust=accuracy(452 - broken),
-        robust_8bit=accuracy(455 - broken),
-    )
 
 
 def png(seed: int, level: float = 0.0) -> str:
@@ -236,12 +186,14 @@ def audit(models: Sequence[ModelResult], **fields: object) -> AuditResult:
     return replace(plain, **fields)  # type: ignore[arg-type]
 
 
-LABELS = ("pgd-100", "apgd-ce", "apgd-dlr", "fab", "square")
+LABELS = ("pgd-100", "apgd-ce", "apgd-dlr", "square")
 
 
 def small() -> AuditResult:
     """One model, one epsilon."""
-    return audit([model("plain", [threat("8/255", 280, LABELS[:3])])])
+    alone = threat("8/255", 280, LABELS[:3])
+    extra = fab(250, alone.epsilon), cascade(285)
+    return audit([model("plain", [replace(alone, attacks=alone.attacks + extra)])])
 
 
 def large() -> AuditResult:
@@ -253,6 +205,7 @@ def large() -> AuditResult:
             threat(e, b - shift, LABELS, rationale=reason)
             for e, b in (("2/255", 180), ("4/255", 290), ("8/255", 400))
         ]
+        made = [replace(t, attacks=t.attacks + composites(t)) for t in made]
         extra = (
             attack("bpda-pgd", 60, 3, 20, surrogate="repaired",
                    rejected={"outside the ball": 4, "not fooled on verification": 3},
@@ -261,6 +214,10 @@ def large() -> AuditResult:
             not_run("spsa", "error", "RuntimeError: the model returned NaN for 3 images."),
         )  # fmt: skip
         return [replace(t, attacks=t.attacks + extra) for t in made]
+
+    def composites(threat: ThreatResult) -> tuple[AttackResult, ...]:
+        broken = threat.attacks[0].broken
+        return fab(broken - 20, threat.epsilon), autoattack(broken + 3), cascade(broken + 5)
 
     plugins = (
         PluginRecord("pgd", "built in", "0.0", "9a" * 32, "loaded"),
@@ -300,7 +257,11 @@ def hostile() -> AuditResult:
     made[0] = replace(made[0], gallery=tuple(picture(i, h, h) for i, h in enumerate(HOSTILE)))
     bad = not_run(emoji, "error", " ".join(HOSTILE))
     first = replace(made[0].threats[0], attacks=(*made[0].threats[0].attacks, bad))
-    made[0] = replace(made[0], threats=(first,))
+    staged = composite(
+        rtl, tuple((text, text, 1, 10) for text in HOSTILE), reason=" ".join(HOSTILE)
+    )
+    more = staged, replace(fab(200, 8 / 255), label=maths + script)
+    made[0] = replace(made[0], threats=(replace(first, attacks=first.attacks + more),))
     plugins = (PluginRecord(script, image, emoji, "00", "broken", rtl + long),)
     return audit(
         made,
@@ -338,6 +299,9 @@ def many() -> AuditResult:
     epsilons = [f"{i}/255" for i in (1, 2, 3, 4, 8, 16, 32)]
     threats = [
         threat(e, 60 + 45 * i, labels if i == 6 else labels[:2]) for i, e in enumerate(epsilons)
+    ]
+    threats = [
+        replace(t, attacks=(*t.attacks, cascade(60 + 45 * i))) for i, t in enumerate(threats)
     ]
     threats.append(threat("0.5", 200, LABELS, norm="l2"))
     threats[0] = replace(threats[0], certified=accuracy(120))

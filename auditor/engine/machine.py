@@ -1,0 +1,99 @@
+"""What is measured once per run and then kept, so that a resumed run computes as the first did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from auditor.config import AuditConfig
+from auditor.engine.runner import ModelUnderAudit
+from auditor.engine.tuning import (
+    MEASURED_IMAGES,
+    measure_batch_size,
+    measure_form,
+    measure_search_precision,
+    measure_threads,
+)
+from auditor.preflight import Preflight, blaming_model, read_batch
+from auditor.samples import Samples
+from auditor.surrogate import Form, SearchPrecision, in_form, naive
+from auditor.victim import Victim
+
+#: Images that threads and the models' forms and precisions are measured on.
+_FEW = 128
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was chosen, or measured once, for this run."""
+
+    device: torch.device
+    threads: int
+    batch_size: int
+
+
+def tune(
+    config: AuditConfig,
+    device: torch.device,
+    victim: Victim,
+    samples: Samples,
+    before: dict[str, Any],
+) -> Machine:
+    """Threads and batch size: as configured, as measured `before`, or measured now."""
+    run = config.run
+    threads = run.threads if run.threads != "auto" else before.get("threads")
+    size = run.batch_size if run.batch_size != "auto" else before.get("batch_size")
+    x = read_batch(victim, samples, slice(0, MEASURED_IMAGES.get(device.type, _FEW)))
+    with blaming_model(victim, f"batches of up to {len(x)} images"):
+        if device.type != "cpu":
+            threads = torch.get_num_threads()
+        elif threads is None:
+            threads = measure_threads(victim, x[:_FEW])
+        torch.set_num_threads(threads)
+        if size is None:
+            size = measure_batch_size(victim, x)
+    return Machine(device, threads, size)
+
+
+def prepare(
+    config: AuditConfig,
+    victim: Victim,
+    preflight: Preflight,
+    samples: Samples,
+    before: dict[str, Any],
+) -> ModelUnderAudit:
+    """Choose the surrogates that attacks run on: as measured `before`, or measured now.
+
+    They are the victim's autograd, in float32 where the victim is coarser: in half precision,
+    gradients underflow and steps round away. What is found counts only once the victim has
+    confirmed it in its own precision.
+    """
+    surrogate = naive(victim)
+    if victim.precision in (torch.float16, torch.bfloat16):
+        surrogate = surrogate.in_precision(torch.float32)
+    form: Form = "plain"
+    search: SearchPrecision = "float32"
+    if preflight.has_gradient:
+        x = read_batch(victim, samples, slice(0, _FEW))
+        form = before.get("forms", {}).get(victim.name) or measure_form(surrogate, x)
+        surrogate = in_form(surrogate, form)
+        if config.run.search_precision != "auto":
+            search = config.run.search_precision
+        else:
+            known = before.get("search_precisions", {}).get(victim.name)
+            search = known or measure_search_precision(surrogate, x)
+    return ModelUnderAudit(victim, preflight, surrogate, surrogate.for_search(search), form, search)
+
+
+def measured(machine: Machine, models: Iterable[ModelUnderAudit]) -> dict[str, Any]:
+    """What `tune` and `prepare` read back when the run is resumed."""
+    models = list(models)
+    return {
+        "threads": machine.threads,
+        "batch_size": machine.batch_size,
+        "forms": {model.victim.name: model.form for model in models},
+        "search_precisions": {model.victim.name: model.search_precision for model in models},
+    }

@@ -1,0 +1,225 @@
+"""AutoAttack and cascade of auditor beside the AutoAttack of torchattacks and pyautoattack.
+
+    python autoattack_peers.py --rows FILE --setting pgd-trained:linf:0.1 [--setting ...] [--write]
+
+Every setting is one comparison: all contenders attack the same correctly classified images, one
+after another in this process, on one thread. What they return is judged by auditor's verifier.
+Rows are kept in FILE as JSON lines, so that a long comparison can be made in parts; the tables are
+made from all rows of the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import peers
+import torch
+from common import conditions, options, record, table
+from subjects import Counted, Subject, example, weights_hash
+
+SETTINGS = [
+    f"{model}:{norm}:{epsilon}"
+    for model in ("pgd-trained", "baseline")
+    for norm, sizes in (("linf", ("4/255", "8/255", "0.1")), ("l2", ("0.5", "1.5")))
+    for epsilon in sizes
+]
+OURS = ("autoattack", "cascade")
+SHIPPED, PUBLISHED, AUTHORS = "torchattacks", "torchattacks, 100 steps", "pyautoattack"
+PEERS = (SHIPPED, PUBLISHED, AUTHORS)
+#: Images that every contender attacks once before it is timed.
+WARM_UP = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and a threat."""
+
+    subject: Subject
+    model: str
+    norm: str
+    epsilon: str
+    batch_size: int
+
+    @property
+    def size(self) -> float:
+        """Epsilon as a number."""
+        return float(Fraction(self.epsilon))
+
+    def contenders(self) -> dict[str, Callable[[Subject], torch.Tensor]]:
+        """What returns points (n, C, H, W) for the images of a subject."""
+        return {
+            **{name: self._ours(name) for name in OURS},
+            SHIPPED: lambda subject: peers.torchattacks_autoattack(self._task(subject)),
+            PUBLISHED: lambda subject: peers.torchattacks_autoattack(self._task(subject), 100),
+            AUTHORS: lambda subject: peers.pyautoattack_autoattack(self._task(subject)),
+        }
+
+    def _ours(self, name: str) -> Callable[[Subject], torch.Tensor]:
+        def attack(subject: Subject) -> torch.Tensor:
+            campaign = subject.campaign(name, {}, self.norm, self.size, self.batch_size)
+            return campaign.run(subject.block, lambda finished, broken: None)[0].adversarial
+
+        return attack
+
+    def _task(self, subject: Subject) -> peers.Task:
+        block = subject.block
+        return peers.Task(subject.victim.module, block.x, block.y, self.norm, self.size)
+
+
+def measure(setting: Setting) -> dict[str, Any]:
+    """Seconds, passes and verdicts of every contender."""
+    subject, module = setting.subject, setting.subject.victim.module
+    assert isinstance(module, Counted)
+    row: dict[str, Any] = {
+        "model": setting.model, "norm": setting.norm, "epsilon": setting.epsilon,
+        "images": subject.total, "attacked": len(subject.block),
+        "weights": weights_hash(setting.model), "by": {},
+    }  # fmt: skip
+    few = subject.first(WARM_UP)
+    for name, attack in setting.contenders().items():
+        attack(few)
+        module.passes()
+        begin = time.process_time()
+        points = attack(subject)
+        seconds = time.process_time() - begin
+        passes = module.passes()
+        robust = subject.robust(points, setting.norm, setting.size)
+        module.passes()
+        row["by"][name] = {"seconds": seconds, "passes": passes, "robust": robust.int().tolist()}
+        print(f"{setting.model} {setting.norm} {setting.epsilon} {name}: {int(robust.sum())} of "
+              f"{subject.total} in {seconds:.1f} s", flush=True)  # fmt: skip
+    return row
+
+
+def _who(row: dict[str, Any]) -> list[str]:
+    return [row["model"], row["norm"], row["epsilon"]]
+
+
+def accuracy_table(rows: list[dict[str, Any]]) -> str:
+    """Robust accuracies, and how far the verdicts of autoattack agree with each peer's."""
+    names = (*OURS, *PEERS)
+    lines = []
+    for row in rows:
+        robust = {name: row["by"][name]["robust"] for name in names}
+        counts = [f"{sum(robust[name]) / row['images']:.1%}" for name in names]
+        # Images that the model gets wrong are the same for everybody.
+        different = [sum(a != b for a, b in zip(robust["autoattack"], robust[name], strict=True))
+                     for name in PEERS]  # fmt: skip
+        agree = [f"{1 - count / row['images']:.1%}" for count in different]
+        lines.append([*_who(row), *counts, " / ".join(agree)])
+    header = ["model", "norm", "epsilon", *names, "autoattack agrees with the three peers"]
+    return table(header, lines)
+
+
+def speed_table(rows: list[dict[str, Any]]) -> str:
+    """Seconds, and ours as a part of each peer's."""
+    lines = []
+    for row in rows:
+        seconds = {name: row["by"][name]["seconds"] for name in (*OURS, *PEERS)}
+        ratios = [" / ".join(f"{seconds[name] / seconds[peer]:.3f}" for peer in PEERS)
+                  for name in OURS]  # fmt: skip
+        times = [f"{value:.1f} s" for value in seconds.values()]
+        lines.append([*_who(row), *times, *ratios])
+    header = ["model", "norm", "epsilon", *OURS, *PEERS,
+              *(f"{name} as a part of the three peers" for name in OURS)]  # fmt: skip
+    return table(header, lines)
+
+
+def passes_table(rows: list[dict[str, Any]]) -> str:
+    """Passes per attacked image, forwards + backwards."""
+    lines = []
+    for row in rows:
+        each = [
+            "{:,.0f} + {:,.0f}".format(
+                *(count / row["attacked"] for count in row["by"][name]["passes"])
+            )
+            for name in (*OURS, *PEERS)
+        ]
+        lines.append([*_who(row), *each])
+    return table(["model", "norm", "epsilon", *OURS, *PEERS], lines)
+
+
+def requirements(rows: list[dict[str, Any]]) -> str:
+    """The requirements, one line each, with what was measured at its worst."""
+    lines = []
+    for name, model, peer, limit in (
+        ("autoattack", "pgd-trained", SHIPPED, 2 / 3),
+        ("autoattack", "pgd-trained", PUBLISHED, 2 / 3),
+        ("autoattack", "baseline", SHIPPED, 1.0),
+        ("autoattack", "baseline", PUBLISHED, 1.0),
+        ("cascade", "pgd-trained", SHIPPED, 1 / 10),
+        ("cascade", "pgd-trained", AUTHORS, 1 / 20),
+        ("cascade", "baseline", SHIPPED, 1 / 3),
+        ("cascade", "baseline", AUTHORS, 1 / 20),
+    ):
+        found = [row["by"][name]["seconds"] / row["by"][peer]["seconds"]
+                 for row in rows if row["model"] == model and row["norm"] == "linf"]  # fmt: skip
+        if found:
+            verdict = "holds" if max(found) <= limit else "DOES NOT HOLD"
+            lines.append([f"{name}, {model}, l-infinity: time as a part of {peer}'s",
+                          f"at most {limit:.3f}", f"{min(found):.3f} to {max(found):.3f}",
+                          verdict])  # fmt: skip
+    for name in OURS:
+        worst = max(
+            sum(row["by"][name]["robust"]) - min(sum(row["by"][peer]["robust"]) for peer in PEERS)
+            for row in rows
+        )
+        verdict = "holds" if worst <= 0 else "DOES NOT HOLD"
+        lines.append([f"{name}: images it leaves that the best peer breaks, net",
+                      "at most 0", f"{worst:+d}", verdict])  # fmt: skip
+    return table(["requirement", "limit", "measured", ""], lines)
+
+
+def main() -> None:
+    """Measure what is asked for, and make the tables."""
+    parser = options(__doc__.splitlines()[0], repeats=1)
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.add_argument("--rows", type=Path, required=True, help="file of measurements")
+    parser.add_argument("--setting", action="append", choices=SETTINGS, default=[])
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--batch-size", type=int, default=128)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for text in arguments.setting:
+        model, norm, epsilon = text.split(":")
+        subject = example(model, arguments.images)
+        row = measure(Setting(subject, model, norm, epsilon, arguments.batch_size))
+        with arguments.rows.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    lines = arguments.rows.read_text(encoding="utf-8").splitlines()
+    found = {tuple(_who(row)): row for row in map(json.loads, lines)}
+    rows = [row for text in SETTINGS if (row := found.get(tuple(text.split(":"))))]
+    hashes = ", ".join(f"{row['model']} {row['weights']}" for row in
+                       {row["model"]: row for row in rows}.values())  # fmt: skip
+    packages = ("robustness-auditor", "torch", "torchattacks", "pyautoattack")
+    text = f"""## AutoAttack and cascade side by side with peers
+
+{conditions(packages, repeats=1)} {rows[0]["images"]} images, \
+batches of {arguments.batch_size} (peers: 250). Weights: {hashes}.
+
+{accuracy_table(rows)}
+
+### Time
+
+{speed_table(rows)}
+
+### Passes per attacked image
+
+{passes_table(rows)}
+
+### What was required
+
+{requirements(rows)}
+"""
+    record("autoattack_peers", text, write=arguments.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Composites of the tests, and one way to run them: the campaign that production uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from core_models import NORM
+from core_pool import toy
+
+from auditor.attack import State, spec_of
+from auditor.composite import Brief, Stage, Standing
+from auditor.engine.campaign import Campaign, Log
+from auditor.engine.outcome import Block, Outcome
+from auditor.engine.verify import Verifier
+from auditor.surrogate import Surrogate, naive
+from auditor.victim import Victim
+
+
+@toy()
+@dataclass(frozen=True)
+class Scripted:
+    """A composite that does what a function says, and keeps what it was sent."""
+
+    script: Callable[[Brief], Generator[Any, Standing, Any]]
+    second_run: bool = False
+    sent: list[Standing] = field(default_factory=list)
+
+    def stages(self, brief: Brief) -> Generator[Any, Standing, Any]:
+        script = self.script(brief)
+        standing = None
+        while True:
+            try:
+                stage = script.send(standing)
+            except StopIteration as stop:
+                return stop.value
+            standing = yield stage
+            self.sent.append(standing)
+
+
+@toy()
+@dataclass(frozen=True)
+class Greys:
+    """Every pixel brighter by one shift after the other."""
+
+    shifts: tuple[float, ...]
+
+    @property
+    def steps(self) -> int:
+        return len(self.shifts) - 1
+
+    def start(self, task: Any) -> State:
+        x = task.x if task.origin is None else task.origin
+        return State(x + self.shifts[0])
+
+    def step(self, task: Any, state: State, seen: Any) -> State:
+        shift = torch.tensor(self.shifts, dtype=task.x.dtype)[task.step + 1]
+        return State(task.x + shift.view(-1, 1, 1, 1))
+
+
+def of(stages: list[Stage], result: Any = None) -> Scripted:
+    """The composite of these stages, whatever comes of them."""
+
+    def script(brief: Brief) -> Generator[Stage, Standing, Any]:
+        for stage in stages:  # noqa: UP028 - a list cannot be sent what came of it
+            yield stage
+        return result
+
+    return Scripted(script)
+
+
+@dataclass
+class Run:
+    outcome: Outcome
+    log: Log
+    verifier: Verifier
+    progress: list[tuple[int, int]]
+
+
+def run_campaign(
+    victim: Victim,
+    attack: Any,
+    block: Block,
+    norm: str,
+    epsilon: float,
+    *,
+    batch_size: int = 64,
+    exact: Surrogate | None = None,
+    search: Surrogate | None = None,
+    classes: int = 4,
+    has_gradient: bool = True,
+    key: str = "test",
+) -> Run:
+    exact = exact or naive(victim)
+    verifier = Verifier(victim, NORM[norm], epsilon)
+    campaign = Campaign(
+        spec=spec_of(type(attack)),
+        attack=attack,
+        exact=exact,
+        search=search or exact,
+        verifier=verifier,
+        classes=classes,
+        has_gradient=has_gradient,
+        seed=0,
+        key=key,
+        batch_size=batch_size,
+    )
+    progress: list[tuple[int, int]] = []
+    outcome, log = campaign.run(block, lambda finished, broken: progress.append((finished, broken)))
+    return Run(outcome, log, verifier, progress)
