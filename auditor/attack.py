@@ -70,6 +70,8 @@ class Task:
     target: torch.Tensor | None = None
     #: (B, C, H, W) points to start from, in `start`; None where the attack chooses them.
     origin: torch.Tensor | None = None
+    #: (B,) int64, which restart of the image this is, from 0; None is 0 everywhere.
+    restart: torch.Tensor | None = None
 
     def noise(self, purpose: str) -> Noise:
         """Random numbers of these images for `purpose`, new ones at every call and restart."""

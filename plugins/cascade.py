@@ -1,4 +1,7 @@
-"""The cascade: the cheapest attack that could succeed first, effort where an image is close."""
+"""The cascade: the cheapest attack that could succeed first, effort where an image is close.
+
+Its settings were chosen on the development models of `benchmarks/development_models.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 import torch
 from auditor_plugins.apgd import APGD
+from auditor_plugins.fab import FAB
 from auditor_plugins.square import Square
 
 from auditor.api import (
@@ -26,87 +30,90 @@ from auditor.api import (
     param,
 )
 
-#: What is run on everything: name, steps, objective, and whether it starts at a new random point or
-#: goes on from the best one. A single step breaks most of what has no defense.
-_SWEEPS: tuple[tuple[str, int, ObjectiveName, bool], ...] = (
-    ("one step", 1, "margin", True),
-    ("sweep", 10, "margin", False),
-    ("second sweep", 20, "probability-margin", True),
-)
 #: An image is worth further effort while its shortfall is at most so much: before the targeted
-#: sweep, before the long attacks, and in the final rounds.
+#: sweep, before the long attacks, and in the rounds at the end.
 _NEAR, _NEARER, _NEAREST = 1.0, 0.3, 0.15
-#: The final rounds take at least so large a part of the survivors, the closest ones.
+#: The rounds take at least so large a part of the survivors, the closest ones, ...
 _AT_LEAST = 1 / 20
-#: Draws that gradients of a random model are averaged over.
+#: ... and reach out so much further after each round that broke an image.
+_FURTHER = 1.5
+#: Classes that are aimed at side by side.
+_TARGETS = 3
+#: Evaluations that are averaged for a random model.
 _DRAWS = 20
 #: Queries of the black-box probe, and of the attack where it shows that gradients mislead.
 _PROBE, _QUERIES = 50, 5000
-_TARGETS = 3
 
 _Stages = Generator[Stage, Standing, None]
 
 
-@dataclass
 class _Field:
-    """The images as the cascade sees them."""
+    """The images as the cascade sees them; `run` hands a stage to the engine."""
 
-    brief: Brief
-    standing: Standing | None = None
+    def __init__(self, brief: Brief) -> None:
+        n, device = len(brief.y), brief.y.device
+        self.brief = brief
+        #: (n,) bool, the gradient of the margin was zero or not finite.
+        self.distrusted = torch.zeros(n, dtype=torch.bool, device=device)
+        self.standing = Standing(
+            fallen=torch.zeros(n, dtype=torch.bool, device=device),
+            margin=torch.full((n,), -torch.inf, dtype=torch.float64, device=device),
+            best=brief.x,
+            untrusted=torch.zeros(n, dtype=torch.bool, device=device),
+            lane_margin=torch.zeros(0, dtype=torch.float64, device=device),
+        )
 
-    @cached_property
-    def reach(self) -> torch.Tensor:
-        """(n, K) float64, the largest z_k - z_y that is known to be within reach."""
-        z = self.brief.logits.double()
-        return z - z.gather(1, self.brief.y[:, None])
+    def run(self, stage: Stage) -> _Stages:
+        """Yield a stage, unless it has no lanes, and keep what came of it."""
+        if not len(stage.image):
+            return
+        self.standing = yield stage
+        if stage.target is not None:
+            place = stage.image * self.brief.classes + stage.target
+            self._reach.view(-1).scatter_reduce_(0, place, self.standing.lane_margin, "amax")
 
     @property
     def alive(self) -> torch.Tensor:
         """(m,) rows of the survivors."""
-        if self.standing is None:
-            return torch.arange(len(self.brief.y), device=self.brief.y.device)
         return (~self.standing.fallen).nonzero().flatten()
 
-    def shortfall(self) -> torch.Tensor:
-        """(n,) how much more an image has to lose, as a part of what the attacks have taken so far.
+    @cached_property
+    def _reach(self) -> torch.Tensor:
+        """(n, K) float64, the largest z_k - z_y that is known to be within reach."""
+        z = self.brief.logits.double()
+        return z - z.gather(1, self.brief.y[:, None])
 
-        The best margin so far is m < 0 and the clean one M < m: m / (M - m). It does not depend on
-        the scale of the logits. Infinite where nothing was gained.
+    @cached_property
+    def _clean_margin(self) -> torch.Tensor:
+        """(n,) float64, negative."""
+        return self._reach.scatter(1, self.brief.y[:, None], -torch.inf).amax(1)
+
+    def _shortfall(self, rows: torch.Tensor) -> torch.Tensor:
+        """(m,) how much more these images have to lose, as a part of what they have lost so far.
+
+        With the clean margin M < 0 and the best m so far, -m / (m - M): it does not depend on the
+        scale of the logits. Infinite where nothing was gained.
         """
-        assert self.standing is not None
-        clean = self.brief.logits.double()
-        clean = clean.scatter(1, self.brief.y[:, None], -torch.inf).amax(1) - clean.gather(
-            1, self.brief.y[:, None]
-        ).squeeze(1)
-        gain = self.standing.margin - clean
-        return torch.where(gain > 0, -self.standing.margin / gain, torch.inf)
+        margin = self.standing.margin[rows]
+        gain = margin - self._clean_margin[rows]
+        return torch.where(gain > 0, -margin / gain, torch.inf)
 
-    def within(self, limit: float) -> torch.Tensor:
-        """(m,) rows of the survivors whose shortfall is at most `limit`."""
-        alive = self.alive
-        return alive[self.shortfall()[alive] <= limit] if len(alive) else alive
+    def within(self, limit: float, at_least: float = 0.0) -> torch.Tensor:
+        """(m,) rows of the survivors whose shortfall is at most `limit`, in their order.
 
-    def closest(self) -> torch.Tensor:
-        """(m,) rows of the survivors that the final rounds are about."""
+        If these are fewer than the part `at_least` of all survivors, so many, the closest ones.
+        """
         alive = self.alive
         if not len(alive):
             return alive
-        shortfall = self.shortfall()[alive]
-        count = max(int((shortfall <= _NEAREST).sum()), -(-len(alive) // round(1 / _AT_LEAST)))
+        shortfall = self._shortfall(alive)
+        few = torch.tensor(at_least * len(alive)).ceil().int()
+        count = max(int((shortfall <= limit).sum()), int(few))
         return alive[shortfall.argsort(stable=True)[:count].sort().values]
 
-    def run(self, stage: Stage) -> _Stages:
-        """Yield a stage, unless it has no lanes, and remember what came of it."""
-        if len(stage.image):
-            self.standing = yield stage
-            if stage.target is not None:
-                reached = self.standing.lane_margin
-                place = stage.image * self.brief.classes + stage.target
-                self.reach.view(-1).scatter_reduce_(0, place, reached, "amax")
-
-    def targeted(self, name: str, attack: Any, image: torch.Tensor, restart: int = 0) -> Stage:
-        """`attack` side by side on the wrong classes closest to winning."""
-        rivals = likeliest_rivals(self.reach, self.brief.y, _TARGETS)[image]
+    def aimed(self, name: str, attack: Any, image: torch.Tensor, restart: int = 0) -> Stage:
+        """`attack` side by side at the wrong classes that came closest to winning."""
+        rivals = likeliest_rivals(self._reach, self.brief.y, _TARGETS)[image]
         image = image.repeat_interleave(rivals.shape[1])
         restarts = torch.full_like(image, restart)
         return Stage(name, attack, image, target=rivals.flatten(), restart=restarts)
@@ -116,80 +123,92 @@ class _Field:
     name="cascade",
     norms={"linf", "l2", "l1"},
     needs=SCORES,
-    reference="this project; objectives of arXiv:2003.01690, 1910.09338 and 2411.15210",
+    reference="this project, of the attacks of arXiv:2003.01690, 1907.02044 and 1912.00049, the "
+    "objectives of 1910.09338 and 2411.15210",
 )
 @dataclass(frozen=True)
 class Cascade:
     """Cheap attacks on everything, then long ones on the images that came close.
 
-    Stops once rounds of the strongest attack on the closest survivors find nothing more, and says
-    what a further round would be expected to find. Needs no gradient, but uses it where there is
+    Stops once rounds of the strongest attacks on the closest survivors find nothing more, and says
+    what a further round would be expected to find. It needs no gradient, but uses it where there is
     one; black-box queries are spent only on images whose gradients cannot be trusted.
     """
 
-    patience: PositiveInt = param(3, "final rounds without a success after which it stops")
-    max_rounds: PositiveInt = param(20, "final rounds after which it stops in any case")
+    patience: PositiveInt = param(3, "rounds without a success after which it stops")
+    max_rounds: PositiveInt = param(20, "rounds after which it stops in any case")
 
     def stages(self, brief: Brief) -> Generator[Stage, Standing, Evidence | None]:
         """Sweep, probe, aim, insist."""
         field = _Field(brief)
         draws = _DRAWS if brief.random else 1
         if not brief.has_gradient:
-            yield from field.run(Stage("queries", Square(queries=_QUERIES, eot=draws), field.alive))
+            yield from field.run(Stage("queries", _square(_QUERIES, draws), field.alive))
             return None
-        yield from self._sweep(field, draws, "search")
         if brief.coarse_search:
-            yield from self._sweep(field, draws, "exact")
+            yield from self._sweep(field, draws, "search")
+        yield from self._sweep(field, draws, "exact")
         yield from self._probe(field, draws)
-        aimed = APGD(steps=20, loss="margin", eot=draws)
-        yield from field.run(field.targeted("aimed", aimed, field.within(_NEAR)))
-        longer = APGD(steps=50, loss="margin", eot=draws)
-        yield from field.run(field.targeted("longer", longer, field.within(_NEARER)))
+        for name, steps, limit in (("aimed", 20, _NEAR), ("aimed longer", 50, _NEARER)):
+            attack = APGD(steps=steps, loss="margin", eot=draws)
+            yield from field.run(field.aimed(name, attack, field.within(limit)))
         return (yield from self._insist(field, draws))
 
     @staticmethod
     def _sweep(field: _Field, draws: int, precision: StagePrecision) -> _Stages:
-        """A few steps on everything."""
-        for name, steps, loss, anew in _SWEEPS:
-            attack, alive = APGD(steps=steps, loss=loss, eot=draws), field.alive
-            origin = None if anew or field.standing is None else field.standing.best[alive]
-            yield from field.run(Stage(name, attack, alive, origin=origin, precision=precision))
+        """A few steps on everything; a single one breaks most of what has no defense."""
+
+        def stage(name: str, steps: int, loss: ObjectiveName, *, anew: bool) -> Stage:
+            alive = field.alive
+            origin = None if anew else field.standing.best[alive]
+            attack = APGD(steps=steps, loss=loss, eot=draws)
+            return Stage(name, attack, alive, origin=origin, precision=precision)
+
+        yield from field.run(stage("one step", 1, "margin", anew=True))
+        yield from field.run(stage("sweep", 10, "margin", anew=False))
+        # The gradient of the probability margin also vanishes where a model is merely sure.
+        field.distrusted = field.standing.untrusted
+        yield from field.run(stage("second sweep", 20, "probability-margin", anew=True))
 
     @staticmethod
     def _probe(field: _Field, draws: int) -> _Stages:
-        """Where a few random queries do better than gradients, spend many."""
+        """Where a few random queries do better than gradients, or there were none, spend many."""
+        before = field.standing.margin
+        yield from field.run(Stage("probe", _square(_PROBE, draws), field.alive))
         alive = field.alive
-        if not len(alive):
-            return
-        before = field.standing.margin.clone()
-        yield from field.run(Stage("probe", Square(queries=_PROBE, eot=draws), alive))
-        misled = field.standing.untrusted | (field.standing.margin > before)
-        alive = field.alive
-        yield from field.run(
-            Stage("queries", Square(queries=_QUERIES, eot=draws), alive[misled[alive]])
-        )
+        misled = field.distrusted | (field.standing.margin > before)
+        yield from field.run(Stage("queries", _square(_QUERIES, draws), alive[misled[alive]]))
 
     def _insist(self, field: _Field, draws: int) -> Generator[Stage, Standing, Evidence]:
-        """Rounds of the strongest attack on the closest survivors, while they find something."""
-        attack = APGD(steps=100, loss="margin", eot=draws)
-        fell: list[int] = []
-        tried = 0
-        while len(fell) < self.max_rounds and sum(fell[-self.patience :]) + (
-            len(fell) < self.patience
-        ):
-            closest = field.closest()
-            if not len(closest):
+        """Rounds of the strongest attacks on the closest survivors, while they find something."""
+        attacks = (
+            ("rounds", APGD(steps=100, loss="margin", eot=draws)),
+            ("rounds, FAB", FAB(iterations=50, minimise=False, eot=draws)),
+        )
+        broken: list[int] = []
+        limit, tried = _NEAREST, 0
+        while len(broken) < self.max_rounds:
+            closest = field.within(limit, _AT_LEAST)
+            if not len(closest) or (
+                len(broken) >= self.patience and not any(broken[-self.patience :])
+            ):
                 break
-            yield from field.run(field.targeted("rounds", attack, closest, restart=len(fell)))
             tried = len(closest)
-            fell.append(int(field.standing.fallen[closest].sum()))
-        last = fell[-self.patience :]
+            for name, strongest in attacks:
+                left = closest[~field.standing.fallen[closest]]
+                yield from field.run(field.aimed(name, strongest, left, restart=len(broken)))
+            broken.append(int(field.standing.fallen[closest].sum()))
+            limit *= _FURTHER if broken[-1] else 1
+        last = broken[-self.patience :]
         return Evidence(len(last), tried, sum(last))
 
     def passes(self, classes: int) -> tuple[int, int]:
         """Forward and backward passes of an image that withstands and never comes close."""
-        sweeps = 1 + 11 + 21 + _PROBE + 1
-        return sweeps, 30
+        return 1 + (1 + 1) + (10 + 1) + (20 + 1) + _PROBE, 1 + 10 + 20
+
+
+def _square(queries: int, draws: int) -> Square:
+    return Square(queries=queries, eot=draws)
 
 
 @hookimpl

@@ -149,7 +149,16 @@ class Pool:
         if target is not None:
             target, restart = target.clone(), restart + _TARGETS * (target + 1)
         noise = Noise(self.seed, (self.key,), lanes.image, restart, drawn, lanes.x.dtype)
-        return Task(lanes.x, lanes.y.clone(), ball, lanes.step.clone(), noise, target, origin)
+        return Task(
+            x=lanes.x,
+            y=lanes.y.clone(),
+            ball=ball,
+            step=lanes.step.clone(),
+            _noise=noise,
+            target=target,
+            origin=origin,
+            restart=lanes.restart.clone(),
+        )
 
     def _start(
         self, block: Block, plan: LanePlan, numbers: list[int], outcome: Outcome

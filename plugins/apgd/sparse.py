@@ -16,6 +16,8 @@ from .ascent import Ascent, going_on, remember, replaced
 _PHASES = {3: 0, 2: 30, 1: 60}
 #: The part of the steps, in percent, from one checkpoint to the next.
 _WINDOW = 4
+#: A pixel that is changed by less, or has less room, counts as not changed, or without room.
+_DUST = 1e-6
 
 
 @dataclass
@@ -38,7 +40,7 @@ class SparseClimb(Ascent):
 
 
 def random_start(task: Task) -> torch.Tensor:
-    """(B, C, H, W) normal noise, projected to the largest ball."""
+    """(B, C, H, W) normal noise around the images, projected to the largest ball."""
     noise = task.noise("start").normal(*task.x.shape[1:])
     return task.ball.norm.project(task.x + noise, task.x, max(_PHASES) * task.ball.epsilon)
 
@@ -48,19 +50,23 @@ def sparse_step(
 ) -> None:
     """Iteration `task.step` of l1-APGD: P(x + eta s), s on the k pixels of largest slope.
 
-    P projects to a ball of 3, then 2, then 1 epsilon. Each phase begins at the projection of the
-    x_max of the one before, and knows nothing else of it. `length` is the first eta for a ball of
-    epsilon; it grows with the ball.
+    P projects to a ball of 3, then 2, then 1 epsilon; the last point of each phase but the last is
+    followed by a step from x_max into the smaller ball, where all else is forgotten. `length` is
+    the first eta for a ball of epsilon; it grows with the ball.
 
-    Source: Croce & Hein 2021, arXiv:2103.01208, algorithm 1 and section 3.
+    Source: Croce & Hein 2021, arXiv:2103.01208, section 3. Two things differ. Pixels that have
+    reached the box count neither among the k of a step nor among those that x_max changes; in the
+    paper they do, and even on a linear model images come to rest below their best point. And the
+    paper evaluates the projection of x_max itself before it steps, which costs a pass per phase.
     """
     phases = _phases(steps, task.y.device)
     (radius, check), following = phases[task.step].unbind(1), phases[task.step + 1, 0]
     remember(state, seen)
     again = _check(task, state, radius.to(task.x.dtype) * length, check > 0)
-    x = _uphill(*going_on(state, seen, again), state.length, state.pixels)
+    x, gradient = going_on(state, seen, again)
     ends = (following < radius).nonzero()[:, 0]
-    state.x = _projected(task, replaced(x, ends, state.best), following)
+    x, gradient = replaced(x, ends, state.best), replaced(gradient, ends, state.best_gradient)
+    state.x = _projected(task, _uphill(x, gradient, state.length, state.pixels), following)
     state.best_loss = state.best_loss.index_fill(0, ends, -torch.inf)
     state.support = replaced(state.support, ends, _all(task))
     state.outside = ~task.ball.contains(state.x)[1]
@@ -92,9 +98,11 @@ def _check(
     """
     if not now.any():
         return None
-    support = (state.best != task.x).flatten(1).sum(1)
+    changed = (state.best - task.x).abs() > _DUST
+    support = (changed & (torch.minimum(state.best, 1 - state.best) > _DUST)).flatten(1).sum(1)
     # From the clean image on, a fifth of all pixels: where the paper begins without phases.
-    pixels = torch.where(support > 0, 2 * support // 3, task.x[0].numel() // 5).clamp(min=1)
+    fifth = max(1, task.x[0].numel() // 5)
+    pixels = torch.where(support > 0, (2 * support + 1) // 3, fifth)  # rounded
     sparser = now & (support < 0.95 * state.support)
     shorter = torch.maximum(state.length / 1.5, first / 10)
     state.length = torch.where(sparser, first, torch.where(now, shorter, state.length))
@@ -106,18 +114,18 @@ def _check(
 def _uphill(
     x: torch.Tensor, gradient: torch.Tensor, length: torch.Tensor, pixels: torch.Tensor
 ) -> torch.Tensor:
-    """x + eta s / |s|_1: s are the signs of the `pixels` (B,) largest slopes, and 0 elsewhere.
+    """x + eta s / k: s are the signs of the k = `pixels` (B,) largest slopes, and 0 elsewhere.
 
-    Slopes that lead out of the box do not count; in the paper they do, and where these are among
-    the largest ones, the image comes to rest before its best point.
+    Pixels without room do not count among the k, but those with larger slopes than these are pushed
+    as well, so that the projection leaves them where they are.
     """
-    sign = gradient.sign()
-    blocked = (x + sign).clamp_(0, 1) == x
-    slopes = gradient.abs().masked_fill_(blocked, 0).flatten(1)
-    least = slopes.topk(int(pixels.max()), dim=1).values.gather(1, pixels[:, None] - 1)
-    s = torch.where((slopes >= least) & (slopes > 0), sign.flatten(1), 0)
-    scale = length[:, None] / s.abs().sum(1, keepdim=True).clamp(min=1)
-    return x + (scale * s).view(x.shape)
+    sign, slopes = gradient.sign(), gradient.abs().flatten(1)
+    room = ((x + sign).clamp_(0, 1) - x).abs_().flatten(1)
+    free = slopes * (room > _DUST)
+    least = free.topk(int(pixels.max()), dim=1).values.gather(1, pixels[:, None] - 1)
+    count = ((free >= least) & (free > 0)).sum(1, keepdim=True).clamp_(min=1)
+    s = sign.flatten(1) * (slopes >= least)
+    return x + (s * (length[:, None] / count)).view(x.shape)
 
 
 def _projected(task: Task, x: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:

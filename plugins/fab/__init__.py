@@ -23,8 +23,6 @@ from auditor.api import (
 
 #: For each norm the dual one: |f| / |w|_dual is the distance to a hyperplane, the box aside.
 _DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
-#: What numbers restarts is below this; the engine keeps above it what tells targets apart.
-_RESTARTS = 1 << 16
 
 
 @dataclass
@@ -91,11 +89,10 @@ class FAB:
         """
         x = task.origin
         if x is None:
-            noise = task.noise("start")
-            again = noise.restart % _RESTARTS > 0
             x = task.x.clone()
-            if again.any():
-                halfway = torch.lerp(task.x, task.ball.sample(noise), 0.5)
+            if task.restart is not None and task.restart.any():
+                again = task.restart > 0
+                halfway = torch.lerp(task.x, task.ball.sample(task.noise("start")), 0.5)
                 x[again] = halfway[again]
         return FABState(
             x=x,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from core_models import NORM
+from core_models import NORM, linear_victim
 from core_pool import toy
 
 from auditor.attack import State, spec_of
@@ -17,6 +17,18 @@ from auditor.engine.outcome import Block, Outcome
 from auditor.engine.verify import Verifier
 from auditor.surrogate import Surrogate, naive
 from auditor.victim import Victim
+
+
+def bright_from(mean: float) -> Victim:
+    """Answers 0, and from that mean pixel on 1; of 4 x 4 pixels."""
+    W = torch.cat([-torch.ones(1, 16), torch.ones(1, 16)]).double() / 16
+    return linear_victim(W, torch.tensor([mean, -mean], dtype=torch.float64))
+
+
+def dark(count: int = 3) -> Block:
+    """Images of one grey, 0.3."""
+    x = torch.full((count, 1, 4, 4), 0.3, dtype=torch.float64)
+    return Block(x, torch.zeros(count, dtype=torch.int64), torch.arange(count))
 
 
 @toy()

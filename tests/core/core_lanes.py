@@ -17,6 +17,7 @@ class Line:
     #: The row of the images that `Diary` knows.
     row: int
     target: int | None
+    restart: int
     step: int
     noise: tuple[float, ...]
     origin: torch.Tensor | None
@@ -60,6 +61,7 @@ class Aimed:
                 Line(
                     rows[tuple(image)],
                     None if task.target is None else int(task.target[lane]),
+                    int(task.restart[lane]),
                     int(task.step[lane]),
                     tuple(noise[lane].tolist()),
                     None if task.origin is None else task.origin[lane].clone(),

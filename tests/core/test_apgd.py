@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 
 import core_reference as reference
 import numpy as np
 import pytest
 import torch
 from auditor_plugins.apgd import APGD, checkpoints
+from core_apgd import (
+    Hill,
+    algorithm_1,
+    l1_algorithm,
+    objective_at,
+    observe,
+    paper_checkpoints,
+    task_of,
+    trace,
+)
 from core_linear import (
     IMAGES,
     check,
@@ -22,7 +30,6 @@ from core_linear import (
     safe_radius,
 )
 from core_models import (
-    NORM,
     SmallCNN,
     block_of,
     cnn_victim,
@@ -34,72 +41,14 @@ from core_models import (
 from core_pool import assert_same
 from torch import nn
 
-from auditor.attack import Observation, State, Task
+from auditor.attack import Observation
 from auditor.engine.pool import Block
-from auditor.objectives import choose_objective, margin
-from auditor.randomness import Noise
-from auditor.threat import Ball
 
-N = 12
+N = 8
 X = uniform(N, 1, 8, 9, seed=1)
 EPSILON = {"linf": 0.02, "l2": 0.15, "l1": 0.8}
 #: How far the linear optimum may be, as a share of what it gains.
-TOLERANCE = {"linf": 1e-4, "l2": 1e-4, "l1": 5e-3}
-
-
-# --- Driving the attack without the engine
-
-
-@dataclass
-class Trace:
-    """What was evaluated, point after point."""
-
-    states: list[State]
-    losses: list[torch.Tensor]
-    margins: list[torch.Tensor]
-    ball: Ball
-
-    @property
-    def points(self) -> list[torch.Tensor]:
-        return [state.x for state in self.states]
-
-    def best_margin(self) -> np.ndarray:
-        """(B,) the largest margin at a point of ball and box."""
-        inside = [torch.stack(self.ball.contains(x)).all(0) for x in self.points]
-        allowed = [torch.where(i, m, -torch.inf) for i, m in zip(inside, self.margins, strict=True)]
-        return torch.stack(allowed).amax(0).numpy()
-
-
-def observe(module: nn.Module, attack: APGD, x, y, target=None) -> Observation:
-    x = x.clone().requires_grad_()
-    z = module(x)
-    objective = choose_objective(attack.loss, z.shape[1], targeted=target is not None)
-    loss = objective(z, y, target)
-    (gradient,) = torch.autograd.grad(loss.sum(), x)
-    return Observation(z.detach(), loss.detach(), gradient)
-
-
-def task_of(x, y, norm: str, epsilon: float, seed=0, step=0, target=None, origin=None) -> Task:
-    image = torch.arange(len(x))
-    at = torch.full_like(image, step)
-    noise = Noise(seed, ("test",), image, torch.zeros_like(image), at, x.dtype)
-    return Task(x, y, Ball(NORM[norm], epsilon, x), at, noise, target, origin)
-
-
-def trace(attack: APGD, module: nn.Module, x, y, norm: str, epsilon: float, **options) -> Trace:
-    """All points that the attack looks at, every image at the same iteration."""
-    task = task_of(x, y, norm, epsilon, **options)
-    state = attack.start(task)
-    found = Trace([], [], [], task.ball)
-    for step in range(attack.steps + 1):
-        seen = observe(module, attack, state.x, y, task.target)
-        found.states.append(state)
-        found.losses.append(seen.loss)
-        found.margins.append(margin(seen.logits, y))
-        if step < attack.steps:
-            now = task_of(x, y, norm, epsilon, **options, step=step)
-            state = attack.step(replace(now, origin=None), state, seen)
-    return found
+TOLERANCE = 5e-4
 
 
 def module_and_labels(classes: int = 4) -> tuple[nn.Module, torch.Tensor]:
@@ -108,105 +57,10 @@ def module_and_labels(classes: int = 4) -> tuple[nn.Module, torch.Tensor]:
         return module, module(X).argmax(1)
 
 
-# --- The papers' algorithms for a single image, in plain Python and float64
-
-
-def objective_at(module: nn.Module, x: np.ndarray, shape, y: int) -> tuple[float, np.ndarray]:
-    """Cross-entropy and its gradient."""
-    point = torch.from_numpy(x).view(1, *shape).requires_grad_()
-    loss = -module(point).log_softmax(1)[0, y]
-    (gradient,) = torch.autograd.grad(loss, point)
-    return loss.item(), gradient.flatten().numpy()
-
-
-def algorithm_1(f, x0, start, epsilon, norm, steps, rho=0.75) -> list[np.ndarray]:
-    """arXiv:2003.01690; the points x(0), ..., x(steps) at which f is evaluated.
-
-    `f` gives value and gradient. At a checkpoint w, x(w) is replaced by x_max.
-    """
-
-    def project(x):
-        return reference.projection(x, x0, epsilon, norm)
-
-    def step(x, gradient, eta):
-        size = np.sign(gradient) if norm == "linf" else gradient / np.linalg.norm(gradient)
-        return project(x + eta * size)
-
-    checks = paper_checkpoints(steps)
-    x, values, gradients = [start], [], []
-    eta, points = 2 * epsilon, [start]
-    best, last_check, f_max_then, halved_then = 0, 0, None, False
-    for k in range(steps):
-        value, gradient = f(x[k])
-        values.append(value)
-        gradients.append(gradient)
-        if value > values[best]:
-            best = k
-        if k == 0:
-            f_max_then = value
-        if k in checks:
-            window = range(last_check, k)
-            rises = sum(values[i + 1] > values[i] for i in window)
-            first = rises < rho * len(window)
-            second = not halved_then and f_max_then == values[best]
-            halved_then, f_max_then, last_check = first or second, values[best], k
-            if halved_then:
-                eta /= 2
-                x[k], values[k], gradients[k] = x[best], values[best], gradients[best]
-                best = k
-        z = step(x[k], gradients[k], eta)
-        if k > 0:
-            z = project(x[k] + 0.75 * (z - x[k]) + 0.25 * (x[k] - x[k - 1]))
-        x.append(z)
-        points.append(z)
-    return points
-
-
-def paper_checkpoints(steps: int) -> set[int]:
-    p = [Fraction(0), Fraction(22, 100)]
-    while p[-1] < 1:
-        p.append(p[-1] + max(p[-1] - p[-2] - Fraction(3, 100), Fraction(6, 100)))
-    return {math.ceil(share * steps) for share in p[1:]}
-
-
-def l1_algorithm(f, x0, start, epsilon, steps) -> list[np.ndarray]:
-    """arXiv:2103.01208, with radii of 3, 2 and 1 epsilon; the points evaluated."""
-    x, points, begin = start, [], 0
-    for radius, end in (
-        (3 * epsilon, math.ceil(0.3 * steps)),
-        (2 * epsilon, math.ceil(0.6 * steps)),
-        (epsilon, steps + 1),
-    ):
-        x = reference.projection(x, x0, radius, "l1") if begin else x
-        f_max, before = -math.inf, None
-        for i in range(end - begin):
-            points.append(x)
-            value, gradient = f(x)
-            if value > f_max:
-                f_max, x_max, gradient_max = value, x, gradient
-            if i % math.ceil(0.04 * steps) == 0:
-                changed = int(np.sum(x_max != x0))
-                k = max(1, math.floor(changed / 1.5))
-                if before is None or changed < 0.95 * before:
-                    eta, x, gradient = radius, x_max, gradient_max
-                else:
-                    eta = max(eta / 1.5, radius / 10)
-                before = changed
-            s = np.zeros_like(x)
-            # Not in the paper: slopes that lead out of the box do not count.
-            leads_out = ((x == 0) & (gradient < 0)) | ((x == 1) & (gradient > 0))
-            gradient = np.where(leads_out, 0, gradient)
-            largest = np.argsort(-np.abs(gradient))[:k]
-            s[largest] = np.sign(gradient[largest])
-            x = reference.projection(x + eta * s / np.abs(s).sum(), x0, radius, "l1")
-        x, begin = x_max, end
-    return points
-
-
 @pytest.mark.parametrize("steps", [100, 23])
 def test_every_point_is_that_of_the_papers_algorithm(norm_name, steps):
     module, y = module_and_labels()
-    x, y, epsilon = X[:2], y[:2], 4 * EPSILON[norm_name]
+    x, y, epsilon = X[:2].clone(), y[:2], 4 * EPSILON[norm_name]
     x[0] = (1.5 * x[0] - 0.25).clamp(0, 1)
     found = trace(APGD(steps=steps), module, x, y, norm_name, epsilon).points
     for row in range(len(x)):
@@ -235,12 +89,11 @@ def test_checkpoints_follow_the_papers_formula(steps):
     assert checkpoints(steps) == sorted(w for w in paper_checkpoints(steps) if w < steps)
 
 
+@pytest.mark.parametrize("norm_name", ["linf", "l2"])
 def test_eta_starts_at_two_epsilon_is_only_ever_halved_and_does_get_small(norm_name):
     module, y = module_and_labels()
     epsilon = EPSILON[norm_name]
     states = trace(APGD(), module, X, y, norm_name, epsilon).states
-    if norm_name == "l1":
-        return
     lengths = torch.stack([state.length for state in states])
     assert (lengths[0] == 2 * epsilon).all()
     ratio = lengths[1:] / lengths[:-1]
@@ -269,11 +122,35 @@ def test_very_few_steps_are_possible_and_end_inside(norm_name, steps):
     assert torch.stack(found.ball.contains(found.points[-1])).all()
 
 
+@pytest.mark.parametrize(
+    ("falls", "by", "halved"),
+    [
+        ((), 0, []),
+        # 12 of the 16 steps to 57 are exactly three quarters: enough.
+        ((42, 43, 44, 45), 0.5, []),
+        ((42, 43, 44, 45, 46), 0.5, [57]),
+        # Below f_max from the first step on, though rising: condition 2 at 22; it does not apply
+        # right after a halving, at 41, and does again at 57.
+        ((1,), 1000, [22, 57, 80, 93]),
+    ],
+)
+def test_eta_is_halved_where_the_objective_does_not_rise_or_its_best_stays(falls, by, halved):
+    """The objective rises by 1 at every step, but it falls at `falls`."""
+    attack, x, y = APGD(), X[:1], torch.zeros(1, dtype=torch.int64)
+    state, loss, lengths = attack.start(task_of(x, y, "linf", 0.1)), torch.zeros(1).double(), []
+    for step in range(attack.steps):
+        loss = loss + (-by if step in falls else 1)
+        seen = Observation(torch.zeros(1, 2), loss, torch.zeros_like(x))
+        state = attack.step(task_of(x, y, "linf", 0.1, step=step), state, seen)
+        lengths.append(state.length.item())
+    assert [step for step in range(1, 100) if lengths[step] < lengths[step - 1]] == halved
+
+
 # --- Known optima
 
 
 @pytest.mark.parametrize("place", ["inside", "at the box"])
-@pytest.mark.parametrize("loss", ["cross-entropy", "margin", "dlr"])
+@pytest.mark.parametrize("loss", ["cross-entropy", "dlr"])
 def test_reaches_the_optimum_of_a_linear_model(norm_name, loss, place):
     x, radius = clean((3, 6, 4), place), safe_radius(norm_name, place)
     victim, y = dominated(3, x, radius, norm_name)
@@ -282,36 +159,22 @@ def test_reaches_the_optimum_of_a_linear_model(norm_name, loss, place):
         best = optimum(victim, x, y, radius, norm_name)
         gap = relative_to_the_gain(victim, Block(x, y, torch.arange(IMAGES)), found, best)
         assert (gap >= -1e-9).all()
-        assert (gap <= TOLERANCE[norm_name]).all(), gap
+        assert (gap <= TOLERANCE).all(), gap
     else:
         block = Block(x, y, torch.arange(IMAGES))
-        check(victim, APGD(loss=loss), block, radius, norm_name, TOLERANCE[norm_name])
+        check(victim, APGD(loss=loss), block, radius, norm_name, TOLERANCE)
 
 
-def test_images_fall_just_beyond_the_hyperplane_and_not_before(norm_name):
+def test_an_image_falls_just_beyond_the_hyperplane_and_not_before(norm_name):
     x, radius = clean((3, 6, 4), "at the box"), safe_radius(norm_name, "at the box")
     victim, y = dominated(2, x, radius, norm_name)
-    for row in range(2):
-        block = Block(x[row : row + 1], y[row : row + 1], torch.tensor([row]))
-        distance = distance_to_the_hyperplane(victim, x[row], int(y[row]), norm_name)
-        before = run_attack(victim, APGD(), block, norm_name, 0.99 * distance).outcome
-        after = run_attack(victim, APGD(), block, norm_name, 1.01 * distance).outcome
-        assert not before.broken.item()
-        assert after.broken.item()
-        assert distance * (1 - 1e-9) <= after.distance.item() <= 1.01 * distance * (1 + 1e-9)
-
-
-class Hill(nn.Module):
-    """One smooth hill over two pixels, and the label's logit, which is larger everywhere."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.M = nn.Parameter(normal(2, 2, seed=4))
-        self.top = nn.Parameter(torch.tensor([0.7, 0.35], dtype=torch.float64))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        z = -((x.flatten(1) - self.top) @ self.M).square().sum(1)
-        return torch.stack([z, torch.ones_like(z)], 1)
+    block = Block(x[:1], y[:1], torch.tensor([0]))
+    distance = distance_to_the_hyperplane(victim, x[0], 0, norm_name)
+    before = run_attack(victim, APGD(), block, norm_name, 0.999 * distance).outcome
+    after = run_attack(victim, APGD(), block, norm_name, 1.001 * distance).outcome
+    assert not before.broken.item()
+    assert after.broken.item()
+    assert distance * (1 - 1e-9) <= after.distance.item() <= 1.001 * distance * (1 + 1e-9)
 
 
 def test_finds_the_top_of_a_two_pixel_ball(norm_name):
@@ -334,21 +197,19 @@ def test_finds_the_top_of_a_two_pixel_ball(norm_name):
 # --- Independence
 
 
-@pytest.mark.parametrize("targets", [0, 2])
-def test_neither_batch_size_nor_order_matters(norm_name, targets):
+def test_neither_batch_size_nor_order_matters(norm_name):
     victim = cnn_victim(X)
     block = block_of(victim, X, 10_000 - 37 * torch.arange(N))
-    attack = APGD(steps=10, restarts=2, targets=targets)
+    attack = APGD(steps=8, restarts=2, targets=2)
     options = {"norm": norm_name, "epsilon": EPSILON[norm_name]}
     alone = run_attack(victim, attack, block, **options, batch_size=1).outcome
     assert 0 < alone.broken.sum() < N
-    order = torch.tensor([7, 2, 9, 0, 11, 4, 6, 1, 10, 3, 8, 5])
-    shuffled = Block(block.x[order], block.y[order], block.image[order])
     together = run_attack(victim, attack, block, **options, batch_size=5).outcome
     assert_same(alone, together)
-    for batch_size in (4, 64):
-        other = run_attack(victim, attack, shuffled, **options, batch_size=batch_size).outcome
-        assert_same(alone, other, order)
+    order = torch.tensor([7, 2, 0, 4, 6, 1, 3, 5])
+    shuffled = Block(block.x[order], block.y[order], block.image[order])
+    other = run_attack(victim, attack, shuffled, **options).outcome
+    assert_same(alone, other, order)
 
 
 def test_states_are_not_changed_by_a_step(norm_name):
@@ -390,12 +251,11 @@ def test_goes_on_in_l1_from_the_clean_image_too():
     assert (changed == X[0].numel() // 5).all()
 
 
-@pytest.mark.parametrize("targets", [0, 1, 9])
-@pytest.mark.parametrize("classes", [2, 3, 4])
+@pytest.mark.parametrize(("classes", "targets"), [(2, 0), (2, 9), (3, 0), (3, 9), (4, 9)])
 def test_dlr_works_with_few_classes(norm_name, classes, targets):
     victim, y = dominated(classes, X, EPSILON[norm_name], norm_name)
     block = Block(X, y, torch.arange(N))
-    attack = APGD(steps=20, loss="dlr", targets=targets)
+    attack = APGD(steps=10, loss="dlr", targets=targets)
     distances = [distance_to_the_rival(victim, image, norm_name) for image in X[:2]]
     inside = run_attack(victim, attack, block, norm_name, EPSILON[norm_name]).outcome
     assert not inside.broken.any()

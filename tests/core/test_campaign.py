@@ -46,14 +46,16 @@ def test_a_stage_runs_on_the_lanes_it_names(batch_size):
     turn = torch.tensor([0, 0, 1, 7, 0])
     origin = X[image] + 0.1 * TINY * torch.arange(5).view(-1, 1, 1, 1)
     attack = Aimed(steps=1, images=X)
-    stage = Stage("one", attack, image, target, torch.tensor([3, 0, 0, 1, 1]), turn, origin)
+    restart = torch.tensor([3, 0, 0, 1, 1])
+    stage = Stage("one", attack, image, target, restart, turn, origin)
     run = run_campaign(victim, of([stage]), block, "linf", TINY, batch_size=batch_size)
     assert not run.outcome.broken.any()
     starts = [line for line in attack.diary if line.origin is not None]
-    found = [(line.row, line.target, line.origin.flatten().tolist()) for line in starts]
-    expected = [
-        (int(image[i]), int(target[i]), origin[i].flatten().tolist()) for i in range(5)
-    ]  # fmt: skip
+    found = [
+        (line.row, line.target, line.restart, line.origin.flatten().tolist()) for line in starts
+    ]
+    columns = (image.tolist(), target.tolist(), restart.tolist(), origin.flatten(1).tolist())
+    expected = list(zip(*columns, strict=True))
     assert sorted(found) == sorted(expected)
     # Of image 2 the lanes of turn 0 come before that of turn 1.
     of_two = [line.target for line in starts if line.row == 2]
@@ -116,13 +118,15 @@ def test_images_that_fell_in_one_stage_stay_fallen_in_the_next():
     victim, _ = bright_from_half()
     rows = torch.arange(3)
     first = Stage("first", Greys((0.1, 0.21)), rows[:1])
-    second = Stage("second", Greys((0.05, 0.15)), rows)
-    composite = of([first, second])
+    second = Stage("second", Greys((0.25,)), rows[:1])
+    third = Stage("third", Greys((0.05, 0.15)), rows)
+    composite = of([first, second, third])
     run = run_campaign(victim, composite, dark(), "linf", 0.3)
-    assert [one.fallen.tolist() for one in composite.sent] == [[True, False, False]] * 2
+    assert [one.fallen.tolist() for one in composite.sent] == [[True, False, False]] * 3
     assert run.outcome.broken.tolist() == [True, False, False]
+    # The example of the first stage is the nearer one.
     torch.testing.assert_close(run.outcome.adversarial[0], dark().x[0] + 0.21)
-    assert [one["broken"] for one in run.log.stages] == [1, 0]
+    assert [one["broken"] for one in run.log.stages] == [1, 0, 0]
 
 
 # Batches

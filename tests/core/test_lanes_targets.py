@@ -44,9 +44,10 @@ def test_each_restart_aims_at_the_likeliest_wrong_classes_in_turn(targets, aims,
     run_attack(victim, attack, block, "linf", TINY, batch_size=batch_size)
     expected = likeliest(victim, block, aims)
     for row in range(N):
-        # start and step of every lane; the second call follows the first
-        aimed = [line.target for line in attack.diary if line.row == row]
-        assert aimed == [target for target in 2 * expected[row] for _ in range(2)]
+        # `start` and `step` of every lane.
+        lines = [line for line in attack.diary if line.row == row]
+        assert [line.target for line in lines] == [k for k in 2 * expected[row] for _ in range(2)]
+        assert [line.restart for line in lines] == 2 * aims * [0] + 2 * aims * [1]
 
 
 def test_an_attack_without_targets_is_given_none():

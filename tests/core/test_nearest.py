@@ -166,6 +166,31 @@ def test_an_image_outside_the_box_is_no_example_however_near():
     assert not run.outcome.broken.any()
 
 
+@toy()
+@dataclass(frozen=True)
+class OnePixelBelowBlack:
+    """0.25 brighter but for one pixel outside the box, 0.31 away; then 0.4 brighter."""
+
+    minimises = True
+    steps = 1
+
+    def start(self, task: Task) -> State:
+        x = task.x + 0.25
+        x[:, 0, 0, 0] = -0.01
+        return State(x)
+
+    def step(self, task: Task, state: State, seen: Observation) -> State:
+        return State(task.x + 0.4)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 0.35, 0.1])
+def test_an_image_outside_the_box_does_not_hide_one_inside(epsilon):
+    run = run_attack(boundary_at(0.5), OnePixelBelowBlack(), dark(), "linf", epsilon)
+    assert run.outcome.nearest.tolist() == pytest.approx([0.4] * 3)
+    assert run.outcome.broken.tolist() == [epsilon > 0.4] * 3
+    assert run.verifier.rejected == {}, "it claims nothing of the box"
+
+
 class NanAbove(nn.Module):
     """Answers 0, and nothing at all where the mean pixel is above 1/2."""
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 import torch
+from core_forms import BatchNormCNN, X, randomised, seen_by, surrogate_of
 from core_models import Linear, SmallCNN, normal, uniform
-from test_forms import BatchNormCNN, X, randomised, seen_by, surrogate_of
 from torch import nn
 from torch.nn import functional as F
 

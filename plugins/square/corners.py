@@ -1,0 +1,42 @@
+"""Square in l-infinity: every pixel is at one end of what ball and box allow."""
+
+from __future__ import annotations
+
+import torch
+from auditor_plugins.square.windows import Windows, signs
+
+from auditor.api import Task
+
+
+def stripes(task: Task) -> torch.Tensor:
+    """(B, C, H, W): vertical stripes of -epsilon or epsilon, a pixel wide (section 4.2)."""
+    columns = task.noise("stripes").signs(task.x.shape[1], 1, task.x.shape[3])
+    return _shifted(task.x, task.ball.epsilon, columns)
+
+
+def recoloured(
+    task: Task, best: torch.Tensor, sides: tuple[int, ...], stages: torch.Tensor, u: torch.Tensor
+) -> torch.Tensor:
+    """Algorithm 2: a square at -epsilon or epsilon from the clean image, channel by channel.
+
+    A square that would change nothing gets the opposite signs; the authors draw until it changes
+    something.
+
+    Args:
+        task: the images.
+        best: (B, C, H, W) points to be changed.
+        sides: of the squares in each stage.
+        stages: (B,) int64.
+        u: (B, 2 + C) uniform numbers.
+    """
+    square = Windows.at(u[:, :2], torch.tensor(sides, device=u.device)[stages], best)
+    clean, epsilon, sign = square.read(task.x), task.ball.epsilon, signs(u[:, 2:])
+    same = (_shifted(clean, epsilon, sign) == square.read(best)).flatten(1).all(1)
+    sign = torch.where(same[:, None, None], -sign, sign)
+    x = best.clone(memory_format=torch.contiguous_format)
+    square.write(x, _shifted(clean, epsilon, sign))
+    return x
+
+
+def _shifted(clean: torch.Tensor, epsilon: float, sign: torch.Tensor) -> torch.Tensor:
+    return (clean + epsilon * sign).clamp_(0, 1)
