@@ -32,7 +32,9 @@ class State:
 
     Subclass it (as a dataclass) to remember more. `x` is (B, C, H, W), the points to evaluate next,
     or (B, Q, C, H, W) for attacks whose `points` Q is more than 1. A field `done`, (B,) bool, says
-    which images need no further step: their `x` is evaluated once more, and they leave.
+    which images need no further step: their `x` is evaluated once more, and they leave. A field
+    `outside`, (B,) bool, says whose `x` lies outside the ball on purpose, on its way to a point
+    inside: it is no claim.
     """
 
     x: torch.Tensor

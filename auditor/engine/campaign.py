@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from auditor.attack import AttackSpec, spec_of, wishes_of
-from auditor.composite import Brief, Evidence, Stage, Standing
+from auditor.composite import Brief, Evidence, Stage, StagePrecision, Standing
 from auditor.engine.lanes import LanePlan
 from auditor.engine.outcome import Block, Outcome
-from auditor.engine.pool import AttackDefectError, Pool, Progress
+from auditor.engine.pool import MOST_RESTARTS, AttackDefectError, Pool, Progress
 from auditor.engine.verify import Verifier
 from auditor.objectives import Objective, choose_objective
 from auditor.surrogate import Surrogate
@@ -139,15 +139,17 @@ class Campaign:
     def _stage(
         self, stage: Stage, block: Block, outcome: Outcome, progress: Progress
     ) -> tuple[StageRecord, Standing]:
+        try:
+            spec = spec_of(type(stage.attack))
+        except TypeError as error:
+            raise AttackDefectError(f"stage {stage.name!r}: {error}") from None
         wishes = wishes_of(stage.attack)
         objective = choose_objective(wishes.loss, self.classes, targeted=stage.target is not None)
         base = self.search if stage.precision == "search" else self.exact
         surrogate = base.averaged(wishes.eot)
-        pool = self._pool(
-            spec_of(type(stage.attack)), stage.attack, surrogate, objective, f" {stage.name}"
-        )
+        pool = self._pool(spec, stage.attack, surrogate, objective, f" {stage.name}")
         before = (int(outcome.broken.sum()), outcome.forwards.sum(), outcome.backwards.sum())
-        plan = self._plan(stage, outcome)
+        plan = self._plan(stage, block)
         begin = time.perf_counter()
         reached = pool.run_lanes(
             block, plan, outcome, lambda finished, broken: progress(broken, broken)
@@ -167,34 +169,41 @@ class Campaign:
         standing = Standing(
             outcome.broken.clone(),
             outcome.margin.clone(),
-            outcome.best_point,
+            outcome.best_point.clone(),
             outcome.zero | outcome.nonfinite,
             reached,
         )
         return record, standing
 
-    def _plan(self, stage: Stage, outcome: Outcome) -> LanePlan:
+    def _plan(self, stage: Stage, block: Block) -> LanePlan:
         """The lanes of a stage.
 
         Raises:
             AttackDefectError: its tensors do not fit together, or name what is not there.
         """
-        m, who = len(stage.image), f"stage {stage.name!r} of attack {self.spec.name!r}"
-        zero = torch.zeros_like(stage.image)
-        columns = [stage.image, stage.target, stage.restart, stage.turn]
-        if any(column is not None and column.shape != (m,) for column in columns):
-            raise AttackDefectError(f"{who} has columns of different lengths")
-        if stage.origin is not None and stage.origin.shape[0] != m:
-            raise AttackDefectError(f"{who} has {len(stage.origin)} starting points for {m} lanes")
-        rows = len(outcome.broken)
-        if m and not 0 <= int(stage.image.min()) <= int(stage.image.max()) < rows:
-            raise AttackDefectError(f"{who} names images that are not there")
+        who = f"stage {stage.name!r} of attack {self.spec.name!r}"
+        limits = {"image": len(block), "target": self.classes, "restart": MOST_RESTARTS}
+        for name in ("image", "target", "restart", "turn"):
+            column = getattr(stage, name)
+            if column is None and name != "image":
+                continue
+            if not isinstance(column, torch.Tensor) or column.dtype != torch.int64:
+                raise AttackDefectError(f"{who} has a column {name!r} that is no int64 tensor")
+            if column.shape != (len(stage.image),):
+                raise AttackDefectError(f"{who} has columns of different lengths")
+            if name in limits and not ((column >= 0) & (column < limits[name])).all():
+                raise AttackDefectError(f"{who} names {name}s that are not there")
+        m, origin, zero = len(stage.image), stage.origin, torch.zeros_like(stage.image)
+        if origin is not None and origin.shape[0] != m:
+            raise AttackDefectError(f"{who} has {len(origin)} starting points for {m} lanes")
+        if stage.precision not in get_args(StagePrecision):
+            raise AttackDefectError(f"{who} asks for the precision {stage.precision!r}")
         return LanePlan(
             row=stage.image,
             target=stage.target,
             restart=zero if stage.restart is None else stage.restart,
             turn=zero if stage.turn is None else stage.turn,
-            origin=stage.origin,
+            origin=origin,
         )
 
     def _brief(self, block: Block, outcome: Outcome) -> Brief:
@@ -206,10 +215,12 @@ class Campaign:
             outcome.forwards += self.exact.draws
             return seen.logits
 
+        # A copy: claims are verified against the block, whatever is written into the brief.
+        x = block.x.clone()
         return Brief(
-            x=block.x,
-            y=block.y,
-            ball=Ball(self.verifier.norm, self.verifier.epsilon, block.x),
+            x=x,
+            y=block.y.clone(),
+            ball=Ball(self.verifier.norm, self.verifier.epsilon, x),
             classes=self.classes,
             random=self.verifier.victim.draws > 1,
             has_gradient=self.has_gradient,

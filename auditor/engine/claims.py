@@ -18,7 +18,9 @@ def note_best(lanes: Lanes, points: torch.Tensor, reached: torch.Tensor) -> None
 
     `points` are (B * Q, C, H, W) and `reached` (B, Q) the margins there.
     """
-    best, which = (reached[:, 0], None) if reached.shape[1] == 1 else reached.max(1)
+    best, which = reached[:, 0], None
+    if reached.shape[1] > 1:
+        best, which = torch.where(reached.isnan(), -torch.inf, reached).max(1)
     if lanes.best_point is not None:
         rows = (best > lanes.best).nonzero().flatten()
         chosen = rows if which is None else rows * reached.shape[1] + which[rows]
@@ -45,6 +47,14 @@ class Claims:
     outcome: Outcome
     verifier: Verifier
     wishes: Wishes
+
+    def inside(self, lanes: Lanes, points: torch.Tensor, reached: torch.Tensor) -> torch.Tensor:
+        """The margins `reached` (B, Q), -inf at points outside the ball that a minimiser visits."""
+        if not self.wishes.minimises:
+            return reached
+        ball = self._ball(self.block.x[lanes.row].repeat_interleave(reached.shape[1], 0))
+        outside = ball.distance(points) > self.verifier.reach(ball)
+        return reached.masked_fill(outside.view(reached.shape), -torch.inf)
 
     def claim(self, lanes: Lanes, points: torch.Tensor, reached: torch.Tensor) -> None:
         """Verify each lane's best point if it looks adversarial.

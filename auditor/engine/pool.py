@@ -25,8 +25,8 @@ from auditor.threat import Ball
 
 #: New images come in once this part of the batch is free: starting a few costs as much as many.
 _REFILL = 1 / 16
-#: Apart from which restart it is, a lane's random numbers depend on its target.
-_TARGETS = 1 << 16
+#: Restarts have smaller numbers; above it is what tells the targets' random numbers apart.
+MOST_RESTARTS = 1 << 16
 
 
 class AttackDefectError(Exception):
@@ -147,7 +147,7 @@ class Pool:
         drawn = lanes.step + calls
         target, restart = lanes.target, lanes.restart
         if target is not None:
-            target, restart = target.clone(), restart + _TARGETS * (target + 1)
+            target, restart = target.clone(), restart + MOST_RESTARTS * (target + 1)
         noise = Noise(self.seed, (self.key,), lanes.image, restart, drawn, lanes.x.dtype)
         return Task(
             x=lanes.x,
@@ -208,7 +208,11 @@ class Pool:
         outcome.note_gradients(lanes, seen, going_on)
         reached, some_hit = _reached(seen.logits, y)
         reached = reached.view(-1, points)
-        note_best(lanes, flat, reached)
+        outside = getattr(state, "outside", None)
+        if outside is not None:
+            reached = reached.masked_fill(outside[:, None], -torch.inf)
+            some_hit = bool((~(reached < 0)).any())
+        note_best(lanes, flat, claims.inside(lanes, flat, reached))
         if some_hit:
             claims.claim(lanes, flat, reached)
         ended = ~going_on

@@ -64,6 +64,44 @@ def test_of_lanes_that_share_a_row_the_smallest_number_comes_first():
     assert first_of_each(torch.zeros(0).long(), torch.zeros(0).long()).tolist() == []
 
 
+# The best of several points
+
+
+@toy()
+@dataclass(frozen=True)
+class DarkAndBright:
+    """Two points: 0.1 brighter, and 0.4 brighter."""
+
+    points = 2
+    steps = 0
+
+    def start(self, task: Task) -> State:
+        return State(torch.stack([task.x + 0.1, task.x + 0.4], 1))
+
+    def step(self, task: Task, state: State, seen: Observation) -> State:
+        raise AssertionError
+
+
+class NanAbove(torch.nn.Module):
+    """Margin 2 mean - 1.8, and none where the mean pixel is above 1/2."""
+
+    def forward(self, x):
+        mean = x.flatten(1).mean(1)[:, None]
+        z = torch.cat([0.9 - mean, mean - 0.9], 1)
+        return torch.where(mean > 0.5, torch.nan, z)
+
+
+def test_a_point_without_an_answer_does_not_hide_the_margin_of_another():
+    """The surrogate has no answer for the bright point; the victim does not fall to it."""
+    W = torch.cat([-torch.ones(1, 16), torch.ones(1, 16)]).double() / 16
+    victim = linear_victim(W, torch.tensor([0.9, -0.9], dtype=torch.float64))
+    block = block_of(victim, torch.full((2, 1, 4, 4), 0.2, dtype=torch.float64))
+    silent = naive(Victim("silent", NanAbove(), precision=torch.float64))
+    run = run_attack(victim, DarkAndBright(), block, "linf", 0.5, surrogate=silent)
+    assert run.verifier.rejected == {"not confirmed by the victim": 2}
+    assert run.outcome.margin.tolist() == pytest.approx([2 * 0.3 - 1.8] * 2)
+
+
 # Done early
 
 
