@@ -99,7 +99,7 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 
 def _who(row: dict[str, Any]) -> list[str]:
-    return [row["model"], row["norm"], row["epsilon"]]
+    return [row["model"], row["norm"], row["epsilon"], str(row["images"])]
 
 
 def accuracy_table(rows: list[dict[str, Any]]) -> str:
@@ -114,7 +114,7 @@ def accuracy_table(rows: list[dict[str, Any]]) -> str:
                      for name in PEERS]  # fmt: skip
         agree = [f"{1 - count / row['images']:.1%}" for count in different]
         lines.append([*_who(row), *counts, " / ".join(agree)])
-    header = ["model", "norm", "epsilon", *names, "autoattack agrees with the two"]
+    header = ["model", "norm", "epsilon", "images", *names, "autoattack agrees with the two"]
     return table(header, lines)
 
 
@@ -127,7 +127,7 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
                   for name in OURS]  # fmt: skip
         times = [f"{value:.1f} s" for value in seconds.values()]
         lines.append([*_who(row), *times, *ratios])
-    header = ["model", "norm", "epsilon", *OURS, *PEERS,
+    header = ["model", "norm", "epsilon", "images", *OURS, *PEERS,
               *(f"{name} as a part of the two peers" for name in OURS)]  # fmt: skip
     return table(header, lines)
 
@@ -143,7 +143,7 @@ def passes_table(rows: list[dict[str, Any]]) -> str:
             for name in (*OURS, *PEERS)
         ]
         lines.append([*_who(row), *each])
-    return table(["model", "norm", "epsilon", *OURS, *PEERS], lines)
+    return table(["model", "norm", "epsilon", "images", *OURS, *PEERS], lines)
 
 
 def requirements(rows: list[dict[str, Any]]) -> str:
@@ -194,15 +194,14 @@ def main() -> None:
         with arguments.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     lines = arguments.rows.read_text(encoding="utf-8").splitlines()
-    found = {tuple(_who(row)): row for row in map(json.loads, lines)}
+    found = {tuple(_who(row)[:3]): row for row in map(json.loads, lines)}
     rows = [row for text in SETTINGS if (row := found.get(tuple(text.split(":"))))]
     hashes = ", ".join(f"{row['model']} {row['weights']}" for row in
                        {row["model"]: row for row in rows}.values())  # fmt: skip
     packages = ("robustness-auditor", "torch", "torchattacks", "pyautoattack")
     text = f"""## AutoAttack and cascade side by side with peers
 
-{conditions(packages, repeats=1)} {rows[0]["images"]} images, \
-batches of {arguments.batch_size} (peers: 250). Weights: {hashes}.
+{conditions(packages, repeats=1)} Batches of {arguments.batch_size} (peers: 250). Weights: {hashes}.
 
 {accuracy_table(rows)}
 

@@ -43,7 +43,7 @@ _TARGETS = 3
 #: Evaluations that are averaged for a random model.
 _DRAWS = 20
 #: Queries of the black-box probe, and of the attack where it shows that gradients mislead.
-_PROBE, _QUERIES = 50, 5000
+_PROBE, _QUERIES = 25, 5000
 
 _Stages = Generator[Stage, Standing, None]
 
@@ -131,7 +131,7 @@ class _Field:
 class Cascade:
     """Cheap attacks on everything, then long ones on the images that came close.
 
-    Stops once rounds of the strongest attacks on the closest survivors find nothing more, and says
+    Stops once rounds of the strongest attack on the closest survivors find nothing more, and says
     what a further round would be expected to find. It needs no gradient, but uses it where there is
     one; black-box queries are spent only on images whose gradients cannot be trusted.
     """
@@ -153,6 +153,8 @@ class Cascade:
         for name, steps, limit in (("aimed", 20, _NEAR), ("aimed longer", 50, _NEARER)):
             attack = APGD(steps=steps, loss="margin", eot=draws)
             yield from field.run(field.aimed(name, attack, field.within(limit)))
+        fab = FAB(iterations=50, minimise=False, eot=draws)
+        yield from field.run(field.aimed("FAB", fab, field.within(_NEAREST, _AT_LEAST)))
         return (yield from self._insist(field, draws))
 
     @staticmethod
@@ -185,11 +187,8 @@ class Cascade:
         yield from field.run(Stage("queries", _square(_QUERIES, draws), alive[misled[alive]]))
 
     def _insist(self, field: _Field, draws: int) -> Generator[Stage, Standing, Evidence]:
-        """Rounds of the strongest attacks on the closest survivors, while they find something."""
-        attacks = (
-            ("rounds", APGD(steps=100, loss="margin", eot=draws)),
-            ("rounds, FAB", FAB(iterations=50, minimise=False, eot=draws)),
-        )
+        """Rounds of the strongest attack on the closest survivors, while they find something."""
+        strongest = APGD(steps=50, loss="margin", eot=draws)
         broken: list[int] = []
         tried: list[int] = []
         limit = _NEAREST
@@ -200,9 +199,7 @@ class Cascade:
             ):
                 break
             tried.append(len(closest))
-            for name, strongest in attacks:
-                left = closest[~field.standing.fallen[closest]]
-                yield from field.run(field.aimed(name, strongest, left, restart=len(broken)))
+            yield from field.run(field.aimed("rounds", strongest, closest, restart=len(broken)))
             broken.append(int(field.standing.fallen[closest].sum()))
             limit *= _FURTHER if broken[-1] else 1
         last = broken[-self.patience :]

@@ -14,7 +14,7 @@ import torch
 from annotated_types import Gt, Le
 from auditor_plugins.square.bumps import grid, transferred
 from auditor_plugins.square.corners import recoloured, stripes
-from auditor_plugins.square.windows import ITERATIONS, schedule, stage
+from auditor_plugins.square.windows import Schedule, Sizes, drawn, sides
 
 from auditor.api import (
     SCORES,
@@ -46,8 +46,10 @@ class Search(State):
     loss: torch.Tensor
     #: (B,) the loss at `x` where it is evaluated for the second time; else -inf.
     first: torch.Tensor
-    #: (B, AHEAD, N) uniform numbers, N for each query since the last multiple of AHEAD.
-    moves: torch.Tensor
+    #: Of the queries from the last multiple of AHEAD on: (B, AHEAD, 1) int64, in l2 and l1
+    #: (B, AHEAD, 2), where squares begin; (B, AHEAD, C), in l2 and l1 (B, AHEAD, C + 1), signs.
+    begin: torch.Tensor
+    signs: torch.Tensor
 
 
 @attack(
@@ -84,50 +86,69 @@ class Square:
         if x is None:
             x = stripes(task) if p is None else grid(task, p)
         none = torch.full_like(x[:, 0, 0, 0], -torch.inf)
-        numbers = (2 if p is None else 5) + x.shape[1]
-        moves = x.new_zeros(len(x), AHEAD, numbers)
-        return Search(x, best=x, loss=none, first=none, moves=moves)
+        squares, signs = (1, x.shape[1]) if p is None else (2, x.shape[1] + 1)
+        return Search(
+            x,
+            best=x,
+            loss=none,
+            first=none,
+            begin=task.step.new_zeros(len(x), AHEAD, squares),
+            signs=x.new_zeros(len(x), AHEAD, signs),
+        )
 
     def step(self, task: Task, state: Search, seen: Observation) -> Search:
         """Algorithm 1: keep `x` if its loss is the largest so far, and change the best point."""
-        loss, first = seen.loss, state.first
-        if self.eot > 1:
-            loss = torch.where(first > -torch.inf, (first + loss) / 2, loss)
-        better = loss > state.loss
-        if self.eot > 1:
-            again = better & (first == -torch.inf) & (state.loss > -torch.inf)
-            better, first = better & ~again, torch.where(again, loss, -torch.inf)
+        better, loss, first = self._judged(state, seen.loss)
         rows = better.nonzero().flatten()
         best = state.best.index_copy(0, rows, state.x[rows])
-        moves = _refilled(task, state.moves)
-        u = moves[torch.arange(len(moves), device=moves.device), task.step % AHEAD]
-        x = self._changed(task, best, u)
+        begin, signs = self._drawn(task, state)
+        now = torch.arange(len(best), device=best.device), task.step % AHEAD
+        x = self._changed(task, best, begin[now], signs[now])
         if self.eot > 1:
-            x = torch.where(again[:, None, None, None], state.x, x)
-        return Search(x, best, torch.where(better, loss, state.loss), first, moves)
+            x = torch.where((first > -torch.inf)[:, None, None, None], state.x, x)
+        return Search(x, best, torch.where(better, loss, state.loss), first, begin, signs)
 
-    def _changed(self, task: Task, best: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        """`best` with one change, by uniform numbers `u` (B, N)."""
-        p = _P.get(task.ball.norm.name)
-        sides = schedule(self.p_init, *best.shape[2:], least=1 if p is None else 3)
-        stages = stage(task.step * ITERATIONS // self.queries if self.rescale else task.step)
+    def _judged(
+        self, state: Search, loss: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B,) bool: `x` becomes the best point; (B,) its loss; (B,) the next `Search.first`."""
+        if self.eot == 1:
+            return loss > state.loss, loss, state.first
+        second = state.first > -torch.inf
+        loss = torch.where(second, (state.first + loss) / 2, loss)
+        better = loss > state.loss
+        again = better & ~second & (state.loss > -torch.inf)
+        return better & ~again, loss, torch.where(again, loss, -torch.inf)
+
+    def _changed(
+        self, task: Task, best: torch.Tensor, begin: torch.Tensor, signs: torch.Tensor
+    ) -> torch.Tensor:
+        """`best` with one change."""
+        sizes, p = Sizes.at(task.step, self._schedule(task)), _P.get(task.ball.norm.name)
         x: torch.Tensor = (
-            recoloured(task, best, sides, stages, u)
+            recoloured(task, best, sizes, begin, signs)
             if p is None
-            else transferred(task, best, sides, stages, u, p)
+            else transferred(task, best, sizes, begin, signs, p)
         )
         return x
 
+    def _drawn(self, task: Task, state: Search) -> tuple[torch.Tensor, torch.Tensor]:
+        """`state.begin` and `state.signs`, new ones for the images that have used theirs."""
+        rows = (task.step % AHEAD == 0).nonzero().flatten()
+        if not len(rows):
+            return state.begin, state.signs
+        noise = task.noise("squares")
+        image, restart, step = (each[rows] for each in (noise.image, noise.restart, noise.step))
+        due = replace(noise, image=image, restart=restart, step=step)
+        ahead = task.step[rows, None] + torch.arange(AHEAD, device=rows.device)
+        counts = state.begin.shape[2], state.signs.shape[2]
+        begin, signs = drawn(due, self._schedule(task).side(ahead), *counts, *task.x.shape[2:])
+        return state.begin.index_copy(0, rows, begin), state.signs.index_copy(0, rows, signs)
 
-def _refilled(task: Task, moves: torch.Tensor) -> torch.Tensor:
-    """`moves` with new numbers for the images that have used theirs."""
-    rows = (task.step % AHEAD == 0).nonzero().flatten()
-    if not len(rows):
-        return moves
-    noise = task.noise("moves")
-    image, restart, step = (each[rows] for each in (noise.image, noise.restart, noise.step))
-    due = replace(noise, image=image, restart=restart, step=step)
-    return moves.index_copy(0, rows, due.uniform(*moves.shape[1:]))
+    def _schedule(self, task: Task) -> Schedule:
+        least = 1 if task.ball.norm.name == "linf" else 3
+        found = sides(self.p_init, *task.x.shape[2:], least)
+        return Schedule(found, self.queries) if self.rescale else Schedule(found)
 
 
 @hookimpl

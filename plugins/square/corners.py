@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from auditor_plugins.square.windows import Windows, signs
+from auditor_plugins.square.windows import Sizes, Windows
 
 from auditor.api import Task
 
@@ -15,7 +15,7 @@ def stripes(task: Task) -> torch.Tensor:
 
 
 def recoloured(
-    task: Task, best: torch.Tensor, sides: tuple[int, ...], stages: torch.Tensor, u: torch.Tensor
+    task: Task, best: torch.Tensor, sizes: Sizes, begin: torch.Tensor, signs: torch.Tensor
 ) -> torch.Tensor:
     """Algorithm 2: a square at -epsilon or epsilon from the clean image, channel by channel.
 
@@ -25,12 +25,12 @@ def recoloured(
     Args:
         task: the images.
         best: (B, C, H, W) points to be changed.
-        sides: of the squares in each stage.
-        stages: (B,) int64.
-        u: (B, 2 + C) uniform numbers.
+        sizes: of the squares.
+        begin: (B, 1) where they begin.
+        signs: (B, C).
     """
-    square = Windows.at(u[:, :2], torch.tensor(sides, device=u.device)[stages], best)
-    clean, epsilon, sign = square.read(task.x), task.ball.epsilon, signs(u[:, 2:])
+    square = Windows.at(begin[:, 0], sizes, best.shape[3])
+    clean, epsilon, sign = square.read(task.x), task.ball.epsilon, signs[:, :, None]
     same = (_shifted(clean, epsilon, sign) == square.read(best)).flatten(1).all(1)
     sign = torch.where(same[:, None, None], -sign, sign)
     x = best.clone(memory_format=torch.contiguous_format)

@@ -21,9 +21,6 @@ ROWS = torch.arange(N)
 GREYS = Greys((0.01, 0.02))
 
 
-#: Of what the campaign does not look at.
-
-
 def victim() -> Victim:
     """Answers 1 from a mean pixel of 1/2 on; 2 and 3 never."""
     W = torch.zeros(4, 16, dtype=torch.float64)
@@ -114,9 +111,7 @@ WRONG_KIND = {
 }
 
 
-@pytest.mark.parametrize(
-    "what",
-)
+@pytest.mark.parametrize("what", WRONG_KIND)
 def test_columns_and_attacks_of_the_wrong_kind_are_a_defect_too(what):
     message = error_of(of([WRONG_KIND[what]]))
     assert "odd" in message or "'toy'" in message
@@ -151,9 +146,7 @@ def spoil(brief, what: str) -> None:
         brief.logits.fill_(9)
 
 
-@pytest.mark.parametrize(
-    "what",
-)
+@pytest.mark.parametrize("what", ["x", "the ball", "labels", "logits"])
 def test_a_composite_that_writes_into_its_brief_gains_nothing(what):
     """In the true ball the victim is right everywhere."""
 
@@ -168,7 +161,7 @@ def test_a_composite_that_writes_into_its_brief_gains_nothing(what):
     assert torch.equal(block.y, dark().y)
 
 
-@pytest.mark.parametrize
+@pytest.mark.parametrize("what", ["fallen", "margin", "untrusted", "lane_margin", "best"])
 def test_a_composite_that_writes_into_its_standing_gains_nothing(what):
     def cheats(brief):
         standing = yield stage()
