@@ -31,12 +31,15 @@ def options(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
 
 
 def interleaved(
-    works: Mapping[str, Callable[[int], _T]], repeats: int
+    works: Mapping[str, Callable[[int], _T]],
+    repeats: int,
+    clock: Callable[[], float] = time.process_time,
 ) -> tuple[dict[str, list[float]], dict[str, list[_T]]]:
     """CPU seconds and answers of each work, called with 0 .. repeats - 1, on one thread.
 
     The works take turns, in alternating order, so that whatever else the machine does meets all of
     them alike; CPU time leaves out the waiting for a core. Each is called once before, to warm up.
+    What does not run on the CPU needs another `clock`.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     answers: dict[str, list[_T]] = {name: [] for name in works}
@@ -45,9 +48,9 @@ def interleaved(
     for repeat in range(repeats):
         names = list(works) if repeat % 2 == 0 else list(works)[::-1]
         for name in names:
-            begin = time.process_time()
+            begin = clock()
             answers[name].append(works[name](repeat))
-            seconds[name].append(time.process_time() - begin)
+            seconds[name].append(clock() - begin)
     return seconds, answers
 
 

@@ -86,7 +86,7 @@ class Plan:
 PLANS = {
     "fashion-trades": Plan("fashion-mnist", strided_net, 11, 4, 30_000, 16 / 255, 7, trades=True),
     "cifar-adversarial": Plan("cifar10", colour_net, 12, 6, 30_000, 8 / 255, 2),
-    "mnist-adversarial": Plan("mnist", plain_relu_net, 13, 8, 30_000, 0.3, 7),
+    "mnist-adversarial": Plan("mnist", plain_relu_net, 13, 5, 20_000, 0.3, 7),
     "cifar-plain": Plan("cifar10", colour_net, 14, 4, 50_000),
     "fashion-plain": Plan("fashion-mnist", strided_net, 15, 5, 50_000),
 }

@@ -43,6 +43,7 @@ class Task:
     seed: int = 0
     batch_size: int = 250
     classes: int = 10
+    targets: int = 9  # how many of the likeliest wrong classes targeted attacks aim at
 
     def batched(self, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """The attack's points, batch by batch."""
@@ -89,7 +90,9 @@ def torchattacks_apgd(task: Task, loss: str = "ce", steps: int = 100, restarts: 
     settings = {"norm": _NAMES[task.norm], "eps": task.epsilon, "steps": steps,
                 "n_restarts": restarts, "seed": task.seed}  # fmt: skip
     if loss == "targeted":
-        return task.batched(torchattacks.APGDT(task.model, n_classes=task.classes, **settings))
+        attack = torchattacks.APGDT(task.model, n_classes=task.classes, **settings)
+        attack.n_target_classes = _targets(task)
+        return task.batched(attack)
     return task.batched(torchattacks.APGD(task.model, loss=loss, **settings))
 
 
@@ -119,6 +122,7 @@ def torchattacks_fab(
         task.model, norm=_NAMES[task.norm], eps=task.epsilon, steps=steps, n_restarts=restarts,
         seed=task.seed, multi_targeted=targeted, n_classes=task.classes,
     )  # fmt: skip
+    attack.n_target_classes = _targets(task)
     return task.batched(attack)
 
 
@@ -166,7 +170,7 @@ def _quiet() -> None:
 
 
 def _targets(task: Task) -> int:
-    return min(9, task.classes - 1)
+    return min(task.targets, task.classes - 1)
 
 
 def _without_graph(task: Task, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -38,8 +38,8 @@ _NEAR, _NEARER, _NEAREST = 1.0, 0.3, 0.15
 _AT_LEAST = 1 / 20
 #: ... and reach out so much further after each round that broke an image.
 _FURTHER = 1.5
-#: Classes that are aimed at side by side.
-_TARGETS = 3
+#: Classes that are aimed at side by side, the closest ones: before the rounds, and in them.
+_TARGETS, _ROUND_TARGETS = 3, 2
 #: Evaluations that are averaged for a random model.
 _DRAWS = 20
 #: Queries of the black-box probe, and of the attack where it shows that gradients mislead.
@@ -112,9 +112,11 @@ class _Field:
         count = max(int((shortfall <= limit).sum()), int(few))
         return alive[shortfall.argsort(stable=True)[:count].sort().values]
 
-    def aimed(self, name: str, attack: Any, image: torch.Tensor, restart: int = 0) -> Stage:
+    def aimed(
+        self, name: str, attack: Any, image: torch.Tensor, targets: int = _TARGETS, restart: int = 0
+    ) -> Stage:
         """`attack` side by side at the wrong classes that came closest to winning."""
-        rivals = likeliest_rivals(self._reach, self.brief.y, _TARGETS)[image]
+        rivals = likeliest_rivals(self._reach, self.brief.y, targets)[image]
         image = image.repeat_interleave(rivals.shape[1])
         restarts = torch.full_like(image, restart)
         return Stage(name, attack, image, target=rivals.flatten(), restart=restarts)
@@ -136,7 +138,7 @@ class Cascade:
     one; black-box queries are spent only on images whose gradients cannot be trusted.
     """
 
-    patience: PositiveInt = param(3, "rounds without a success after which it stops")
+    patience: PositiveInt = param(5, "rounds without a success after which it stops")
     max_rounds: PositiveInt = param(20, "rounds after which it stops in any case")
 
     def stages(self, brief: Brief) -> Generator[Stage, Standing, Evidence | None]:
@@ -199,7 +201,9 @@ class Cascade:
             ):
                 break
             tried.append(len(closest))
-            yield from field.run(field.aimed("rounds", strongest, closest, restart=len(broken)))
+            yield from field.run(
+                field.aimed("rounds", strongest, closest, _ROUND_TARGETS, restart=len(broken))
+            )
             broken.append(int(field.standing.fallen[closest].sum()))
             limit *= _FURTHER if broken[-1] else 1
         last = broken[-self.patience :]

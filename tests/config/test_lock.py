@@ -27,7 +27,9 @@ def test_lock_writes_every_default(directory: Path) -> None:
     config, registry = load_config(directory / "audit.toml")
     text = lock_text(config, registry)
     tree = tomllib.loads(text)
-    assert tree["run"].keys() == {"seed", "device", "threads", "batch_size", "output", "executor"}
+    assert tree["run"].keys() == {
+        "seed", "device", "threads", "batch_size", "search_precision", "output", "executor",
+    }  # fmt: skip
     assert tree["attack"][-1] == {
         "use": "pgd", "label": "pgd-margin", "steps": 40, "restarts": 1, "loss": "margin", "eot": 1
     }  # fmt: skip

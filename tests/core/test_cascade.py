@@ -219,7 +219,7 @@ def drive(attack: Cascade, falls: list[int], images: int) -> tuple[list[str], Ev
     [([], 3, 0), ([1], 4, 0), ([0, 0, 2], 6, 0), ([1] * 5, 5, 3), ([0, 1, 0, 1], 5, 1)],
 )
 def test_it_goes_on_while_rounds_find_something(falls, rounds, broken):
-    names, evidence = drive(Cascade(max_rounds=6 if len(falls) < 4 else 5), list(falls), 10)
+    names, evidence = drive(Cascade(3, 6 if len(falls) < 4 else 5), list(falls), 10)
     assert names.count("rounds") == rounds
     assert evidence is not None
     assert (evidence.rounds, evidence.broken) == (3, broken)
@@ -248,8 +248,8 @@ def test_effort_goes_to_the_images_that_are_close():
     assert [stages[name]["images"] for name in ("sweep", "probe", "aimed", "rounds")] == [
         64, 64, 4, 4,
     ]  # fmt: skip
-    sweeps = (1 + 1) + (10 + 1) + (20 + 1) + 50 + 1
+    sweeps = (1 + 1) + (10 + 1) + (20 + 1) + 25 + 1
     assert run.outcome.forwards[4:].tolist() == [sweeps] * 60
     assert (run.outcome.forwards[:4] > 5 * sweeps).all()
-    assert run.log.evidence == {"rounds": 3, "candidates": 4, "broken": 0}
+    assert run.log.evidence == {"rounds": 5, "candidates": 4, "broken": 0}
     assert Cascade().passes(2)[0] == sweeps

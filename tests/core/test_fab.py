@@ -43,8 +43,10 @@ DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
 
 def task_of(x, y, norm="l2", epsilon=0.5, restart=0, target=None, origin=None) -> Task:
     image, step = torch.arange(len(x)), torch.zeros(len(x), dtype=torch.int64)
-    noise = Noise(0, ("test",), image, torch.full_like(image, restart), step, x.dtype)
-    return Task(x, y, Ball(NORM[norm], epsilon, x), step, noise, target, origin)
+    restarts = torch.full_like(image, restart)
+    words = restarts if target is None else restarts + 65536 * (target + 1)
+    noise = Noise(0, ("test",), image, words, step, x.dtype)
+    return Task(x, y, Ball(NORM[norm], epsilon, x), step, noise, target, origin, restarts)
 
 
 def observe(module: nn.Module, x, y, target=None, jacobian: bool = False) -> Observation:
@@ -295,13 +297,13 @@ def test_first_at_the_clean_image_then_at_random_within_half_of_epsilon(norm_nam
     y = torch.zeros(5, dtype=torch.int64)
     epsilon = {"linf": 0.2, "l2": 1.0, "l1": 5.0}[norm_name]
     attack, norm = FAB(), NORM[norm_name]
-    of_a_target = 3 << 16  # how the engine tells the random numbers of targets apart
-    for restart in (0, of_a_target):
-        start = attack.start(task_of(x, y, norm_name, epsilon, restart)).x
+    aims = torch.full_like(y, 2)
+    for target in (None, aims):
+        start = attack.start(task_of(x, y, norm_name, epsilon, 0, target)).x
         assert torch.equal(start, x)
     starts = [
-        attack.start(task_of(x, y, norm_name, epsilon, restart)).x
-        for restart in (1, 2, of_a_target + 1)
+        attack.start(task_of(x, y, norm_name, epsilon, restart, target)).x
+        for restart, target in ((1, None), (2, None), (1, aims))
     ]
     for start in starts:
         distance = norm.distance(start, x)

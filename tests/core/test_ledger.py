@@ -66,7 +66,7 @@ def test_an_outcome_becomes_a_record_of_all_its_columns(tmp_path):
     assert 0 < int(outcome.broken.sum()) < 12
     position = torch.arange(12) * 3
     record = record_of(outcome, position, META)
-    assert set(record.columns) == set(vars(outcome)) - {"adversarial"} | {"position"}
+    assert set(record.columns) == set(vars(outcome)) - {"adversarial", "best_point"} | {"position"}
     assert torch.equal(record.adversarial, outcome.adversarial[outcome.broken])
     ledger = Ledger(tmp_path)
     ledger.write("key", record)

@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion_mnist"
 DATA = EXAMPLE / "data" / "test-1000.npz"
 FACTORIES = {"baseline": "cnn", "gradient-mask-toy": "gradient_mask_toy"}
 THREATS = {"linf": (0.02, 0.1), "l2": (1.0,)}
-ATTACKS = ("fgsm", "r-fgsm", "noise", "pgd")
+ATTACKS = ("fgsm", "r-fgsm", "noise", "pgd", "cascade")
 IMAGES = 60
 
 _MODEL = """

@@ -143,6 +143,8 @@ def without_times(audit: dict[str, Any]) -> dict[str, Any]:
         for threat in model["threats"]:
             for attack in threat["attacks"]:
                 del attack["seconds"]
+                for stage in attack["stages"]:
+                    del stage["seconds"]
     return audit
 
 

@@ -13,7 +13,9 @@ import pytest
 from system_files import auditor, process
 
 ROOT = Path(__file__).parents[2]
-BUILT_IN_ATTACKS = {"fgsm", "r-fgsm", "noise", "pgd"}
+BUILT_IN_ATTACKS = {
+    "fgsm", "r-fgsm", "noise", "pgd", "apgd", "fab", "square", "autoattack", "cascade",
+}  # fmt: skip
 COMMANDS = ("run", "validate", "list", "show", "report", "schema")
 
 #: Runs a command and says whether torch and numpy have been loaded, which is more than imported:
@@ -111,7 +113,7 @@ def test_missing_configuration(here: Path) -> None:
 def test_shipped_configuration_is_valid() -> None:
     status, said = auditor("validate", str(ROOT / "audit.toml"))
     assert status == 0
-    assert "is valid: 4 models, 3 threats, 5 attacks (profile standard), 1 gate." in said
+    assert "is valid: 4 models, 3 threats, 6 attacks (profile standard), 1 gate." in said
     assert "Models and data were not loaded." in said
 
 

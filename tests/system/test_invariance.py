@@ -54,6 +54,14 @@ use = "pgd"
 label = "pgd-margin"
 steps = 6
 loss = "margin"
+[[attack]]
+use = "apgd"
+steps = 6
+loss = "dlr"
+targets = 2
+[[attack]]
+use = "square"
+queries = 6
 """
 #: Random numbers belong to an image's place in the set, so only these may be compared when the
 #: places change.

@@ -61,6 +61,9 @@ label = "pgd-margin"
 steps = 8
 restarts = 2
 loss = "margin"
+[[attack]]
+use = "cascade"
+patience = 1
 [[gate]]
 metric = "masking"
 at_most = "confirmed"
