@@ -87,6 +87,12 @@ def test_hash_remains_with_what_does_not(load: Load, override: str) -> None:
 def test_hash_does_not_depend_on_the_profile_being_written_out(load: Load) -> None:
     listed = MINIMAL + "".join(
         f"\n[[attack]]\n{keys}\n"
-        for keys in ('use="fgsm"', 'use="r-fgsm"', 'use="noise"', 'use="pgd"\nsteps=40')
+        for keys in (
+            'use="fgsm"',
+            'use="r-fgsm"',
+            'use="noise"',
+            'use="pgd"\nsteps=40',
+            'use="cascade"',
+        )
     )
     assert config_hash(load(listed)) == config_hash(load(MINIMAL, "profile=quick"))
