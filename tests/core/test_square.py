@@ -1,218 +1,23 @@
-"""Square: its schedule, every proposal, known optima, random points beside it, random models."""
+"""Square beside known optima and random points, image by image, and on random models."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import pairwise
-
-import numpy as np
 import pytest
 import torch
 from auditor_plugins.noise import Noise as RandomPoints
-from auditor_plugins.square import AHEAD, Search, Square
-from auditor_plugins.square.bumps import bump, sharpened
-from auditor_plugins.square.windows import Schedule, drawn, sides
+from auditor_plugins.square import AHEAD, Square
 from core_linear import SHAPES, clean, dominated, optimum, relative_to_the_gain, safe_radius
-from core_models import (
-    NORM,
-    block_of,
-    cnn_victim,
-    linear_victim,
-    normal,
-    run_attack,
-    uniform,
-)
+from core_models import NORM, block_of, cnn_victim, linear_victim, normal, run_attack
 from core_pool import EPSILON, IDS, X, assert_same
 from core_reference import best_gain
+from core_square import images, noise_of, task_of
 from pydantic import ValidationError
 from torch import nn
 
-from auditor.attack import Observation, Task, spec_of
+from auditor.attack import Observation, spec_of
 from auditor.engine.pool import Block
-from auditor.randomness import Noise
 from auditor.threat import Ball
 from auditor.victim import Victim
-
-#: Wide, tall, one row, one pixel, and smaller than the smallest window of l2; 1, 3 and 5 channels.
-ODD_SHAPES = [(1, 5, 9), (3, 8, 4), (5, 1, 6), (3, 1, 1), (1, 2, 2)]
-
-
-def noise_of(count: int, step=0) -> Noise:
-    image = torch.arange(count)
-    steps = torch.zeros_like(image) + step
-    return Noise(0, ("test",), image, torch.zeros_like(image), steps, torch.float64)
-
-
-def task_of(x, norm="linf", epsilon=0.1, step=0, origin=None) -> Task:
-    noise = replace(noise_of(len(x), step), dtype=x.dtype)
-    y = torch.zeros(len(x), dtype=torch.int64)
-    return Task(
-        x, y, Ball(NORM[norm], epsilon, x), (noise.step - 1).clamp(min=0), noise, origin=origin
-    )
-
-
-def path(attack: Square, x, norm: str, epsilon: float) -> list[Search]:
-    """The states of a whole search for a linear function, whose best point often changes."""
-    weights = normal(*x.shape[1:], seed=9, dtype=x.dtype)
-    states = [attack.start(task_of(x, norm, epsilon))]
-    for step in range(attack.steps):
-        loss = (states[-1].x * weights).flatten(1).sum(1)
-        task = task_of(x, norm, epsilon, step + 1)
-        states.append(attack.step(task, states[-1], Observation(loss[:, None], loss, None)))
-    return states
-
-
-def images(shape, place="at the box", count=6) -> torch.Tensor:
-    x = uniform(count, *shape, seed=4)
-    return (2 * x - 0.5).clamp(0, 1) if place == "at the box" else 0.3 + 0.4 * x
-
-
-# --- The schedule
-
-
-def test_sides_follow_the_papers_schedule():
-    """round(sqrt(p 28 28)) with p = 0.8, 0.4, ...; in l2 at least 3 and odd."""
-    assert sides(0.8, 28, 28, least=1) == (25, 18, 13, 9, 6, 4, 3, 2, 2, 1)
-    assert sides(0.8, 28, 28, least=3) == (25, 19, 13, 9, 7, 5, 3, 3, 3, 3)
-    assert sides(1.0, 4, 100, least=1)[0] == 4
-    assert set(sides(0.8, 2, 9, least=3)) == {2}
-
-
-def test_p_is_halved_after_the_papers_iterations():
-    bounds = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000]
-    published = [sum(i > bound for bound in bounds) for i in range(9001)]
-    assert Schedule((1,) * 10).stage(torch.arange(9001)).tolist() == published
-    rescaled = [published[int(i / 1000 * 10000)] for i in range(900)]
-    assert Schedule((1,) * 10, 1000).stage(torch.arange(900)).tolist() == rescaled
-
-
-def test_the_attack_uses_the_schedule_and_queries_counts_points():
-    x = images((1, 28, 28), "inside")
-    for rescale, step, side in ((False, 300, 9), (True, 300, 3), (True, 999, 1)):
-        attack = Square(queries=1000, rescale=rescale)
-        assert attack.steps == 999
-        state = attack.start(task_of(x))
-        for now in (step - step % AHEAD, step):
-            loss = torch.zeros(6, dtype=x.dtype)
-            state = attack.step(task_of(x, step=now + 1), state, Observation(loss, loss, None))
-        changed = (state.x != state.best).flatten(1).sum(1)
-        assert changed.max() <= side**2
-        assert changed.double().mean() > side**2 / 4
-
-
-# --- What is proposed
-
-
-@pytest.mark.parametrize("place", ["inside", "at the box"])
-@pytest.mark.parametrize("shape", ODD_SHAPES, ids=str)
-def test_every_proposal_is_in_ball_and_box(norm_name, shape, place):
-    x, epsilon = images(shape, place).float(), {"linf": 0.15, "l2": 0.6, "l1": 1.5}[norm_name]
-    ball = Ball(NORM[norm_name], epsilon, x)
-    for state in path(Square(queries=80, rescale=True), x, norm_name, epsilon):
-        in_box, in_ball = ball.contains(state.x)
-        assert in_box.all()
-        assert in_ball.all()
-
-
-@pytest.mark.parametrize("shape", ODD_SHAPES, ids=str)
-def test_linf_changes_something_each_time_in_one_square_to_one_colour(shape):
-    x = images(shape)
-    for state in path(Square(queries=100, rescale=True), x, "linf", 0.15)[1:]:
-        for new, old, image in zip(state.x, state.best, x, strict=True):
-            changed = new != old
-            rows, columns = changed.any(0).nonzero().unbind(1)
-            assert len(rows)
-            high, wide = (int(i.max() - i.min()) + 1 for i in (rows, columns))
-            assert max(high, wide) <= min(max(round((0.8 * x[0, 0].numel()) ** 0.5), 1), *shape[1:])
-            for channel in range(shape[0]):
-                at = changed[channel]
-                low, top = ((image[channel] + e).clamp(0, 1)[at] for e in (-0.15, 0.15))
-                assert torch.equal(new[channel][at], low) or torch.equal(new[channel][at], top)
-
-
-@pytest.mark.parametrize("side", [1, 3])
-def test_squares_lie_anywhere_the_last_row_and_column_included(side):
-    queries = torch.full((4, 500), side)
-    begin, signs = drawn(noise_of(4), queries, 1, 1, 5, 7)
-    places = [row * 7 + column for row in range(6 - side) for column in range(8 - side)]
-    for image in begin:
-        counts = torch.bincount(image.flatten(), minlength=35)
-        assert counts.nonzero().flatten().tolist() == places
-        expected = 500 / len(places)
-        assert ((counts[places] - expected).square() / expected).sum() < 3 * len(places)
-    assert not torch.equal(begin[0], begin[1])
-    assert abs(signs.mean()) < 0.1
-
-
-def test_random_numbers_are_drawn_ahead_and_do_not_repeat():
-    x = images((1, 8, 9), count=2)
-    states = path(Square(queries=3 * AHEAD), x, "linf", 0.1)[1:]
-    drawn_at = [states[now] for now in (0, AHEAD, 2 * AHEAD)]
-    for first, second in pairwise(drawn_at):
-        assert not torch.equal(first.begin, second.begin)
-        assert not torch.equal(first.signs, second.signs)
-    assert torch.equal(states[0].begin, states[AHEAD - 1].begin)
-    assert not torch.equal(states[0].begin[0], states[0].begin[1])
-
-
-# --- Bumps
-
-
-@pytest.mark.parametrize(("p", "power"), [(2, 2), (1, 4)])
-@pytest.mark.parametrize("side", [1, 2, 3, 5, 8])
-def test_bumps_are_two_pyramids_of_opposite_signs(side, p, power):
-    """Squares around each half's middle; the one of half width k adds 1 / (k + 1)^power."""
-    expected = np.zeros((side, side))
-    for begin, end, sign in ((0, side // 2, 1), (side // 2, side, -1)):
-        half, middle = np.zeros((end - begin, side)), ((end - begin) // 2, side // 2)
-        for k in range(max(middle) + 1):
-            top, left = (max(m - k, 0) for m in middle)
-            half[top : middle[0] + k + 1, left : middle[1] + k + 1] += (k + 1.0) ** -power
-        if half.size:
-            expected[begin:end] = sign * half / np.linalg.norm(half.ravel(), p)
-    expected /= np.linalg.norm(expected.ravel(), p)
-    np.testing.assert_allclose(bump(side, p).numpy(), expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("norm", ["l2", "l1"])
-@pytest.mark.parametrize("shape", [(1, 9, 7), (3, 5, 8)], ids=str)
-def test_all_of_epsilon_is_used_and_moved_between_two_windows(norm, shape):
-    x, epsilon = images(shape, "inside"), 0.2
-    ball, largest = Ball(NORM[norm], epsilon, x), sides(0.8, *shape[1:], least=3)[0]
-    states = path(Square(queries=60), x, norm, epsilon)
-    np.testing.assert_allclose(ball.distance(states[0].x), epsilon, rtol=1e-9)
-    for state in states[1:]:
-        np.testing.assert_allclose(ball.distance(state.x), epsilon, rtol=1e-9)
-        assert (state.x != state.best).flatten(2).any(1).sum(1).max() <= 2 * largest**2
-    assert any((a.best != b.best).any() for a, b in pairwise(states))
-
-
-def test_sharpened_is_the_projection_on_box_and_l1_ball():
-    change, pixels = normal(6, 2, 9, seed=1), uniform(6, 2, 9, seed=2)
-    change[:, :, 7:] = change[:, :, 6:7]  # repetitions
-    pixels[:, :, 7:] = pixels[:, :, 6:7]
-    once = torch.ones(6, 1, 9, dtype=torch.float64)
-    once[:, :, 7:] = 0
-    allowed = torch.linspace(0.1, 4, 6, dtype=torch.float64)[:, None]
-    found = sharpened(change, pixels, once, allowed)
-    assert torch.equal(found[:, :, 7], found[:, :, 6])
-    enlarged = (3 * change).clamp(-pixels, 1 - pixels)
-    for row in range(6):
-        size = enlarged[row, :, :7].abs()
-        low, high = 0.0, 3.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            over = (size - middle).clamp(min=0).sum() > allowed[row]
-            low, high = (middle, high) if over else (low, middle)
-        expected = enlarged[row, :, :7].sign() * (size - high).clamp(min=0)
-        torch.testing.assert_close(found[row, :, :7], expected)
-
-
-def test_a_wide_change_is_sharpened_to_what_is_allowed():
-    change, pixels = torch.full((1, 1, 400), 0.01), torch.full((1, 1, 400), 0.5)
-    found = sharpened(change, pixels, torch.ones(1, 1, 400), torch.tensor([[2.0]]))
-    assert found.sum().item() == pytest.approx(2, rel=1e-5)
-
 
 # --- How far it comes
 

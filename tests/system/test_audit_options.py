@@ -30,7 +30,7 @@ class Slow(Bands):
     def forward(self, x):
         if x.requires_grad and len(x) > 2 and os.path.exists("slow"):
             os.remove("slow")
-            time.sleep(1.1)
+            time.sleep(4.1)
         return super().forward(x)
 
 
@@ -125,12 +125,12 @@ def test_time_budget_and_what_is_left_of_it(here: Path) -> None:
     Path("slow").touch()
     # Nothing is measured: the first gradient of several images is an attack's.
     budget = (
-        "--set", 'run.time_budget="1s"', "--set", 'report.formats=["html"]',
+        "--set", 'run.time_budget="4s"', "--set", 'report.formats=["html"]',
         "--set", 'run.search_precision="float32"',
     )  # fmt: skip
     status, said = auditor("run", "audit.toml", *budget)
     directory = only_run()
-    audit, reason = audit_json(directory), "the time budget of 1 seconds was used up"
+    audit, reason = audit_json(directory), "the time budget of 4 seconds was used up"
     rows = attack_rows(audit)
     assert (status, audit["status"], audit["verdict"]) == (3, "incomplete", "inconclusive")
     assert rows["fgsm"]["robust"]["correct"] == 12
