@@ -101,8 +101,9 @@ class Square:
         better, loss, first = self._judged(state, seen.loss)
         rows = better.nonzero().flatten()
         best = state.best.index_copy(0, rows, state.x[rows])
-        begin, signs = self._drawn(task, state)
-        now = torch.arange(len(best), device=best.device), task.step % AHEAD
+        query = task.step % AHEAD
+        begin, signs = self._drawn(task, state, query)
+        now = torch.arange(len(query), device=query.device), query
         x = self._changed(task, best, begin[now], signs[now])
         if self.eot > 1:
             x = torch.where((first > -torch.inf)[:, None, None, None], state.x, x)
@@ -132,9 +133,11 @@ class Square:
         )
         return x
 
-    def _drawn(self, task: Task, state: Search) -> tuple[torch.Tensor, torch.Tensor]:
+    def _drawn(
+        self, task: Task, state: Search, query: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """`state.begin` and `state.signs`, new ones for the images that have used theirs."""
-        rows = (task.step % AHEAD == 0).nonzero().flatten()
+        rows = (query == 0).nonzero().flatten()
         if not len(rows):
             return state.begin, state.signs
         noise = task.noise("squares")

@@ -27,14 +27,20 @@ class Schedule:
 
     def stage(self, step: torch.Tensor) -> torch.Tensor:
         """How often p has been halved at each step, counted from 0; int64 of any shape."""
-        halvings = torch.tensor(HALVINGS, device=step.device)
-        return torch.bucketize(step * ITERATIONS // self.steps, halvings)
+        iteration = step if self.steps == ITERATIONS else step * ITERATIONS // self.steps
+        return torch.bucketize(iteration, _constant(HALVINGS, step.device))
 
     def side(self, step: torch.Tensor) -> torch.Tensor:
         """The side at each step; int64 of any shape."""
-        return torch.tensor(self.sides, device=step.device)[self.stage(step)]
+        return _constant(self.sides, step.device)[self.stage(step)]
 
 
+@functools.cache
+def _constant(numbers: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor(numbers, device=device)
+
+
+@functools.cache
 def sides(p: float, height: int, width: int, least: int) -> tuple[int, ...]:
     """The side of the squares in each stage, in pixels.
 
