@@ -36,10 +36,10 @@ from auditor.api import (
 _NEAR, _NEARER, _NEAREST = 1.0, 0.3, 0.15
 #: The rounds take at least so large a part of the survivors, the closest ones, ...
 _AT_LEAST = 1 / 20
-#: ... and reach out so much further after each round that broke an image.
+#: ... and reach out so much further after a round that broke an image at the outer edge.
 _FURTHER = 1.5
-#: Classes that are aimed at side by side, the closest ones: before the rounds, and in them.
-_TARGETS, _ROUND_TARGETS = 3, 2
+#: Classes that are aimed at side by side, the closest ones.
+_TARGETS = 3
 #: Evaluations that are averaged for a random model.
 _DRAWS = 20
 #: Queries of the black-box probe, and of the attack where it shows that gradients mislead.
@@ -89,7 +89,7 @@ class _Field:
         """(n,) float64, negative."""
         return self._reach.scatter(1, self.brief.y[:, None], -torch.inf).amax(1)
 
-    def _shortfall(self, rows: torch.Tensor) -> torch.Tensor:
+    def shortfall(self, rows: torch.Tensor) -> torch.Tensor:
         """(m,) how much more these images have to lose, as a part of what they have lost so far.
 
         With the clean margin M < 0 and the best m so far, -m / (m - M): it does not depend on the
@@ -107,16 +107,14 @@ class _Field:
         alive = self.alive
         if not len(alive):
             return alive
-        shortfall = self._shortfall(alive)
+        shortfall = self.shortfall(alive)
         few = torch.tensor(at_least * len(alive)).ceil().int()
         count = max(int((shortfall <= limit).sum()), int(few))
         return alive[shortfall.argsort(stable=True)[:count].sort().values]
 
-    def aimed(
-        self, name: str, attack: Any, image: torch.Tensor, targets: int = _TARGETS, restart: int = 0
-    ) -> Stage:
+    def aimed(self, name: str, attack: Any, image: torch.Tensor, restart: int = 0) -> Stage:
         """`attack` side by side at the wrong classes that came closest to winning."""
-        rivals = likeliest_rivals(self._reach, self.brief.y, targets)[image]
+        rivals = likeliest_rivals(self._reach, self.brief.y, _TARGETS)[image]
         image = image.repeat_interleave(rivals.shape[1])
         restarts = torch.full_like(image, restart)
         return Stage(name, attack, image, target=rivals.flatten(), restart=restarts)
@@ -190,7 +188,7 @@ class Cascade:
 
     def _insist(self, field: _Field, draws: int) -> Generator[Stage, Standing, Evidence]:
         """Rounds of the strongest attack on the closest survivors, while they find something."""
-        strongest = APGD(steps=50, loss="margin", eot=draws)
+        strongest = APGD(steps=100, loss="margin", eot=draws)
         broken: list[int] = []
         tried: list[int] = []
         limit = _NEAREST
@@ -201,11 +199,11 @@ class Cascade:
             ):
                 break
             tried.append(len(closest))
-            yield from field.run(
-                field.aimed("rounds", strongest, closest, _ROUND_TARGETS, restart=len(broken))
-            )
-            broken.append(int(field.standing.fallen[closest].sum()))
-            limit *= _FURTHER if broken[-1] else 1
+            edge = field.shortfall(closest) > limit / _FURTHER
+            yield from field.run(field.aimed("rounds", strongest, closest, restart=len(broken)))
+            fallen = field.standing.fallen[closest]
+            broken.append(int(fallen.sum()))
+            limit *= _FURTHER if (fallen & edge).any() else 1
         last = broken[-self.patience :]
         return Evidence(len(last), max(tried[-self.patience :], default=0), sum(last))
 
