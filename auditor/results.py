@@ -13,6 +13,10 @@ from typing import Any, Literal
 SCHEMA: Literal["auditor.audit/1"] = "auditor.audit/1"
 
 AttackStatus = Literal["done", "skipped", "error"]
+#: Checks may also find that there is nothing for them to look at.
+CheckStatus = Literal["done", "not applicable", "skipped", "error"]
+#: What the attacks trusted that a comparison calls "before".
+Reference = Literal["cross-entropy", "gradient"]
 Level = Literal["info", "low", "medium", "high"]
 MaskingVerdict = Literal["none", "possible", "suspected", "confirmed", "inconclusive"]
 MaskingKind = Literal["shattered", "stochastic", "vanishing", "loss-level", "output-level", "other"]
@@ -165,50 +169,6 @@ class Power:
 
 
 @dataclass(frozen=True)
-class Masking:
-    """Whether the robust accuracy can be believed."""
-
-    verdict: MaskingVerdict
-    summary: str
-    kind: MaskingKind | None = None
-    culprit: str | None = None
-    gradient_attack_accuracy: float | None = None
-    corrected_accuracy: float | None = None
-    hidden: Hidden | None = None
-    power: Power | None = None
-    evidence: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A number that a check measured."""
-
-    name: str
-    value: float
-    ci95: tuple[float, float] | None
-    samples: int
-    method: str
-    norm: str | None = None
-    epsilon: float | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a reader should know, with its evidence and what to do about it."""
-
-    code: str
-    title: str
-    severity: Level
-    confidence: Literal["low", "medium", "high"]
-    summary: str
-    evidence: tuple[str, ...]
-    remedy: str
-    references: tuple[str, ...] = ()
-    #: Stable across runs: sha256 of model name and code, shortened.
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True)
 class GalleryItem:
     """One verified adversarial example, as pictures (base64 PNG)."""
 
@@ -231,6 +191,125 @@ class GalleryItem:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Attacks that follow the model's own gradient against those that do not, image by image."""
+
+    both: int
+    only_gradient: int
+    only_others: int
+    neither: int
+
+
+@dataclass(frozen=True)
+class PlantedControl:
+    """The same battery on the audited model with a mask put before it: was that mask found?"""
+
+    detected: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class DirectionCurve:
+    """The margin max_{i != y} z_i - z_y along one line from a clean image; above 0 it is wrong."""
+
+    image: int
+    direction: Literal["gradient", "random"]
+    #: Distances from the clean image, in the threat's norm, ascending from 0.
+    distances: tuple[float, ...]
+    margins: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Whether the robust accuracy can be believed.
+
+    Accuracies are fractions of all audited images, at the largest epsilon of the first threat.
+    """
+
+    verdict: MaskingVerdict
+    #: The verdict in a sentence.
+    summary: str
+    kind: MaskingKind | None = None
+    culprit: str | None = None
+    #: Before and after the attacks that distrust the gradient; `reference` says what "before" is.
+    gradient_attack_accuracy: float | None = None
+    corrected_accuracy: float | None = None
+    hidden: Hidden | None = None
+    power: Power | None = None
+    #: Codes of the findings that the verdict rests on.
+    evidence: tuple[str, ...] = ()
+    reference: Reference | None = None
+    #: What led to the verdict, and what to do next, one sentence each.
+    reasons: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
+    norm: str | None = None
+    epsilon_text: str | None = None
+    comparison: Comparison | None = None
+    control: PlantedControl | None = None
+    directions: tuple[DirectionCurve, ...] = ()
+    #: Hidden adversarial examples.
+    examples: tuple[GalleryItem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number that a check measured."""
+
+    name: str
+    value: float
+    ci95: tuple[float, float] | None
+    samples: int
+    method: str
+    norm: str | None = None
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True)
+class AttemptSummary:
+    """An attack that a check started."""
+
+    name: str
+    surrogate: str
+    epsilon: float
+    images: int
+    broken: int
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check saw, and what that cost."""
+
+    name: str
+    label: str
+    parameters: dict[str, Any]
+    status: CheckStatus
+    #: What it saw, in a sentence of plain language; why there is nothing, where it was not done.
+    sentence: str
+    #: Whether it raised a finding.
+    flagged: bool
+    forwards: int
+    backwards: int
+    seconds: float
+    attempts: tuple[AttemptSummary, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a reader should know, with its evidence and what to do about it."""
+
+    code: str
+    title: str
+    severity: Level
+    confidence: Literal["low", "medium", "high"]
+    summary: str
+    evidence: tuple[str, ...]
+    remedy: str
+    references: tuple[str, ...] = ()
+    #: Stable across runs: sha256 of model name and code, shortened.
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
 class ModelResult:
     """Everything measured on one model."""
 
@@ -244,6 +323,7 @@ class ModelResult:
     clean: Accuracy
     threats: tuple[ThreatResult, ...]
     masking: Masking
+    checks: tuple[CheckResult, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
