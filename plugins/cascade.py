@@ -188,7 +188,7 @@ class Cascade:
 
     def _insist(self, field: _Field, draws: int) -> Generator[Stage, Standing, Evidence]:
         """Rounds of the strongest attack on the closest survivors, while they find something."""
-        strongest = APGD(steps=100, loss="margin", eot=draws)
+        strongest = APGD(steps=50, loss="margin", eot=draws)
         broken: list[int] = []
         tried: list[int] = []
         limit = _NEAREST
