@@ -1,6 +1,6 @@
 """Everything a plugin author needs, and nothing else.
 
-A plugin is a module with attack or data classes and a hook that returns them:
+A plugin is a module with attack, check or data classes and a hook that returns them:
 
     @attack(name="mine", norms={"linf"}, needs=GRADIENT, reference="arXiv:...")
     @dataclass(frozen=True)
@@ -14,7 +14,17 @@ A plugin is a module with attack or data classes and a hook that returns them:
     def auditor_attacks(): return [Mine]
 """
 
-from auditor.attack import GRADIENT, SCORES, Attack, Observation, State, Task, attack
+from auditor.attack import GRADIENT, SCORES, Attack, Observation, State, Task, Trust, attack
+from auditor.checks import (
+    Attempt,
+    Check,
+    CheckReport,
+    Family,
+    Probe,
+    Symptom,
+    check,
+    not_applicable,
+)
 from auditor.composite import (
     Brief,
     Composite,
@@ -26,12 +36,16 @@ from auditor.composite import (
 )
 from auditor.errors import LoadError
 from auditor.hookspecs import Profile, hookimpl
-from auditor.objectives import ObjectiveName
+from auditor.objectives import ObjectiveName, choose_objective
 from auditor.quantities import NonNegativeInt, PixelLength, PositiveInt
 from auditor.randomness import Noise
+from auditor.results import DirectionCurve, MaskingKind, Measurement, PlantedControl
 from auditor.samples import DataAdapter, Images, data_adapter
 from auditor.spec import param
+from auditor.stats import clopper_pearson
+from auditor.surrogate import Evaluation, NoGradientError, Surrogate
 from auditor.threat import Ball
+from auditor.victim import Victim
 
 API_VERSION = (1, 0)
 
@@ -40,28 +54,47 @@ __all__ = [
     "GRADIENT",
     "SCORES",
     "Attack",
+    "Attempt",
     "Ball",
     "Brief",
+    "Check",
+    "CheckReport",
     "Composite",
     "DataAdapter",
+    "DirectionCurve",
+    "Evaluation",
     "Evidence",
+    "Family",
     "Images",
     "LoadError",
+    "MaskingKind",
+    "Measurement",
+    "NoGradientError",
     "Noise",
     "NonNegativeInt",
     "ObjectiveName",
     "Observation",
     "PixelLength",
+    "PlantedControl",
     "PositiveInt",
+    "Probe",
     "Profile",
     "Stage",
     "StagePrecision",
     "Standing",
     "State",
+    "Surrogate",
+    "Symptom",
     "Task",
+    "Trust",
+    "Victim",
     "attack",
+    "check",
+    "choose_objective",
+    "clopper_pearson",
     "data_adapter",
     "hookimpl",
     "likeliest_rivals",
+    "not_applicable",
     "param",
 ]

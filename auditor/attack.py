@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
@@ -22,6 +22,10 @@ from auditor.threat import Ball
 #: What an attack may ask of the model.
 GRADIENT = "gradient"
 SCORES = "scores"
+
+#: What an attack trusts: the gradient of the cross-entropy, the model's own gradient of another
+#: objective, or no gradient of the model.
+Trust = Literal["cross-entropy", "gradient", "nothing"]
 
 _T = TypeVar("_T")
 

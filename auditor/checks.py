@@ -1,32 +1,34 @@
 """The check protocol: a check looks at a model, may start attacks, and says what it saw.
 
-A check is a frozen dataclass whose fields are its parameters, with one function, `run`. It is given
-a `Probe`: the images, the victim, its surrogates, what has fallen so far, and a way to attack. Every
-adversarial example that an attack finds is verified, counts, and may reveal a hidden gradient.
+A check is a frozen dataclass whose fields are its parameters, with one function, `run`. It is
+given a `Probe`: the images, the victim, its surrogates, what has fallen so far, and a way to
+attack. Every adversarial example that an attack finds is verified, counts, and may reveal a hidden
+gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 
+from auditor.attack import Trust
 from auditor.randomness import Noise
 from auditor.results import DirectionCurve, MaskingKind, Measurement, PlantedControl
 from auditor.spec import Spec
-from auditor.surrogate import Surrogate, Trace
+from auditor.surrogate import Surrogate
 from auditor.threat import Ball
 from auditor.victim import Victim
+
+if TYPE_CHECKING:
+    from auditor.surrogate.trace import Trace
 
 _T = TypeVar("_T")
 
 #: What kind of thing a symptom is about: two symptoms of different families support each other.
 Family = Literal["contract", "gradient", "unbounded", "binarization", "comparison"]
-#: What an attack trusted: the gradient of the cross-entropy, the model's own gradient of another
-#: objective, or neither.
-Trust = Literal["cross-entropy", "gradient", "nothing"]
 
 
 @dataclass(frozen=True)

@@ -16,22 +16,29 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True)
 class Profile:
-    """A fixed, versioned battery: what runs when audit.toml names no attacks.
+    """A fixed, versioned battery: what runs when audit.toml names no attacks, or no checks.
 
     Attributes:
         name: what users write after `profile =`.
-        version: grows with every change of `attacks`.
+        version: grows with every change of `attacks` or `checks`.
         attacks: as in audit.toml: one dict per [[attack]] with `use` and parameters.
+        checks: likewise, in the order they are run.
     """
 
     name: str
     version: int
     attacks: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    checks: Sequence[dict[str, Any]] = field(default_factory=tuple)
 
 
 @hookspec
 def auditor_attacks() -> Sequence[type]:  # type: ignore[empty-body]
     """Attack classes decorated with `@attack(...)`."""
+
+
+@hookspec
+def auditor_checks() -> Sequence[type]:  # type: ignore[empty-body]
+    """Check classes decorated with `@check(...)`."""
 
 
 @hookspec

@@ -65,6 +65,26 @@ def load_module(
     return module
 
 
+def load_stand_in(name: str, factory: Factory, model: nn.Module) -> nn.Module:
+    """What the user's `bpda` makes of a copy of the model: a differentiable stand-in for it.
+
+    Raises:
+        LoadError: anything about it is not as it should be.
+    """
+    where = f"model {name!r}, bpda {factory.text}"
+    make = _resolve(factory, where)
+    with _blaming_user_code(where, "calling it with the model raised"):
+        module = make(model)
+    if not isinstance(module, nn.Module):
+        raise LoadError(
+            f"It returned {type(module).__name__}.",
+            where=where,
+            expected="a torch.nn.Module that takes the model's images and returns its scores",
+            remedy="def surrogate(model): return a differentiable module like it",
+        )
+    return module
+
+
 def fingerprint(module: nn.Module, factory: Factory) -> str:
     """sha256 of the weights, the names of the module's classes, and the factory's source code."""
     digest = hashlib.sha256(repr([type(part).__name__ for part in module.modules()]).encode())

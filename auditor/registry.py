@@ -18,6 +18,7 @@ import pluggy
 
 from auditor import hookspecs
 from auditor.attack import AttackSpec, spec_of
+from auditor.checks import CheckSpec, check_spec_of
 from auditor.hookspecs import Profile
 from auditor.results import PluginRecord
 from auditor.spec import Spec
@@ -49,6 +50,7 @@ class Registry:
     """What is available, by the names users write, and a record of every plugin that was seen."""
 
     attacks: dict[str, AttackSpec] = field(default_factory=dict)
+    checks: dict[str, CheckSpec] = field(default_factory=dict)
     data: dict[str, Spec] = field(default_factory=dict)
     profiles: dict[str, Profile] = field(default_factory=dict)
     norms: dict[str, Norm] = field(default_factory=lambda: {norm.name: norm for norm in NORMS})
@@ -193,6 +195,10 @@ def _offer(hook: str, item: Any) -> _Offer:
         spec = spec_of(item)
         _ = spec.parameters  # a field of unknown type is the plugin's fault, and told now
         return _Offer("attacks", spec.name, spec)
+    if hook == "auditor_checks":
+        check = check_spec_of(item)
+        _ = check.parameters
+        return _Offer("checks", check.name, check)
     if hook == "auditor_data":
         if not isinstance(getattr(item, "data_spec", None), Spec):
             raise TypeError(f"{item!r} is not a data adapter: decorate it with @data_adapter(...)")

@@ -270,6 +270,8 @@ class AttemptSummary:
 
     name: str
     surrogate: str
+    #: "cross-entropy" or "gradient", if it follows the model's own gradient; else "nothing".
+    trust: str
     epsilon: float
     images: int
     broken: int

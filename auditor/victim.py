@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 from auditor.memory import Pieces
 from auditor.objectives import margin
@@ -71,7 +70,7 @@ class Victim:
     Args:
         name: from the configuration.
         module: the user's model; it is put into evaluation mode and its parameters are frozen.
-        precision: the type it is deployed in.
+        precision: the type it is deployed in; float32 if not given.
         outputs: what it returns; probabilities are turned into logits by log.
         normalize: applied to the pixels first, if given.
         device: where it runs.
@@ -80,9 +79,9 @@ class Victim:
     def __init__(
         self,
         name: str,
-        module: nn.Module,
+        module: torch.nn.Module,
         *,
-        precision: torch.dtype = torch.float32,
+        precision: torch.dtype | None = None,
         outputs: Outputs = "logits",
         normalize: Normalize | None = None,
         device: torch.device | str = "cpu",
@@ -91,10 +90,10 @@ class Victim:
         self.name = name
         self.fingerprint = fingerprint
         self.outputs: Outputs = outputs
-        self.precision = precision
+        self.precision = precision or torch.float32
         self.normalize = normalize
         self.device = torch.device(device)
-        self.module = module.to(device=self.device, dtype=precision).eval()
+        self.module = module.to(device=self.device, dtype=self.precision).eval()
         self.module.requires_grad_(False)
         self.passes = Passes()
         #: How many images fit into memory at once.
@@ -121,11 +120,11 @@ class Victim:
         """A copy of the model in another type; for surrogates."""
         return self._with(copy.deepcopy(self.module), precision)
 
-    def with_module(self, module: nn.Module) -> Victim:
+    def with_module(self, module: torch.nn.Module) -> Victim:
         """The same with another module in its place; for surrogates."""
         return self._with(module, self.precision)
 
-    def _with(self, module: nn.Module, precision: torch.dtype) -> Victim:
+    def _with(self, module: torch.nn.Module, precision: torch.dtype) -> Victim:
         clone = Victim(
             self.name,
             module,
@@ -162,12 +161,12 @@ class Victim:
             return z.clamp(min=torch.finfo(z.dtype).tiny).log()
         return z
 
-    @torch.no_grad()
     def judge(self, x: torch.Tensor, y: torch.Tensor) -> Judgement:
         """What the victim says of images `x` with labels `y` (B,)."""
-        if not len(x):
-            return self._judge(x, y)
-        parts = self.pieces.run(lambda part: self._judge(x[part], y[part]), len(x))
+        with torch.no_grad():
+            if not len(x):
+                return self._judge(x, y)
+            parts = self.pieces.run(lambda part: self._judge(x[part], y[part]), len(x))
         if len(parts) == 1:
             return parts[0]
         names = ("wrong", "prediction", "margin", "confidence")

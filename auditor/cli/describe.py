@@ -53,14 +53,16 @@ def list_(
         typer.echo(f"No {kind.value} are installed.")
 
 
-def show(name: Annotated[str, typer.Argument(help="An attack, data adapter or profile.")]) -> None:
-    """Describe an attack, a data adapter or a profile."""
+def show(
+    name: Annotated[str, typer.Argument(help="An attack, check, data adapter or profile.")],
+) -> None:
+    """Describe an attack, a check, a data adapter or a profile."""
     registry = load_registry()
     found = list(_shown(registry, name))
     if not found:
-        known = sorted({*registry.attacks, *registry.data, *registry.profiles})
+        known = sorted({*registry.attacks, *registry.checks, *registry.data, *registry.profiles})
         raise UsageError(
-            f'There is no attack, data adapter or profile called "{name}".',
+            f'There is no attack, check, data adapter or profile called "{name}".',
             expected=listed(known),
             remedy=did_you_mean(name, known) or "see them with: auditor list attacks",
         )
@@ -88,6 +90,18 @@ def _attack_rows(registry: Registry) -> _Rows:
             "plugin": registry.origins["attacks", spec.name],
         }
         for spec in registry.attacks.values()
+    ]
+
+
+def _check_rows(registry: Registry) -> _Rows:
+    return [
+        {
+            "name": spec.name,
+            "summary": spec.summary,
+            "reference": spec.reference,
+            "plugin": registry.origins["checks", spec.name],
+        }
+        for spec in registry.checks.values()
     ]
 
 
@@ -124,6 +138,7 @@ def _profile_rows(registry: Registry) -> _Rows:
             "name": profile.name,
             "version": profile.version,
             "attacks": [entry.get("label", entry["use"]) for entry in profile.attacks],
+            "checks": [entry.get("label", entry["use"]) for entry in profile.checks],
         }
         for profile in registry.profiles.values()
     ]
@@ -138,13 +153,9 @@ def _report_rows(_: Registry) -> _Rows:
     ]
 
 
-def _no_rows(_: Registry) -> _Rows:
-    return []
-
-
 _ROWS: dict[Kind, Callable[[Registry], _Rows]] = {
     Kind.ATTACKS: _attack_rows,
-    Kind.CHECKS: _no_rows,
+    Kind.CHECKS: _check_rows,
     Kind.DATA: _data_rows,
     Kind.NORMS: _norm_rows,
     Kind.PLUGINS: _plugin_rows,
@@ -175,6 +186,8 @@ def _shown(registry: Registry, name: str) -> Iterator[Callable[[], None]]:
     """What prints each thing of that name."""
     if name in registry.attacks:
         yield lambda: _show_spec(registry.attacks[name], "attack", f'[[attack]]\nuse = "{name}"')
+    if name in registry.checks:
+        yield lambda: _show_spec(registry.checks[name], "check", f'[[check]]\nuse = "{name}"')
     if name in registry.data:
         yield lambda: _show_spec(registry.data[name], "data adapter", f'[data]\nadapter = "{name}"')
     if name in registry.profiles:
@@ -221,10 +234,11 @@ def _example(parameter: Parameter, value: str) -> str:
 
 def _show_profile(profile: Profile) -> None:
     typer.echo(f"{profile.name} (profile, version {profile.version})\n")
-    typer.echo("What runs when audit.toml names no [[attack]]. Written out, it is:\n")
-    for entry in profile.attacks:
-        lines = [f"{key} = {shown(value)}" for key, value in entry.items()]
-        typer.echo(_indented("\n".join(["[[attack]]", *lines])) + "\n")
+    typer.echo("What runs when audit.toml names no [[attack]], or no [[check]]. Written out:\n")
+    for heading, entries in (("[[attack]]", profile.attacks), ("[[check]]", profile.checks)):
+        for entry in entries:
+            lines = [f"{key} = {shown(value)}" for key, value in entry.items()]
+            typer.echo(_indented("\n".join([heading, *lines])) + "\n")
 
 
 def _indented(text: str) -> str:

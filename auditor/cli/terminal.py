@@ -15,6 +15,8 @@ from auditor.engine.events import (
     CellDone,
     CellProgress,
     CellStarted,
+    CheckDone,
+    CheckStarted,
     Event,
     ModelReady,
     RunStarted,
@@ -60,6 +62,8 @@ class Screen:
             CellStarted: self._cell_started,
             CellProgress: self._cell_progress,
             CellDone: self._cell_done,
+            CheckStarted: self._check_started,
+            CheckDone: self._check_done,
         }
 
     def __enter__(self) -> Screen:
@@ -108,6 +112,15 @@ class Screen:
             return
         spent = "kept from before" if event.reused else f"{event.seconds:.1f} s"
         self.line(f"{event.title}: robust {event.robust:.1%}, {spent}")
+
+    def _check_started(self, event: CheckStarted) -> None:
+        self._bars.reset(self._cell, total=None, description=event.title, visible=True, note="")
+
+    def _check_done(self, event: CheckDone) -> None:
+        """A line for what was flagged or failed; the report lists the others."""
+        self._bars.update(self._cell, visible=False)
+        if event.flagged:
+            self.line(f"{event.title}: {event.sentence}")
 
 
 def _with_range(accuracy: Accuracy | None) -> str:

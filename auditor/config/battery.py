@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from auditor.config.context import Context
-from auditor.config.model import AttackConfig
+from auditor.config.model import AttackConfig, CheckConfig
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
 from auditor.config.schema import UseTable
 from auditor.errors import LoadError
+
+_C = TypeVar("_C", AttackConfig, CheckConfig)
+
+
+@dataclass(frozen=True)
+class _Kind(Generic[_C]):
+    """Attacks and checks: what differs in their resolution."""
+
+    #: As users call one; the plural is the registry's field.
+    word: str
+    make: Callable[[str, str, dict[str, Any], bool], _C]
+
+    def available(self, context: Context) -> dict[str, Any]:
+        """Those that are installed, by name."""
+        found: dict[str, Any] = getattr(context.registry, f"{self.word}s")
+        return found
+
+
+_ATTACKS: _Kind[AttackConfig] = _Kind("attack", AttackConfig)
+_CHECKS: _Kind[CheckConfig] = _Kind("check", CheckConfig)
 
 
 def resolve_attacks(
@@ -22,52 +44,79 @@ def resolve_attacks(
     Args:
         norms: the threats' norms; an attack has to know one of them.
     """
-    attacks = []
-    labels: set[str] = set()
     for index, table in enumerate(tables):
-        if table is None:
-            continue
-        path: KeyPath = ("attack", index)
-        _check_label(context, path, table, labels)
-        spec = context.registry.attacks.get(table.use)
-        if spec is None:
-            context.unknown((*path, "use"), "attack", table.use, context.registry.attacks)
-            continue
-        if norms and not spec.norms.intersection(norms):
+        spec = context.registry.attacks.get(table.use) if table else None
+        if spec is not None and norms and not spec.norms.intersection(norms):
             context.problems.add(
-                (*path, "use"),
+                ("attack", index, "use"),
                 f'The attack "{spec.name}" knows no norm of the threats ({", ".join(norms)}).',
                 expected=f"a [[threat]] with norm = {' or '.join(map(shown, sorted(spec.norms)))}",
                 remedy="add such a threat, or remove this attack",
             )
+    return _resolve(context, _ATTACKS, tables)
+
+
+def resolve_checks(context: Context, tables: Sequence[UseTable | None]) -> list[CheckConfig]:
+    """[[check]], as far as they have no faults."""
+    return _resolve(context, _CHECKS, tables)
+
+
+def profile_attacks(context: Context, profile: str) -> tuple[list[AttackConfig], list[str]]:
+    """The attacks of a profile, and the labels of what [plugins] disable leaves out of it."""
+    known = context.registry.profiles
+    if profile not in known:
+        context.unknown(("profile",), "profile", profile, known)
+        return [], []
+    return _of_profile(context, _ATTACKS, profile, known[profile].attacks)
+
+
+def profile_checks(context: Context, profile: str) -> tuple[list[CheckConfig], list[str]]:
+    """Likewise its checks; an unknown profile is told where attacks are resolved."""
+    known = context.registry.profiles
+    if profile not in known:
+        return [], []
+    return _of_profile(context, _CHECKS, profile, known[profile].checks)
+
+
+def _resolve(context: Context, kind: _Kind[_C], tables: Sequence[UseTable | None]) -> list[_C]:
+    found = []
+    labels: set[str] = set()
+    for index, table in enumerate(tables):
+        if table is None:
+            continue
+        path: KeyPath = (kind.word, index)
+        _check_label(context, path, table, labels, kind.word)
+        spec = kind.available(context).get(table.use)
+        if spec is None:
+            context.unknown((*path, "use"), kind.word, table.use, kind.available(context))
+            continue
         given = dict(table.model_extra or {})
-        parameters = context.parameters(path, spec, given, f'The attack "{spec.name}"')
+        parameters = context.parameters(path, spec, given, f'The {kind.word} "{spec.name}"')
         if parameters is not None:
-            attacks.append(AttackConfig(table.use, table.label or table.use, parameters))
-    return attacks
+            found.append(kind.make(table.use, table.label or table.use, parameters, False))
+    return found
 
 
-def _check_label(context: Context, path: KeyPath, table: UseTable, labels: set[str]) -> None:
+def _check_label(
+    context: Context, path: KeyPath, table: UseTable, labels: set[str], word: str
+) -> None:
     """Labels name the rows of the report, so each may be there once."""
     label = table.label or table.use
     if label in labels:
         context.problems.add(
             (*path, "label" if table.label else "use"),
-            f'Two attacks have the label "{label}".',
-            expected="a label of its own for every [[attack]]; without one it is `use`",
+            f'Two {word}s have the label "{label}".',
+            expected=f"a label of its own for every [[{word}]]; without one it is `use`",
             remedy=f'write label = "{label}-2" or the like',
         )
     labels.add(label)
 
 
-def profile_attacks(context: Context, profile: str) -> tuple[list[AttackConfig], list[str]]:
-    """The battery of a profile, and the labels of what [plugins] disable leaves out of it."""
-    known = context.registry.profiles
-    if profile not in known:
-        context.unknown(("profile",), "profile", profile, known)
-        return [], []
-    attacks, left_out = [], []
-    for entry in known[profile].attacks:
+def _of_profile(
+    context: Context, kind: _Kind[_C], profile: str, entries: Sequence[dict[str, Any]]
+) -> tuple[list[_C], list[str]]:
+    found, left_out = [], []
+    for entry in entries:
         try:
             table = UseTable.model_validate(entry)
         except ValidationError as error:
@@ -79,18 +128,18 @@ def profile_attacks(context: Context, profile: str) -> tuple[list[AttackConfig],
             )
             continue
         label = table.label or table.use
-        spec = context.registry.attacks.get(table.use)
+        spec = kind.available(context).get(table.use)
         if spec is not None:
-            heading = f'The attack "{label}" of the profile "{profile}"'
+            heading = f'The {kind.word} "{label}" of the profile "{profile}"'
             given = dict(table.model_extra or {})
             parameters = context.parameters(("profile",), spec, given, heading)
             if parameters is not None:
-                attacks.append(AttackConfig(table.use, label, parameters, from_profile=True))
+                found.append(kind.make(table.use, label, parameters, True))
         elif _may_be_disabled(context, table.use):
             left_out.append(label)
         else:
-            context.unknown(("profile",), "attack", table.use, context.registry.attacks)
-    return attacks, left_out
+            context.unknown(("profile",), kind.word, table.use, kind.available(context))
+    return found, left_out
 
 
 def _may_be_disabled(context: Context, use: str) -> bool:
@@ -101,15 +150,3 @@ def _may_be_disabled(context: Context, use: str) -> bool:
     registry = context.registry
     whole = any(plugin.status == "blocked" for plugin in registry.plugins)
     return use in registry.blocked or (whole and not registry.broken)
-
-
-def refuse_checks(context: Context, tables: Sequence[UseTable | None]) -> None:
-    """[[check]]: this version has none to offer."""
-    for index, table in enumerate(tables):
-        if table is not None:
-            context.problems.add(
-                ("check", index, "use"),
-                f'No check called "{table.use}" is installed.',
-                expected="no [[check]]: none are installed",
-                remedy="remove this [[check]]",
-            )

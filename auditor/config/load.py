@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from auditor.config.battery import profile_attacks, refuse_checks, resolve_attacks
+from auditor.config.battery import (
+    profile_attacks,
+    profile_checks,
+    resolve_attacks,
+    resolve_checks,
+)
 from auditor.config.context import Context, neighbour
 from auditor.config.gates import resolve_gates
 from auditor.config.model import (
     AttackConfig,
     AuditConfig,
+    CheckConfig,
     PluginsConfig,
     ReportConfig,
     ThreatConfig,
@@ -118,7 +124,7 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
     all_models = models if len(models) == len(tables.models) else []
     all_threats = threats if len(threats) == len(tables.threats) else []
     attacks, left_out = _attacks(context, tables, head, all_threats)
-    refuse_checks(context, tables.checks or ())
+    checks, left_out_checks = _checks(context, tables, head)
     gates = resolve_gates(context, tables.gates, all_models, all_threats)
     report = _report(context, tables.report or ReportTable())
     if data is None or not models:
@@ -132,11 +138,12 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
         data=data,
         threats=tuple(threats),
         attacks=tuple(attacks),
-        checks=(),
+        checks=tuple(checks),
         gates=tuple(gates),
         report=report,
         plugins=plugins,
         left_out=tuple(left_out),
+        left_out_checks=tuple(left_out_checks),
     )
 
 
@@ -150,6 +157,15 @@ def _attacks(
         context.unknown(("profile",), "profile", head.profile, context.registry.profiles)
     norms = list(dict.fromkeys(threat.norm for threat in threats))
     return resolve_attacks(context, tables.attacks, norms), []
+
+
+def _checks(
+    context: Context, tables: Tables, head: HeadTable
+) -> tuple[list[CheckConfig], list[str]]:
+    """Likewise for the checks."""
+    if tables.checks is None:
+        return profile_checks(context, head.profile)
+    return resolve_checks(context, tables.checks), []
 
 
 def _report(context: Context, table: ReportTable) -> ReportConfig:

@@ -112,6 +112,7 @@ def _model(model: ModelConfig) -> dict[str, Any]:
         "outputs": model.outputs,
         "precision": model.precision,
         "normalize": _normalize(model.normalize),
+        "bpda": model.bpda,
     }
 
 

@@ -54,6 +54,9 @@ class ModelConfig:
     outputs: str
     precision: str
     normalize: Normalize | None
+    #: "file.py:callable" of the user's stand-in as written, and the file.
+    bpda: str | None = None
+    bpda_path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class CheckConfig:
     use: str
     label: str
     parameters: dict[str, Any]
+    from_profile: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,9 @@ class AuditConfig:
     gates: tuple[GateConfig, ...]
     report: ReportConfig
     plugins: PluginsConfig
-    #: Labels of the profile's attacks that `disable` left out.
+    #: Labels of the profile's attacks, and of its checks, that `disable` left out.
     left_out: tuple[str, ...] = field(default=(), compare=False)
+    left_out_checks: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def attacks_from_profile(self) -> bool:

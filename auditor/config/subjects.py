@@ -95,13 +95,6 @@ def resolve_models(context: Context, tables: Sequence[ModelTable | None]) -> lis
 def _model(context: Context, path: KeyPath, table: ModelTable) -> ModelConfig:
     source, _, callable_name = table.factory.rpartition(":")
     is_file = source.endswith(".py")
-    if table.bpda is not None:
-        context.problems.add(
-            (*path, "bpda"),
-            "`bpda` is not available in this version.",
-            expected="no `bpda`: no attack of this version would use the stand-in",
-            remedy="remove the key",
-        )
     return ModelConfig(
         name=table.name or callable_name.rpartition(".")[2],
         factory=table.factory,
@@ -116,7 +109,14 @@ def _model(context: Context, path: KeyPath, table: ModelTable) -> ModelConfig:
         outputs=table.outputs,
         precision=table.precision,
         normalize=_normalize(context, (*path, "normalize"), table.normalize),
+        bpda=table.bpda,
+        bpda_path=_stand_in(context, (*path, "bpda"), table.bpda),
     )
+
+
+def _stand_in(context: Context, path: KeyPath, text: str | None) -> Path | None:
+    source = (text or "").rpartition(":")[0]
+    return context.file(path, source, what="a Python file") if source.endswith(".py") else None
 
 
 def _weights(context: Context, path: KeyPath, text: str | None) -> Path | None:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from auditor.attack import wishes_of
 from auditor.config import AuditConfig, ThreatConfig, config_hash
+from auditor.engine.battery import CheckOutcome
 from auditor.engine.campaign import joined
 from auditor.engine.gallery import gallery
+from auditor.engine.masking import check_label, masking
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan
 from auditor.engine.runner import ModelUnderAudit
@@ -30,7 +32,6 @@ from auditor.results import (
     AttackStatus,
     AuditResult,
     DataRecord,
-    Masking,
     ModelResult,
     Provenance,
     ThreatResult,
@@ -60,13 +61,18 @@ def assemble(
     models: dict[str, ModelUnderAudit],
     attacks: tuple[AttackPlan, ...],
     outcomes: Outcomes,
+    checks: dict[str, list[CheckOutcome]],
     facts: RunFacts,
 ) -> AuditResult:
     """The whole result, judged."""
-    results = tuple(_model(config, samples, model, attacks, outcomes) for model in models.values())
+    results = tuple(
+        _model(config, samples, model, attacks, outcomes, checks.get(name, []))
+        for name, model in models.items()
+    )
     incomplete = [f"{name}: {model.preflight.stop}" for name, model in models.items()
                   if model.preflight.stop]  # fmt: skip
     incomplete += _missing(results, attacks, set(incomplete))
+    incomplete += _unchecked(results, set(incomplete))
     gates = [
         Gate(gate.metric, gate.at_least, gate.at_most, gate.model, gate.norm, gate.epsilon)
         for gate in config.gates
@@ -84,7 +90,7 @@ def assemble(
         reviewers=tuple(config.report.reviewers),
         models=results,
         gates=judgement.gates,
-        provenance=_provenance(config, registry, samples, models, outcomes, facts),
+        provenance=_provenance(config, registry, samples, models, outcomes, checks, facts),
     )
 
 
@@ -101,11 +107,15 @@ def _model(
     model: ModelUnderAudit,
     attacks: tuple[AttackPlan, ...],
     outcomes: Outcomes,
+    checks: list[CheckOutcome],
 ) -> ModelResult:
     victim, seen = model.victim, model.preflight
     threats = tuple(
-        result for threat in config.threats for result in _threats(threat, model, attacks, outcomes)
+        result
+        for threat in config.threats
+        for result in _threats(threat, model, attacks, outcomes, checks)
     )
+    reports = [outcome.report for outcome in checks if outcome.report is not None]
     return ModelResult(
         name=victim.name,
         fingerprint=victim.fingerprint,
@@ -115,8 +125,13 @@ def _model(
         classes=seen.classes,
         clean=accuracy(int(seen.correct.sum()), len(samples)),
         threats=threats,
-        masking=Masking("inconclusive", "no masking checks ran"),
-        findings=seen.findings,
+        masking=masking(config, samples, model, checks, outcomes),
+        checks=tuple(outcome.result for outcome in checks),
+        measurements=tuple(found for report in reports for found in report.measurements),
+        findings=(
+            *seen.findings,
+            *(finding for outcome in checks for finding in outcome.findings),
+        ),
         gallery=gallery(config, samples, model, attacks, outcomes),
     )
 
@@ -126,8 +141,12 @@ def _threats(
     model: ModelUnderAudit,
     attacks: tuple[AttackPlan, ...],
     outcomes: Outcomes,
+    checks: list[CheckOutcome],
 ) -> Iterator[ThreatResult]:
-    """One result per epsilon, smallest first: an image broken there is broken further out too."""
+    """One result per epsilon, smallest first: an image broken there is broken further out too.
+
+    What the checks broke enters the worst case.
+    """
     correct = model.preflight.correct
     broken, broken_8bit = np.zeros_like(correct), np.zeros_like(correct)
     for epsilon in threat.epsilons:
@@ -137,6 +156,11 @@ def _threats(
             outcome = outcomes.get(name, threat.norm, epsilon.value, plan.config.label)
             rows.append(_attack(plan, threat.norm, correct, outcome))
             if outcome is not None:
+                broken |= outcome.broken
+                broken_8bit |= outcome.broken_8bit
+        for check in checks:
+            key = (model.victim.name, threat.norm, epsilon.value, check_label(check.result.label))
+            if (outcome := outcomes.get(*key)) is not None:
                 broken |= outcome.broken
                 broken_8bit |= outcome.broken_8bit
         ran = any(row.status == "done" for row in rows)
@@ -219,15 +243,29 @@ def _missing(
     return list(sentences)
 
 
+def _unchecked(models: tuple[ModelResult, ...], known: set[str]) -> list[str]:
+    """Checks that were to run and were not."""
+    sentences: dict[str, None] = {}
+    for model in models:
+        for check in model.checks:
+            if check.status == "skipped" and check.sentence not in known:
+                reason = check.sentence.removesuffix(".")
+                sentences[f"{model.name}: check {check.label} was not run: {reason}."] = None
+    return list(sentences)
+
+
 def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> Iterator[str]:
     norms = sorted(set(registry.norms) - {threat.norm for threat in config.threats})
     if norms:
         yield f"Perturbations measured in {', '.join(norms)}."
-    yield "Whether the model hides its gradient: no masking checks ran."
+    if not config.checks:
+        yield "Whether the model hides its gradient: no masking checks ran."
     yield "Attacks adapted by hand to this model, and transfer from other models."
     yield "Patches, rotations and other changes of the scene, and natural corruptions."
     if config.left_out:
         yield f"Attacks of the profile that are disabled: {', '.join(config.left_out)}."
+    if config.left_out_checks:
+        yield f"Checks of the profile that are disabled: {', '.join(config.left_out_checks)}."
     rest = len(samples.images.x) - len(samples)
     if rest:
         yield f"{rest} of the {len(samples.images.x)} images of the data set."
@@ -239,9 +277,15 @@ def _provenance(
     samples: Samples,
     models: dict[str, ModelUnderAudit],
     outcomes: Outcomes,
+    checks: dict[str, list[CheckOutcome]],
     facts: RunFacts,
 ) -> Provenance:
-    metas = [meta for _, outcome in outcomes.items() for meta in outcome.metas]
+    of_checks = {check_label(one.result.label) for several in checks.values() for one in several}
+    metas = [
+        meta for key, outcome in outcomes.items() if key[-1] not in of_checks
+        for meta in outcome.metas
+    ]  # fmt: skip
+    metas += [one.record.meta for several in checks.values() for one in several if one.record]
     hashes = {"configuration": config_hash(config), "data": samples.sha256}
     hashes |= {f"model:{name}": model.victim.fingerprint for name, model in models.items()}
     started = datetime.datetime.fromtimestamp(facts.started, datetime.UTC)

@@ -9,6 +9,7 @@ from typing import Any
 from auditor.config import AuditConfig, ModelConfig
 from auditor.engine.archive import write_adversarial, write_samples
 from auditor.engine.assemble import RunFacts, assemble
+from auditor.engine.battery import Battery, CheckOutcome, Theatre
 from auditor.engine.directory import find_unfinished, new_run, write_lock_file
 from auditor.engine.events import (
     CellDone,
@@ -18,11 +19,12 @@ from auditor.engine.events import (
     ModelReady,
     RunStarted,
 )
-from auditor.engine.inputs import load_samples, load_victim
+from auditor.engine.inputs import load_samples, load_stand_in_of, load_victim
 from auditor.engine.ledger import CellRecord, Ledger, write_atomically
 from auditor.engine.machine import Machine, measured, prepare, tune
+from auditor.engine.masking import check_label
 from auditor.engine.outcomes import AttackOutcome, Outcomes
-from auditor.engine.plan import AttackPlan, Cell, build_attacks, cells, cut
+from auditor.engine.plan import AttackPlan, Cell, build_attacks, build_checks, cells, cut
 from auditor.engine.runner import CellError, CellRunner, ModelUnderAudit
 from auditor.engine.tuning import choose_device, make_repeatable
 from auditor.preflight import count_classes, preflight
@@ -30,6 +32,7 @@ from auditor.registry import Registry
 from auditor.results import AuditResult, to_json
 from auditor.samples import Samples
 from auditor.stats import accuracy
+from auditor.surrogate import naive
 from auditor.victim import Victim
 
 _MEASURED = "measured"
@@ -82,7 +85,8 @@ class Audit:
             attacks = build_attacks(self.config, self.registry, samples)
             resumed = found is not None
             outcomes = self._attack(ledger, samples, models, attacks, machine, begin, resumed)
-            return self._write(ledger, samples, models, attacks, outcomes, machine)
+            checks = self._check(ledger, samples, models, attacks, machine, begin, outcomes)
+            return self._write(ledger, samples, models, attacks, outcomes, checks, machine)
         finally:
             ledger.unlock()
 
@@ -93,6 +97,7 @@ class Audit:
         models: dict[str, ModelUnderAudit],
         attacks: tuple[AttackPlan, ...],
         outcomes: Outcomes,
+        checks: dict[str, list[CheckOutcome]],
         machine: Machine,
     ) -> AuditResult:
         """Judge, and write everything but the reports."""
@@ -104,7 +109,9 @@ class Audit:
             started=ledger.first_time() or time.time(),
             seconds=_active_seconds(ledger),
         )
-        result = assemble(self.config, self.registry, samples, models, attacks, outcomes, facts)
+        result = assemble(
+            self.config, self.registry, samples, models, attacks, outcomes, checks, facts
+        )
         directory = ledger.directory
         write_samples(directory / "samples.parquet", samples, models, outcomes)
         write_adversarial(directory / "adversarial.safetensors", samples, outcomes)
@@ -143,9 +150,7 @@ class Audit:
         resumed: bool,
     ) -> Outcomes:
         """Run or read every cell."""
-        runner = CellRunner(
-            samples, self.registry.norms, self._hashes(), self.config.run.seed, machine.batch_size
-        )
+        runner = self._runner(samples, machine)
         todo = list(cells(self.config, attacks, cut(len(samples), samples.shape)))
         self.listener(
             RunStarted(
@@ -166,10 +171,93 @@ class Audit:
             self._one(ledger, runner, cell, model, target)
         return outcomes
 
+    def _runner(self, samples: Samples, machine: Machine) -> CellRunner:
+        return CellRunner(
+            samples, self.registry.norms, self._hashes(), self.config.run.seed, machine.batch_size
+        )
+
+    def _check(
+        self,
+        ledger: Ledger,
+        samples: Samples,
+        models: dict[str, ModelUnderAudit],
+        attacks: tuple[AttackPlan, ...],
+        machine: Machine,
+        begin: float,
+        outcomes: Outcomes,
+    ) -> dict[str, list[CheckOutcome]]:
+        """Run or read the checks of every model; what they break is added to `outcomes`."""
+        plans = build_checks(self.config, self.registry)
+        runner = self._runner(samples, machine)
+        found: dict[str, list[CheckOutcome]] = {}
+        for config in self.config.models:
+            model = models[config.name]
+            theatre = self._theatre(config, models, runner, attacks)
+            battery = Battery(
+                theatre=theatre,
+                plans=plans,
+                ledger=ledger,
+                seed=self.config.run.seed,
+                batch_size=machine.batch_size,
+                listener=self.listener,
+                stop=lambda model=model: model.preflight.stop or self._out_of_time(begin),  # type: ignore[misc]
+            )
+            labels = [plan.config.label for plan in attacks]
+            found[config.name] = list(battery.run(outcomes, labels))
+            for outcome in found[config.name]:
+                if outcome.record is not None and outcome.record.columns["broken"].any():
+                    assert outcome.file is not None
+                    label = check_label(outcome.result.label)
+                    key = (config.name, theatre.norm.name, theatre.epsilon, label)
+                    outcomes.at(key).add(outcome.record, outcome.file)
+        return found
+
+    def _theatre(
+        self,
+        config: ModelConfig,
+        models: dict[str, ModelUnderAudit],
+        runner: CellRunner,
+        attacks: tuple[AttackPlan, ...],
+    ) -> Theatre:
+        """The first images of the set, under the largest epsilon of the first threat."""
+        model, threat = models[config.name], self.config.threats[0]
+        part = cut(len(runner.samples), runner.samples.shape)[0]
+        block, position = runner.block(part, model)
+        stand_in = load_stand_in_of(config, model.victim)
+        others = {
+            name: other.surrogate
+            for name, other in models.items()
+            if name != config.name
+            and other.preflight.has_gradient
+            and other.preflight.classes == model.preflight.classes
+            and other.victim.compute_dtype == model.victim.compute_dtype
+        }
+        epsilon = threat.epsilons[-1].value
+        return Theatre(
+            model=model,
+            block=block,
+            position=position,
+            norm=self.registry.norms[threat.norm],
+            epsilon=epsilon,
+            others=others,
+            stand_in=None if stand_in is None else naive(stand_in),
+            key_parts={
+                **runner.key_parts(model, part, threat.norm, epsilon),
+                "attacks": [[plan.config.use, plan.config.parameters] for plan in attacks],
+                "others": {name: models[name].victim.fingerprint for name in others},
+                "bpda": config.bpda,
+                "code": self._every_hash(),
+            },
+        )
+
+    def _every_hash(self) -> str:
+        """Of the code of all plugins: checks use the attacks of others."""
+        return "".join(record.sha256 for record in self.registry.plugins)
+
     def _hashes(self) -> dict[str, str]:
         """sha256 of the code of each attack; a composite may use that of every plugin."""
         hashes = {record.name: record.sha256 for record in self.registry.plugins}
-        every = "".join(hashes.values())
+        every = self._every_hash()
         return {
             name: every
             if hasattr(spec.cls, "stages")

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import torch
 
-from auditor.attack import AttackSpec, spec_of, wishes_of
+from auditor.attack import AttackSpec, Trust, spec_of, wishes_of
 from auditor.composite import Brief, Evidence, Stage, StagePrecision, Standing
 from auditor.engine.lanes import LanePlan
 from auditor.engine.outcome import Block, Outcome
@@ -58,6 +58,7 @@ class Campaign:
         exact: the surrogate that attacks run on by default.
         search: the one for stages that ask for a faster precision.
         key: names the attack and its parameters in the random numbers.
+        trust: what the attack trusts on these surrogates; None works it out for the victim's own.
     """
 
     spec: AttackSpec
@@ -70,6 +71,7 @@ class Campaign:
     seed: int
     key: str
     batch_size: int
+    trust: Trust | None = None
 
     def run(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
         """Attack every image; with `second_run` of the attack, twice from the start.
@@ -240,6 +242,7 @@ class Campaign:
             self.seed,
             self.key + name,
             self.batch_size,
+            self.trust,
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from auditor.attack import Wishes
+from auditor.attack import Trust, Wishes
 from auditor.engine.lanes import Lanes, select
 from auditor.engine.outcome import Block, Outcome
 from auditor.engine.verify import Verifier
@@ -47,6 +47,7 @@ class Claims:
     outcome: Outcome
     verifier: Verifier
     wishes: Wishes
+    trust: Trust
 
     def inside(self, lanes: Lanes, points: torch.Tensor, reached: torch.Tensor) -> torch.Tensor:
         """The margins `reached` (B, Q), -inf at points outside the ball that a minimiser visits."""
@@ -92,7 +93,8 @@ class Claims:
             return torch.zeros_like(lanes.row, dtype=torch.bool)
         block, anywhere = self.block, self.wishes.minimises
         verified = self.verifier.check(x, block.x[lanes.row], block.y[lanes.row], anywhere=anywhere)
-        self.outcome.note_success(lanes, x, verified, self.verifier.victim.draws)
+        draws = self.verifier.victim.draws
+        self.outcome.note_success(lanes, x, verified, draws, self.trust)
         return verified.adversarial
 
     def _best(

@@ -64,5 +64,23 @@ class CellDone:
     cost: int
 
 
-Event = RunStarted | ModelReady | CellStarted | CellProgress | CellDone
+@dataclass(frozen=True)
+class CheckStarted:
+    """A check of a model begins."""
+
+    title: str
+
+
+@dataclass(frozen=True)
+class CheckDone:
+    """A check is finished or failed; the sentence says what it saw, or why it failed."""
+
+    title: str
+    status: str
+    sentence: str
+    flagged: bool
+    seconds: float
+
+
+Event = RunStarted | ModelReady | CellStarted | CellProgress | CellDone | CheckStarted | CheckDone
 Listener = Callable[[Event], None]

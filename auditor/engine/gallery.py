@@ -24,7 +24,9 @@ _SHOWN_SWING = 0.5
 
 
 @dataclass(frozen=True)
-class _Pick:
+class Pick:
+    """An image, by its position among the samples, and the attack whose example is shown."""
+
     position: int
     norm: str
     epsilon_text: str
@@ -45,7 +47,7 @@ def gallery(
         for threat in config.threats
         for epsilon in threat.epsilons
     ]
-    chosen: dict[int, _Pick] = {}
+    chosen: dict[int, Pick] = {}
     while per_threat and len(chosen) < config.report.gallery:
         # One of every threat in turn; a threat without a further image drops out.
         found = [next((pick for pick in picks if pick.position not in chosen), None)
@@ -54,7 +56,7 @@ def gallery(
         for pick in found:
             if pick is not None and len(chosen) < config.report.gallery:
                 chosen.setdefault(pick.position, pick)
-    return tuple(_item(pick, samples, model) for pick in chosen.values())
+    return tuple(picture(pick, samples, model) for pick in chosen.values())
 
 
 def _broken(
@@ -64,7 +66,7 @@ def _broken(
     text: str,
     attacks: tuple[AttackPlan, ...],
     outcomes: Outcomes,
-) -> Iterator[_Pick]:
+) -> Iterator[Pick]:
     """Each image broken under one threat, in order, by the first attack that broke it."""
     tried = [
         (plan.config.label, outcome)
@@ -75,10 +77,11 @@ def _broken(
         return
     for position in np.flatnonzero(np.any([outcome.broken for _, outcome in tried], axis=0)):
         label, outcome = next(pair for pair in tried if pair[1].broken[position])
-        yield _Pick(int(position), norm, text, label, outcome)
+        yield Pick(int(position), norm, text, label, outcome)
 
 
-def _item(pick: _Pick, samples: Samples, model: ModelUnderAudit) -> GalleryItem:
+def picture(pick: Pick, samples: Samples, model: ModelUnderAudit) -> GalleryItem:
+    """The example as pictures."""
     position, outcome, seen = pick.position, pick.outcome, model.preflight
     clean = samples.read(slice(position, position + 1))[0]
     adversarial = read_examples(outcome, [position])[0].astype(np.float64)

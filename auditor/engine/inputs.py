@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from auditor.config import AuditConfig, ModelConfig
 from auditor.errors import LoadError
-from auditor.loading import Factory, fingerprint, load_module
+from auditor.loading import Factory, fingerprint, load_module, load_stand_in
 from auditor.preflight import left_in_training
 from auditor.registry import Registry
 from auditor.samples import Samples, choose_samples
@@ -32,6 +34,19 @@ def load_samples(config: AuditConfig, registry: Registry) -> Samples:
             remedy="check the keys of [data]; if they are right, the adapter is at fault",
         ) from error
     return choose_samples(images, config.data.samples, config.run.seed)
+
+
+def load_stand_in_of(model: ModelConfig, victim: Victim) -> Victim | None:
+    """The victim with the user's differentiable stand-in, `bpda`, in the place of its module.
+
+    Raises:
+        LoadError: it cannot be loaded.
+    """
+    if model.bpda is None:
+        return None
+    source, _, name = model.bpda.rpartition(":")
+    factory = Factory(model.bpda, model.bpda_path or source, name)
+    return victim.with_module(load_stand_in(model.name, factory, copy.deepcopy(victim.module)))
 
 
 def load_victim(model: ModelConfig, device: torch.device) -> tuple[Victim, tuple[str, ...]]:

@@ -22,7 +22,7 @@ if sys.platform != "win32":
     import fcntl
 
 #: Grows when a cell's contents change their meaning, so that old cells are not reused.
-CELL_SCHEMA = 3
+CELL_SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class CellMeta:
     stages: list[dict[str, Any]] = field(default_factory=list)
     evidence: dict[str, int] | None = None
     agreement: dict[str, int] | None = None
+    #: Of a check; `battery` says what it holds.
+    check: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
+from auditor.attack import Trust
 from auditor.engine.lanes import Lanes, first_of_each
 from auditor.engine.verify import Verification
 from auditor.surrogate import Evaluation
+
+#: From the most trusting to the least.
+TRUSTS: tuple[Trust, ...] = ("cross-entropy", "gradient", "nothing")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Outcome:
 
     #: (n,) bool, verified on the victim.
     broken: torch.Tensor
+    #: (n,) int64, what the attack trusted that broke it: the place in `TRUSTS`, -1 where unbroken.
+    trust: torch.Tensor
     #: (n,) bool, still so as 8-bit images in the ball.
     broken_8bit: torch.Tensor
     #: (n,) int64, the victim's answer to the adversarial example; -1 where there is none.
@@ -64,6 +70,7 @@ class Outcome:
 
         return cls(
             broken=full(False, torch.bool),
+            trust=full(-1, torch.int64),
             broken_8bit=full(False, torch.bool),
             prediction=full(-1, torch.int64),
             confidence=full(torch.nan, torch.float64),
@@ -86,9 +93,12 @@ class Outcome:
                 flags[lanes.row[odd.view(len(lanes), -1).any(1) & used]] = True
 
     def note_success(
-        self, lanes: Lanes, x: torch.Tensor, verified: Verification, draws: int
+        self, lanes: Lanes, x: torch.Tensor, verified: Verification, draws: int, trust: Trust
     ) -> None:
         """Keep what was confirmed of the claims `x`, one per lane, each judged in `draws` draws.
+
+        Args:
+            trust: what the attack trusted that makes the claims.
 
         Of several lanes of one image the one that comes first in the plan counts, and an example
         gives way only to a nearer one.
@@ -102,6 +112,7 @@ class Outcome:
         good = (nearer | (verified.confirmed & ~self.broken[lanes.row])).nonzero().flatten()
         good = good[first_of_each(lanes.row[good], lanes.number[good])]
         rows = lanes.row[good]
+        self.trust[rows[~self.broken[rows]]] = TRUSTS.index(trust)
         self.broken[rows] = True
         self.broken_8bit[rows] = verified.confirmed_8bit[good]
         self.prediction[rows] = verified.prediction[good]
@@ -138,6 +149,7 @@ class Outcome:
         more = other.broken & ~self.broken
         for name in (
             "broken",
+            "trust",
             "broken_8bit",
             "prediction",
             "confidence",

@@ -26,6 +26,8 @@ class AttackOutcome:
     failure: str = ""
     skipped: str = ""
     broken: NDArray[np.bool_] = field(init=False)
+    #: What the attack, or its stage, trusted that broke an image: the place in `TRUSTS`, else -1.
+    trust: NDArray[np.int64] = field(init=False)
     broken_8bit: NDArray[np.bool_] = field(init=False)
     nonfinite: NDArray[np.bool_] = field(init=False)
     zero: NDArray[np.bool_] = field(init=False)
@@ -46,6 +48,7 @@ class AttackOutcome:
             setattr(self, name, np.full(n, np.nan))
         self.nearest = np.full(n, np.inf)
         self.prediction, self.passes = np.full(n, -1), np.zeros(n, np.int64)
+        self.trust = np.full(n, -1)
 
     @property
     def done(self) -> bool:
@@ -57,8 +60,8 @@ class AttackOutcome:
         columns = {name: tensor.numpy() for name, tensor in record.columns.items()}
         where = columns["position"]
         for name in (
-            "broken", "broken_8bit", "nonfinite", "zero", "prediction", "confidence", "margin",
-            "distance", "nearest",
+            "broken", "trust", "broken_8bit", "nonfinite", "zero", "prediction", "confidence",
+            "margin", "distance", "nearest",
         ):  # fmt: skip
             getattr(self, name)[where] = columns[name]
         self.passes[where] = columns["forwards"] + columns["backwards"]
@@ -94,7 +97,10 @@ class Outcomes:
 
     def of(self, cell: Cell) -> AttackOutcome:
         """The outcome that a cell belongs to."""
-        key = (cell.model, cell.norm, cell.epsilon.value, cell.plan.config.label)
+        return self.at((cell.model, cell.norm, cell.epsilon.value, cell.plan.config.label))
+
+    def at(self, key: Key) -> AttackOutcome:
+        """The outcome under a key, new if there is none."""
         return self._all.setdefault(key, AttackOutcome(self._images))
 
     def get(self, model: str, norm: str, epsilon: float, label: str) -> AttackOutcome | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.attack import GRADIENT, AttackSpec, wishes_of
-from auditor.config import AttackConfig, AuditConfig, Epsilon
+from auditor.checks import CheckSpec
+from auditor.config import AttackConfig, AuditConfig, CheckConfig, Epsilon
 from auditor.registry import Registry
 from auditor.samples import Samples
 
@@ -44,6 +45,15 @@ class AttackPlan:
 
 
 @dataclass(frozen=True)
+class CheckPlan:
+    """A check of the configuration, built."""
+
+    config: CheckConfig
+    spec: CheckSpec
+    check: Any
+
+
+@dataclass(frozen=True)
 class Cell:
     """One unit of work: `block` are positions among the samples."""
 
@@ -68,6 +78,15 @@ def build_attacks(
     for attack in config.attacks:
         spec = registry.attacks[attack.use]
         plans.append(AttackPlan(attack, spec, spec.build(dict(attack.parameters)), classes))
+    return tuple(plans)
+
+
+def build_checks(config: AuditConfig, registry: Registry) -> tuple[CheckPlan, ...]:
+    """Every check of the configuration, with its parameters."""
+    plans = []
+    for check in config.checks:
+        spec = registry.checks[check.use]
+        plans.append(CheckPlan(check, spec, spec.build(dict(check.parameters))))
     return tuple(plans)
 
 

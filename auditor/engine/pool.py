@@ -11,7 +11,17 @@ from dataclasses import dataclass
 
 import torch
 
-from auditor.attack import GRADIENT, Attack, AttackSpec, Observation, State, Task, Wishes, wishes_of
+from auditor.attack import (
+    GRADIENT,
+    Attack,
+    AttackSpec,
+    Observation,
+    State,
+    Task,
+    Trust,
+    Wishes,
+    wishes_of,
+)
 from auditor.composite import likeliest_rivals
 from auditor.engine.claims import Claims, note_best
 from auditor.engine.lanes import LanePlan, Lanes, concatenate, select, tensors
@@ -56,6 +66,7 @@ class Pool:
         key: names the attack and its parameters in the random numbers.
         batch_size: at most so many points are evaluated at once, or one image's lanes that advance
             side by side.
+        trust: what the attack trusts on this surrogate; None works it out for the victim's own.
     """
 
     spec: AttackSpec
@@ -66,6 +77,7 @@ class Pool:
     seed: int
     key: str
     batch_size: int
+    trust: Trust | None = None
 
     def __post_init__(self) -> None:
         self._wishes: Wishes = wishes_of(self.attack)
@@ -92,7 +104,8 @@ class Pool:
         """
         reached = torch.full_like(plan.row, -torch.inf, dtype=torch.float64)
         queue, finished = LaneQueue(plan), 0
-        claims = Claims(block, outcome, self.verifier, self._wishes)
+        trust = self.trust or self._trust()
+        claims = Claims(block, outcome, self.verifier, self._wishes, trust)
         lanes: Lanes | None = None
         state: State | None = None
         capacity = max(1, self.batch_size // self._wishes.points)
@@ -119,6 +132,12 @@ class Pool:
                 lanes, state, seen = select(lanes, stay), select(state, stay), select(seen, stay)
             state = self._checked(self.attack.step(self._task(lanes, calls=1), state, seen), lanes)
             lanes.step = lanes.step + 1
+
+    def _trust(self) -> Trust:
+        """Of an attack on the victim's own autograd."""
+        if self.spec.needs != GRADIENT or self.surrogate.draws > 1:
+            return "nothing"
+        return "cross-entropy" if self.objective.name == "cross-entropy" else "gradient"
 
     def _every_lane(self, block: Block, outcome: Outcome) -> LanePlan:
         """All restarts, and in each all targets, one after another."""

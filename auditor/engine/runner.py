@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,28 +57,36 @@ class CellRunner:
 
     def key(self, cell: Cell, model: ModelUnderAudit) -> str:
         """The name under which the ledger keeps this cell."""
-        victim = model.victim
-        normalize = victim.normalize
         return cell_key(
             {
-                "model": victim.fingerprint,
-                "precision": str(victim.precision),
-                "outputs": victim.outputs,
-                "normalize": [normalize.mean, normalize.std] if normalize else None,
-                "data": self.samples.sha256,
-                "block": [cell.block.start, cell.block.stop],
-                "norm": cell.norm,
-                "epsilon": cell.epsilon.value.hex(),
+                **self.key_parts(model, cell.block, cell.norm, cell.epsilon.value),
                 "attack": cell.plan.config.use,
                 "parameters": cell.plan.config.parameters,
                 "plugin": self.plugin_hashes.get(cell.plan.config.use, ""),
-                "device": victim.device.type,
-                "seed": self.seed,
-                "batch_size": self.batch_size,
-                "form": model.form,
                 "search": model.search_precision if hasattr(cell.plan.attack, "stages") else "",
             }
         )
+
+    def key_parts(
+        self, model: ModelUnderAudit, block: slice, norm: str, epsilon: float
+    ) -> dict[str, Any]:
+        """What everything that is done to these images of this model depends on."""
+        victim = model.victim
+        normalize = victim.normalize
+        return {
+            "model": victim.fingerprint,
+            "precision": str(victim.precision),
+            "outputs": victim.outputs,
+            "normalize": [normalize.mean, normalize.std] if normalize else None,
+            "data": self.samples.sha256,
+            "block": [block.start, block.stop],
+            "norm": norm,
+            "epsilon": epsilon.hex(),
+            "device": victim.device.type,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "form": model.form,
+        }
 
     def run(self, cell: Cell, model: ModelUnderAudit, progress: Progress) -> CellRecord:
         """Attack the cell's images that the model classifies correctly.
@@ -88,7 +97,7 @@ class CellRunner:
         victim, plan = model.victim, cell.plan
         if plan.spec.needs == GRADIENT and not model.preflight.has_gradient:
             raise CellError("the model gives no gradient, and this attack needs one")
-        block, position = self._block(cell, model)
+        block, position = self.block(cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
         campaign = Campaign(
             plan.spec,
@@ -123,11 +132,11 @@ class CellRunner:
         )
         return record_of(outcome, position, meta)
 
-    def _block(self, cell: Cell, model: ModelUnderAudit) -> tuple[Block, torch.Tensor]:
-        """The block's correctly classified images, and their positions among the samples."""
-        correct = model.preflight.correct[cell.block]
-        position = np.flatnonzero(correct) + cell.block.start
-        x = read_batch(model.victim, self.samples, cell.block)
+    def block(self, part: slice, model: ModelUnderAudit) -> tuple[Block, torch.Tensor]:
+        """The correctly classified images of a part, and their positions among the samples."""
+        correct = model.preflight.correct[part]
+        position = np.flatnonzero(correct) + part.start
+        x = read_batch(model.victim, self.samples, part)
         device = model.victim.device
         y = torch.from_numpy(self.samples.labels[position]).to(device)
         image = torch.from_numpy(self.samples.index[position]).to(device)

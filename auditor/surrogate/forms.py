@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
-from torch import nn
 
 from auditor.objectives import choose_objective
 from auditor.surrogate.surrogate import NoGradientError, Surrogate
@@ -39,10 +38,10 @@ def in_form(surrogate: Surrogate, form: Form) -> Surrogate:
     return replace(surrogate, model=surrogate.model.with_module(module))
 
 
-def _folded(module: nn.Module) -> nn.Module:
+def _folded(module: torch.nn.Module) -> torch.nn.Module:
     from torch.fx.experimental.optimization import fuse
 
-    folded: nn.Module = fuse(module)
+    folded: torch.nn.Module = fuse(module)
     return folded
 
 
