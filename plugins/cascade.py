@@ -38,8 +38,8 @@ _NEAR, _NEARER, _NEAREST = 1.0, 0.3, 0.15
 _AT_LEAST = 1 / 20
 #: ... and reach out so much further after a round that broke an image at the outer edge.
 _FURTHER = 1.5
-#: Classes that are aimed at side by side, the closest ones.
-_TARGETS = 3
+#: Classes that are aimed at side by side, the closest ones: before the rounds, and in them.
+_TARGETS, _ROUND_TARGETS = 3, 2
 #: Evaluations that are averaged for a random model.
 _DRAWS = 20
 #: Queries of the black-box probe, and of the attack where it shows that gradients mislead.
@@ -112,9 +112,11 @@ class _Field:
         count = max(int((shortfall <= limit).sum()), int(few))
         return alive[shortfall.argsort(stable=True)[:count].sort().values]
 
-    def aimed(self, name: str, attack: Any, image: torch.Tensor, restart: int = 0) -> Stage:
+    def aimed(
+        self, name: str, attack: Any, image: torch.Tensor, targets: int = _TARGETS, restart: int = 0
+    ) -> Stage:
         """`attack` side by side at the wrong classes that came closest to winning."""
-        rivals = likeliest_rivals(self._reach, self.brief.y, _TARGETS)[image]
+        rivals = likeliest_rivals(self._reach, self.brief.y, targets)[image]
         image = image.repeat_interleave(rivals.shape[1])
         restarts = torch.full_like(image, restart)
         return Stage(name, attack, image, target=rivals.flatten(), restart=restarts)
@@ -188,7 +190,7 @@ class Cascade:
 
     def _insist(self, field: _Field, draws: int) -> Generator[Stage, Standing, Evidence]:
         """Rounds of the strongest attack on the closest survivors, while they find something."""
-        strongest = APGD(steps=50, loss="margin", eot=draws)
+        strongest = APGD(steps=100, loss="margin", eot=draws)
         broken: list[int] = []
         tried: list[int] = []
         limit = _NEAREST
@@ -200,7 +202,9 @@ class Cascade:
                 break
             tried.append(len(closest))
             edge = field.shortfall(closest) > limit / _FURTHER
-            yield from field.run(field.aimed("rounds", strongest, closest, restart=len(broken)))
+            yield from field.run(
+                field.aimed("rounds", strongest, closest, _ROUND_TARGETS, restart=len(broken))
+            )
             fallen = field.standing.fallen[closest]
             broken.append(int(fallen.sum()))
             limit *= _FURTHER if (fallen & edge).any() else 1
