@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 
@@ -168,7 +168,7 @@ def _tf32() -> Iterator[None]:
 
 
 #: Logits (B, K), loss (B,), gradient or None.
-_Drawn = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+_Drawn: TypeAlias = "tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]"
 
 
 def _combined(drawn: list[_Drawn], combine: Callable[[list[torch.Tensor]], torch.Tensor]) -> _Drawn:
