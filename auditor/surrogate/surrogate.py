@@ -1,4 +1,4 @@
-"""Naive, averaged and in-precision surrogates: one class, composed by methods."""
+"""Naive, repaired, rescaled, averaged, in-precision surrogates: one class, composed by methods."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from auditor.objectives import Objective
+from auditor.surrogate.scores import Pass, exact_scores, logits_of, rescaled
 from auditor.victim import Victim
 
 #: What a search may run in; what it finds counts only once the victim has confirmed it.
@@ -46,12 +47,16 @@ class Surrogate:
         model: what is differentiated: the victim itself, or a copy of it in another precision.
         draws: how many evaluations are averaged (expectation over transformation).
         tf32: whether a CUDA device may round the factors of its matrix products to TF32.
+        repairs: whether operations that cut or falsify gradients are given useful ones.
+        rescales: whether the loss is that of rescaled logits.
     """
 
     name: str
     model: Victim
     draws: int = 1
     tf32: bool = False
+    repairs: bool = False
+    rescales: bool = False
 
     def averaged(self, draws: int) -> Surrogate:
         """The same, its loss and gradient averaged over `draws` evaluations (EOT).
@@ -69,6 +74,25 @@ class Surrogate:
             return self
         name = f"{self.name} in {str(precision).removeprefix('torch.')}"
         return replace(self, name=name, model=self.model.in_precision(precision))
+
+    def repaired(self) -> Surrogate:
+        """The same with a gradient where the model's operations have none, or a false one (BPDA).
+
+        The logits are the model's. Where it ends in a saturated softmax or sigmoid, or in the
+        one-hot of an argmax, the loss and its gradient are those of the scores before it.
+
+        Source: Athalye et al. 2018, arXiv:1802.00420, section 4.1. `repair` says how.
+        """
+        return self if self.repairs else replace(self, name=f"{self.name}, repaired", repairs=True)
+
+    def rescaled(self) -> Surrogate:
+        """The same with the loss of logits brought to a range of 6 image by image, in float64.
+
+        Cross-entropy then underflows nowhere. The logits are the model's.
+        """
+        return (
+            self if self.rescales else replace(self, name=f"{self.name}, rescaled", rescales=True)
+        )
 
     def for_search(self, precision: SearchPrecision) -> Surrogate:
         """The same in a faster, coarser precision; itself where it is no float32 surrogate."""
@@ -134,17 +158,33 @@ class Surrogate:
     ) -> _Drawn:
         with torch.set_grad_enabled(gradient):
             point = x.detach().to(self.model.compute_dtype).requires_grad_(gradient)
-            logits = self.model.logits(point)
-            loss = objective(logits, y, target)
+            logits, scores = self._answers(point)
+            loss = objective(scores, y, target)
             if not gradient:
-                return logits.to(x.dtype), loss.to(x.dtype), None
+                return logits.detach().to(x.dtype), loss.detach().to(x.dtype), None
             if not loss.requires_grad:
                 raise NoGradientError(self.model.name)
             # The images of a batch are independent: a sum's gradient holds each one's own.
-            sums = logits.sum(0).unbind() if jacobian else (loss.sum(),)
+            sums = scores.sum(0).unbind() if jacobian else (loss.sum(),)
             slopes = [self._slope(total, point, keep=total is not sums[-1]) for total in sums]
         slope = torch.stack(slopes, 1) if jacobian else slopes[0]
         return logits.detach().to(x.dtype), loss.detach().to(x.dtype), _narrowed(slope, x.dtype)
+
+    def _answers(self, point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The model's logits (B, K), and the scores that the loss is computed on."""
+        model = self.model
+        if not (self.repairs or self.rescales):
+            logits = model.logits(point)
+            return logits, logits
+        seen = _repaired(model, point) if self.repairs else _untouched(model, point)
+        logits = logits_of(seen.raw, model.outputs, model.compute_dtype)
+        if seen.scores is not None:
+            scores = seen.scores.to(model.compute_dtype)
+        elif self.rescales:
+            scores = exact_scores(seen.soft, model.outputs)
+        else:
+            scores = logits_of(seen.soft, model.outputs, model.compute_dtype)
+        return logits, rescaled(scores.double()) if self.rescales else scores
 
     def _slope(self, total: torch.Tensor, point: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """d total / d point; `keep` the graph for a further one."""
@@ -153,6 +193,18 @@ class Surrogate:
             raise NoGradientError(self.model.name)
         self.model.passes.backwards += len(point)
         return slope
+
+
+def _repaired(model: Victim, point: torch.Tensor) -> Pass:
+    from auditor.surrogate.repair import repaired_pass  # torch is needed to import it
+
+    return repaired_pass(model, point)
+
+
+def _untouched(model: Victim, point: torch.Tensor) -> Pass:
+    raw = model.raw(point)
+    assert isinstance(raw, torch.Tensor)  # pre-flight refuses other outputs
+    return Pass(raw, raw, None)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,123 @@
+"""A victim's pass with every gradient repaired: the session around a `Tape`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+
+from auditor.surrogate.functions import differentiated
+from auditor.surrogate.links import mapped, tensors
+from auditor.surrogate.scores import Pass
+from auditor.surrogate.tape import Tape
+from auditor.victim import Victim
+
+
+@contextlib.contextmanager
+def recording(tape: Tape, module: nn.Module) -> Iterator[None]:
+    """Whatever `module` computes meanwhile is kept on the tape; afterwards all is as before."""
+    hooks = _Hooks(tape, {part: name for name, part in module.named_modules()})
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.set_grad_enabled(tape.observer is not None))
+        stack.enter_context(_eager())
+        stack.enter_context(differentiated(tape))
+        for handle in (
+            register_module_forward_pre_hook(hooks.enter),
+            register_module_forward_hook(hooks.leave, always_call=True),
+        ):
+            stack.callback(handle.remove)
+        stack.enter_context(tape)
+        yield
+
+
+@contextlib.contextmanager
+def _eager() -> Iterator[None]:
+    """Compiled code runs uncompiled, so that its operations can be seen."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+class _Hooks:
+    """What happens at the border of every module.
+
+    A module whose result has lost the graph though its input has one (it leaves torch, say) becomes
+    the identity backwards, where the shapes agree: the innermost first.
+    """
+
+    def __init__(self, tape: Tape, names: dict[nn.Module, str]) -> None:
+        self._tape = tape
+        self._names = names
+        self._path: list[nn.Module] = []
+        self._modes: list[bool] = []
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
+        """Before a module's call."""
+        observer = self._tape.observer
+        self._path.append(module)
+        if observer is not None:
+            observer.modules.append(self._names.get(module, ""))
+        if not _opaque(module) or self._tape.paused:
+            return None
+        # Scripted code cannot be seen through: it is differentiated as it is.
+        self._modes.append(torch.is_grad_enabled())
+        torch._C._set_grad_enabled(True)
+        return mapped(self._tape.soft, args)
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
+        """After a module's call, even if it failed."""
+        tape, observer = self._tape, self._tape.observer
+        if self._path and self._path[-1] is module:
+            self._path.pop()
+            if observer is not None and observer.modules:
+                observer.modules.pop()
+        if tape.paused:
+            return None
+        if _opaque(module) and self._modes:
+            torch._C._set_grad_enabled(self._modes.pop())
+            return None if out is None else mapped(tape.adopt, out)
+        return None if out is None else mapped(lambda one: self._bridged(args, one), out)
+
+    def _bridged(self, args: tuple[Any, ...], out: torch.Tensor) -> torch.Tensor:
+        tape = self._tape
+        link = tape.link(out)
+        if (link is not None and link.live) or not out.is_floating_point():
+            return out
+        for value in tensors(args):
+            if tape.live(value) and value.shape == out.shape:
+                return tape.carried(out, value)
+        return out
+
+
+def _opaque(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def repaired_pass(victim: Victim, point: torch.Tensor) -> Pass:
+    """The victim's raw answer at `point`, with a repaired graph.
+
+    Where nothing of the graph could be repaired, it is autograd's own.
+    """
+    if not point.requires_grad:  # the answer is the same: what counts as its scores too
+        point = point.detach().requires_grad_(True)
+    tape = Tape()
+    with recording(tape, victim.module):
+        raw = victim.raw(tape.entrance(point))
+    assert isinstance(raw, torch.Tensor)  # pre-flight refuses other outputs
+    link = tape.link(raw)
+    if link is not None and link.soft is not None and link.live:
+        return Pass(raw, link.soft, link.scores)
+    with torch.enable_grad():
+        soft = victim.raw(point)
+    assert isinstance(soft, torch.Tensor)
+    return Pass(soft.detach(), soft, None)

@@ -1,0 +1,51 @@
+"""What a loss is computed on: the model's answer as scores, on a scale where nothing underflows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from auditor.victim import Outputs
+
+#: The distance between the largest and the smallest rescaled score.
+_REACH = 6.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a pass saw."""
+
+    #: What the module returned, as the victim returns it; no graph.
+    raw: torch.Tensor
+    #: The same values with a graph to the input.
+    soft: torch.Tensor
+    #: Where the module ends in a softmax, sigmoid or one-hot: what went into it, with a graph.
+    scores: torch.Tensor | None
+
+
+def logits_of(raw: torch.Tensor, outputs: Outputs, dtype: torch.dtype) -> torch.Tensor:
+    """The logits (B, K) that the victim makes of its module's answer."""
+    z = raw.to(dtype)
+    if outputs == "probabilities":
+        return z.clamp(min=torch.finfo(dtype).tiny).log()
+    return z
+
+
+def exact_scores(raw: torch.Tensor, outputs: Outputs) -> torch.Tensor:
+    """The same in float64; a probability of 0 keeps a slope."""
+    z = raw.double()
+    if outputs == "probabilities":
+        # At 0 the logarithm's slope is infinite; that of p + tiny is large and finite.
+        return (z + torch.finfo(torch.float32).tiny).log()
+    return z
+
+
+def rescaled(z: torch.Tensor) -> torch.Tensor:
+    """6 z / (max z - min z) for each image (B, K), the scale being a constant.
+
+    Cross-entropy of such scores neither underflows nor rounds to zero, and its gradient keeps its
+    direction among the classes.
+    """
+    scale = (z.amax(1, keepdim=True) - z.amin(1, keepdim=True)).detach()
+    return z * (_REACH / scale.clamp(min=torch.finfo(z.dtype).tiny))
