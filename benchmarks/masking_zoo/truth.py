@@ -63,10 +63,10 @@ def measure(entry: Entry, images: Images, count: int, seed: int, steps: int) -> 
     return row | {"seconds": time.process_time() - begin}
 
 
-def rows_of(file: Path) -> dict[str, dict[str, Any]]:
-    """The latest row of every entry in a file of rows."""
+def rows_of(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """The latest row of every entry and seed in a file of rows."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return {row["name"]: row for row in map(json.loads, lines)}
+    return {(row["name"], row["seed"]): row for row in map(json.loads, lines)}
 
 
 def truth_table(found: dict[str, dict[str, Any]]) -> str:
@@ -96,7 +96,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with cifar10-test.npz")
     parser.add_argument("--only", nargs="*", default=names, metavar="NAME",
                         help="entries to measure; none: the table alone (all)")  # fmt: skip
-    parser.add_argument("--missing", action="store_true", help="only entries without a row")
+    parser.add_argument(
+        "--missing", action="store_true", help="only those without a row of this seed"
+    )
     parser.add_argument("--images", type=int, default=200, help="%(default)s")
     parser.add_argument("--steps", type=int, default=100, help="of the adaptive attack")
     parser.add_argument("--seed", type=int, default=0, help="%(default)s")
@@ -108,7 +110,7 @@ def main() -> None:
     there = rows_of(args.rows) if args.missing else {}
     read: dict[str, Images] = {}
     for entry in ENTRIES:
-        if entry.name not in args.only or entry.name in there:
+        if entry.name not in args.only or (entry.name, args.seed) in there:
             continue
         if entry.dataset not in read:
             read[entry.dataset] = read_images(entry.dataset, args.data)
@@ -116,7 +118,9 @@ def main() -> None:
         print(json.dumps(row), flush=True)
         with args.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-    record("masking_truth", _text(rows_of(args.rows)), write=args.write)
+    rows = rows_of(args.rows)
+    found = {name: row for (name, seed), row in rows.items() if seed == args.seed}
+    record("masking_truth", _text(found), write=args.write)
 
 
 def _text(found: dict[str, dict[str, Any]]) -> str:

@@ -1,0 +1,140 @@
+"""What audits say of the zoo: verdict, culprit, corrected accuracy, beside the truth.
+
+    python benchmarks/masking_zoo/verdicts.py --rows FILE --truth FILE --split measure --seed 0 \\
+        --data FOLDER [--only NAME ...] [--write]
+
+Every entry is audited as a user would audit it: an audit.toml of its own, with the factory, the
+images, one threat and the profile's battery, run in this process; reports are left out. What
+`masking` in audit.json says is kept in FILE as JSON lines. `--truth` is the file of `truth.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import torch  # noqa: E402
+from common import record  # noqa: E402
+from scores import score_text  # noqa: E402
+from truth import data_file, rows_of  # noqa: E402
+from zoo import ENTRIES, EPSILON, Entry  # noqa: E402
+
+from auditor.config import load_config  # noqa: E402
+from auditor.engine.audit import Audit  # noqa: E402
+from auditor.errors import AuditorError  # noqa: E402
+
+
+def audit_toml(entry: Entry, data: Path, images: int, seed: int, profile: str, folder: Path) -> str:
+    """The configuration of an entry's audit."""
+    name = entry.factory.partition(":")[2]
+    kwargs = ", ".join(f"{key} = {json.dumps(value)}" for key, value in entry.arguments.items())
+    return f"""schema = 1
+title = "{entry.name}"
+profile = "{profile}"
+
+[run]
+seed = {seed}
+device = "cpu"
+threads = 1
+output = {json.dumps(str(folder / "audits"))}
+
+[[model]]
+name = "{entry.name}"
+factory = {json.dumps(f"{entry.source}:{name}")}
+kwargs = {{ {kwargs} }}
+outputs = "{entry.outputs}"
+precision = "{entry.precision}"
+
+[data]
+adapter = "npz"
+path = {json.dumps(str(data.resolve()))}
+samples = {images}
+
+[[threat]]
+norm = "linf"
+epsilon = "{EPSILON[entry.dataset]}"
+rationale = "the budget of the literature for these images"
+"""
+
+
+def verdict(entry: Entry, data: Path, images: int, seed: int, profile: str) -> dict[str, Any]:
+    """Audit an entry and read what audit.json says of masking."""
+    row: dict[str, Any] = {"name": entry.name, "seed": seed, "images": images, "profile": profile}
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "audit.toml").write_text(
+            audit_toml(entry, data, images, seed, profile, folder), encoding="utf-8"
+        )
+        config, registry = load_config(folder / "audit.toml")
+        audit = Audit(config, registry, "benchmark", lambda event: None, resume=False)
+        try:
+            audit.run()
+        except AuditorError as error:
+            return row | {"error": error.render()}
+        assert audit.ledger is not None
+        found = json.loads((audit.ledger.directory / "audit.json").read_text(encoding="utf-8"))
+    model = found["models"][0]
+    masking = model["masking"]
+    kept = ("verdict", "kind", "culprit", "gradient_attack_accuracy", "corrected_accuracy",
+            "hidden", "evidence", "reasons", "summary")  # fmt: skip
+    attacks = sum(one["seconds"] for one in model["threats"][0]["attacks"])
+    checks = model.get("checks", [])
+    return row | {
+        **{key: masking.get(key) for key in kept},
+        "clean": model["clean"]["accuracy"],
+        "robust": (model["threats"][0]["robust"] or {}).get("accuracy"),
+        "flagged": [one["label"] for one in checks if one["flagged"]],
+        "failed": {one["label"]: one["sentence"] for one in checks if one["status"] == "error"},
+        "seconds": time.monotonic() - begin,
+        "attack_seconds": attacks,
+        "check_seconds": sum(one["seconds"] for one in checks),
+    }
+
+
+def main() -> None:
+    """Audit what is asked for, and make the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    names = [entry.name for entry in ENTRIES]
+    parser.add_argument("--rows", type=Path, required=True, help="file of verdicts")
+    parser.add_argument("--truth", type=Path, help="file of truth.py, for the tables")
+    parser.add_argument("--data", type=Path, help="folder with cifar10-test.npz")
+    parser.add_argument("--split", choices=["choose", "measure"], required=True)
+    parser.add_argument("--seed", type=int, default=0, help="%(default)s")
+    parser.add_argument("--only", nargs="*", metavar="NAME",
+                        help="entries of that half; none: the tables alone (all)")  # fmt: skip
+    parser.add_argument("--missing", action="store_true", help="only entries without a row")
+    parser.add_argument("--images", type=int, default=200, help="%(default)s")
+    parser.add_argument("--profile", default="standard", help="%(default)s")
+    parser.add_argument("--write", action="store_true", help="update this part of RESULTS.md")
+    args = parser.parse_args()
+    half = [entry for entry in ENTRIES if entry.split == args.split]
+    if args.only is not None:
+        if unknown := set(args.only) - set(names):
+            parser.error(f"no entry is called {', '.join(sorted(unknown))}")
+        half = [entry for entry in half if entry.name in args.only]
+    torch.set_num_threads(1)
+    there = rows_of(args.rows) if args.missing else {}
+    for entry in half:
+        if (entry.name, args.seed) in there:
+            continue
+        file = data_file(entry.dataset, args.data)
+        row = verdict(entry, file, args.images, args.seed, args.profile)
+        print(json.dumps(row), flush=True)
+        with args.rows.open("a", encoding="utf-8") as rows:
+            rows.write(json.dumps(row) + "\n")
+    truth = rows_of(args.truth) if args.truth else {}
+    text = score_text(args.split, list(rows_of(args.rows).values()), truth)
+    record(f"masking_{args.split}", text, write=args.write)
+
+
+if __name__ == "__main__":
+    main()
