@@ -30,7 +30,9 @@ class Entry:
     Attributes:
         factory: "file:Class" in `defenses`.
         kind: the contract's kind of masking; "" for honest controls.
-        operation: the gradient is lost at one operation, whose line is marked.
+        operation: the gradient is flattened, cut or falsified at one operation, whose line is
+            marked; not so where a smooth function has an unhelpful slope, or nothing is wrong with
+            the slope of what is computed.
         adaptive: the stand-in of `adaptive.py` that its hand-made attack follows.
         draws: over how many evaluations that attack averages.
     """
@@ -118,8 +120,8 @@ def _shattered() -> Iterator[Entry]:
     yield entry("jpeg-round", "JpegRound", _F)
     yield entry("jpeg-round-pgd", "JpegRound", _CP)
     yield entry("masked-median", "MaskedMedian", _F)
-    yield entry("ripple", "Ripple", _F)
-    yield entry("ripple-cifar", "Ripple", _C)
+    yield entry("ripple", "Ripple", _F, operation=False)
+    yield entry("ripple-cifar", "Ripple", _C, operation=False)
     yield entry("rounded-features", "RoundedFeatures", _C, adaptive="straight_features")
     yield entry("mean-sparse", "MeanSparse", _CP, adaptive="straight_sparse")
     yield entry("own-operator", "ScoredOperator", _C, kwargs={"levels": 8})
@@ -165,7 +167,7 @@ def _wrong_backward() -> Iterator[Entry]:
     yield entry("hook-truncation", "HookTruncation", _F)
     yield entry("alternating-hook", "AlternatingHook", _C)
     yield entry("module-hook", "ModuleHook", _F)
-    yield entry("watched", "Watched", _F, kind="other")
+    yield entry("watched", "Watched", _F, kind="other", operation=False)
 
 
 def _stochastic() -> Iterator[Entry]:

@@ -157,7 +157,7 @@ class Ripple(Before):
 
     def change(self, x: Tensor) -> Tensor:
         """The image with its ripple."""
-        return x + torch.sin(self.w * x) * (self.a / self.w)  # culprit
+        return x + torch.sin(self.w * x) * (self.a / self.w)
 
 
 class RoundedFeatures(Before):

@@ -185,5 +185,5 @@ class Watched(Before):
     def change(self, x: Tensor) -> Tensor:
         """The image, or something else where a gradient is recorded."""
         if x.requires_grad:
-            return x.flip(2).roll(5, 3)  # culprit
+            return x.flip(2).roll(5, 3)
         return x
