@@ -38,7 +38,10 @@ def test_validate_imports_nothing_heavy(directory: Path) -> None:
 
 
 def test_importing_the_configuration_imports_nothing_heavy() -> None:
-    lazy = "from auditor.lazy import import_on_first_use\nimport_on_first_use('torch')\n"
+    lazy = (
+        "from auditor.lazy import import_on_first_use\n"
+        "import_on_first_use('torch'); import_on_first_use('numpy')\n"
+    )
     assert modules_after(lazy + "import auditor.config") == []
 
 

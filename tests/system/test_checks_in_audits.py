@@ -1,0 +1,204 @@
+"""Checks in an audit: what they break counts, what they see is told, and a crash is a finding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+from system_files import (
+    CONFIG,
+    CONTRASTS,
+    MODEL,
+    audit_json,
+    auditor,
+    only_run,
+    pictures,
+    without_times,
+)
+
+#: The gradient is zero, the scores are those of the model without it.
+MASKED = MODEL.replace(
+    "class Bands",
+    """class Blind(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.zeros_like(grad)
+
+
+class Bands""",
+).replace("self.linear(x.flatten(1))", "self.linear(Blind.apply(x).flatten(1))")
+
+PLUGIN = """
+from dataclasses import dataclass
+import torch
+from auditor.api import (
+    SCORES, CheckReport, PositiveInt, State, Symptom, attack, check, hookimpl, not_applicable, param
+)
+
+@attack(name="brighter", norms={"linf"}, needs=SCORES, reference="none: one band brighter")
+@dataclass(frozen=True)
+class Brighter:
+    steps: PositiveInt = param(3, "bands to try")
+
+    def start(self, task):
+        return State(x=task.x)
+
+    def step(self, task, state, seen):
+        band = (task.step % 3)[:, None, None, None]
+        column = torch.arange(6) // 2
+        return State(x=task.ball.project(task.x + task.ball.epsilon * (2 * (column == band) - 1)))
+
+@check(name="bands", reference="none: a test")
+@dataclass(frozen=True)
+class Bands:
+    most: PositiveInt = param(1000, "images to look at")
+
+    def run(self, probe):
+        rows = probe.survivors(self.most)
+        if not len(rows):
+            return not_applicable("every image fell")
+        found = probe.attack("brighter bands", Brighter(), rows)
+        broken = int(found.broken.sum())
+        symptom = Symptom("comparison", "A brighter band is enough", "mend it", kind="shattered",
+                          culprit="Blind at model.py:8")
+        return CheckReport(f"{broken} of {len(rows)} survivors fell to a brighter band.",
+                           (symptom,) if broken else ())
+
+@hookimpl
+def auditor_checks():
+    return [Bands]
+"""
+HEAD = CONFIG.replace("check  = []\n", "")
+TAIL = '[[check]]\nuse = "bands"\n[plugins]\npaths = ["mine.py"]\n'
+
+
+@pytest.fixture
+def masked(here: Path) -> Path:
+    """Four times the pictures, a masked model of them, and a check that is not fooled."""
+    x, y = pictures()
+    np.savez(here / "data.npz", x=np.concatenate([x] * 4), y=np.concatenate([y] * 4))
+    (here / "model.py").write_text(MASKED, encoding="utf-8")
+    (here / "mine.py").write_text(PLUGIN, encoding="utf-8")
+    (here / "audit.toml").write_text(HEAD + TAIL, encoding="utf-8")
+    return here
+
+
+def model_of(audit: dict[str, Any]) -> dict[str, Any]:
+    (model,) = audit["models"]
+    return model  # type: ignore[no-any-return]
+
+
+def test_a_hidden_gradient_is_found_and_corrects_the_accuracy(masked: Path) -> None:
+    status, said = auditor("run", "audit.toml")
+    assert status == 0, said  # the gate lets masking through
+    directory = only_run()
+    audit = audit_json(directory)
+    model = model_of(audit)
+    masking = model["masking"]
+    fall = sum(contrast < 2 * 0.1 * 255 for contrast in CONTRASTS) / len(CONTRASTS)
+    assert masking["verdict"] == "confirmed"
+    assert (masking["kind"], masking["culprit"]) == ("shattered", "Blind at model.py:8")
+    assert masking["gradient_attack_accuracy"] == 1.0
+    assert masking["corrected_accuracy"] == 1 - fall == 0.5
+    assert (masking["hidden"]["found"], masking["hidden"]["total"]) == (48, 96)
+    assert masking["evidence"] == ["bands"]
+    assert (masking["norm"], masking["epsilon_text"]) == ("linf", "0.1")
+    assert len(masking["examples"]) == 4
+    (threat,) = model["threats"]
+    assert threat["robust"]["accuracy"] == 0.5
+    assert {row["name"] for row in threat["attacks"]} == {"fgsm", "noise"}
+    (check,) = model["checks"]
+    assert (check["status"], check["flagged"]) == ("done", True)
+    assert check["sentence"] == "48 of 96 survivors fell to a brighter band."
+    assert check["attempts"][0]["trust"] == "nothing"
+    assert check["forwards"] > 0
+    assert "bands" in [finding["code"] for finding in model["findings"]]
+    assert "48 of 96 survivors fell" in said
+
+
+def test_what_a_check_broke_is_kept_with_the_attacks(masked: Path) -> None:
+    auditor("run", "audit.toml")
+    directory = only_run()
+    table = pq.read_table(directory / "samples.parquet").to_pylist()
+    rows = [row for row in table if row["attack"] == "check bands"]
+    assert sum(row["broken"] for row in rows) == 48
+    kept = load_file(directory / "adversarial.safetensors")
+    assert kept["bands/linf/0.1/check bands/x"].shape == (48, 1, 6, 6)
+
+
+def test_a_finished_check_is_read_back(masked: Path) -> None:
+    auditor("run", "audit.toml")
+    first = only_run()
+    before = without_times(audit_json(first))
+    events = first / "events.jsonl"
+    kept = [line for line in events.read_text().splitlines() if '"finished"' not in line]
+    events.write_text("\n".join(kept) + "\n")
+    (first / "audit.json").unlink()
+    status, said = auditor("run", "audit.toml", "--resume")
+    assert status == 0, said
+    assert sum('"check"' in line for line in events.read_text().splitlines()) == 1
+    assert without_times(audit_json(only_run())) == before
+
+
+def test_an_honest_model_has_nothing_hidden(masked: Path) -> None:
+    Path("model.py").write_text(MODEL, encoding="utf-8")
+    status, said = auditor("run", "audit.toml")
+    assert status == 0, said
+    masking = model_of(audit_json(only_run()))["masking"]
+    assert masking["verdict"] == "none", masking
+    assert masking["gradient_attack_accuracy"] == masking["corrected_accuracy"] == 0.5
+
+
+def test_confirmed_masking_breaks_the_gate_of_every_audit(masked: Path) -> None:
+    gate = '[[gate]]\nmetric  = "masking"\nat_most = "confirmed"\n'
+    assert gate in HEAD
+    Path("audit.toml").write_text(HEAD.replace(gate, "") + TAIL, encoding="utf-8")
+    status, _ = auditor("run", "audit.toml")
+    audit = audit_json(only_run())
+    assert (status, audit["verdict"]) == (1, "fail")
+
+
+DEFECTS = {
+    "raises": ("rows = probe.survivors(self.most)", 'raise OSError("disk")', "OSError: disk"),
+    "no-report": ("rows = probe.survivors(self.most)", "return 7", "it returned int"),
+    "exits": ("rows = probe.survivors(self.most)", "raise SystemExit(0)", "SystemExit: 0"),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_crash_is_a_finding_and_no_silent_pass(name: str, masked: Path) -> None:
+    line, replacement, reason = DEFECTS[name]
+    Path("mine.py").write_text(PLUGIN.replace(line, replacement), encoding="utf-8")
+    auditor("run", "audit.toml")
+    model = model_of(audit_json(only_run()))
+    (check,) = model["checks"]
+    assert (check["status"], check["flagged"]) == ("error", True)
+    assert reason in check["sentence"]
+    assert "check-failed" in [finding["code"] for finding in model["findings"]]
+    assert model["masking"]["verdict"] == "inconclusive"
+
+
+def test_too_few_images_are_inconclusive(here: Path) -> None:
+    Path("mine.py").write_text(PLUGIN, encoding="utf-8")
+    Path("audit.toml").write_text(HEAD + TAIL, encoding="utf-8")
+    auditor("run", "audit.toml")
+    masking = model_of(audit_json(only_run()))["masking"]
+    assert masking["verdict"] == "inconclusive"
+    assert "Only 24" in masking["summary"]
+
+
+def test_an_unknown_check_is_told_with_the_nearest_name(masked: Path) -> None:
+    text = HEAD + TAIL.replace('use = "bands"', 'use = "band"')
+    Path("audit.toml").write_text(text, encoding="utf-8")
+    status, said = auditor("run", "audit.toml")
+    assert status == 2
+    assert 'There is no check called "band"' in said
+    assert 'did you mean "bands"' in said
