@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from auditor.surrogate.links import Choice, tensors
-from auditor.surrogate.observer import Treatment
+from auditor.surrogate.sites import Treatment
 from auditor.surrogate.soft import sloped, straight, tempered
 
 if TYPE_CHECKING:
@@ -36,10 +36,6 @@ def _index(tape: Tape, hard: torch.Tensor, choice: Choice) -> torch.Tensor:
 
 def _live(tape: Tape, call: Call) -> Treatment | None:
     return "cuts" if tape.live(call.args[0]) else None
-
-
-def _quiet(tape: Tape, call: Call) -> Treatment | None:
-    return "quiet" if tape.live(call.args[0]) else None
 
 
 def _argmax(tape: Tape, call: Call) -> Any:
@@ -148,7 +144,7 @@ def _equal_effect(tape: Tape, call: Call) -> Treatment | None:
 def _equal(tape: Tape, call: Call) -> Any:
     """== and !=: with a range of classes, the weights of the choice."""
     hard, first, second = call.hard(), call.args[0], call.argument(1, "other")
-    flip = call.name in ("ne", "not_equal")
+    flip = call.name in ("ne", "__ne__", "not_equal")
     for one, other in ((first, second), (second, first)):
         choice = _choice(tape, one)
         if choice is not None and _is_range(other, choice, hard):
@@ -248,7 +244,7 @@ def _scattered_effect(tape: Tape, call: Call) -> Treatment | None:
     value = call.argument(3, "src", call.kwargs.get("value"))
     if choice is None or (isinstance(value, torch.Tensor) and value.numel() != 1):
         return None
-    return None if tape.live(call.args[0]) else "quiet"
+    return None if tape.live(call.args[0]) else "cuts"
 
 
 def _scattered(tape: Tape, call: Call) -> Any:
@@ -275,8 +271,8 @@ CHOICE_RULES: dict[str, _Entry] = {
     **_group(
         "unsqueeze squeeze view reshape flatten contiguous clone cpu cuda", _chosen, _reshaped
     ),
-    **_group("one_hot", _quiet, _one_hot),
-    **_group("eq ne not_equal", _equal_effect, _equal),
+    **_group("one_hot", _live, _one_hot),
+    **_group("eq ne not_equal __eq__ __ne__", _equal_effect, _equal),
     **_group("mode", _chosen, _mode),
     **_group("embedding index_select take", _lookup_effect, _lookup),
     **_group("__getitem__", _item_effect, _item),

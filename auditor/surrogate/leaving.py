@@ -63,6 +63,12 @@ def _arrangements(soft: torch.Tensor, shape: torch.Size) -> list[torch.Tensor]:
     return flat
 
 
+def alike(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether one tensor may be the other, somewhat changed (both of one shape)."""
+    values = (tensor.detach().double() for tensor in (first, second))
+    return _likeness(*values)[0] > _LIKENESS
+
+
 def _likeness(first: torch.Tensor, second: torch.Tensor) -> tuple[float, float]:
     """Correlation, and the factor from the first to the second."""
     a, b = first - first.mean(), second - second.mean()

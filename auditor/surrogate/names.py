@@ -72,6 +72,9 @@ RAW = frozenset(
     }
 )
 
+#: Their second argument only says what the first is to look like.
+LIKE = frozenset({"to", "type_as", "view_as", "reshape_as", "expand_as", "new_tensor"})
+
 #: They need their integer arguments as they are.
 INDEXING = frozenset(
     {

@@ -3,78 +3,135 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from types import CodeType, FrameType
+from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.overrides import TorchFunctionMode
 
-Effect = Literal["cuts", "flattens", "replaces", "hides", "random", "leaves torch"]
-#: What a rule says of an operation: repaired "quiet"ly, it is no site of its own.
-Treatment = Effect | Literal["quiet"]
+from auditor.surrogate.names import RANDOM
+from auditor.surrogate.sites import Effect, Site
 
 _OURS = str(Path(__file__).parents[1])
 _PYTHON = str(Path(contextlib.__file__).parent)
 
+#: Modules that behave otherwise in training mode.
+_MODED = (_NormBase, _DropoutNd)
 #: Operations as a reader knows them from the source.
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
-_METHODS = frozenset({"detach", "data", "numpy", "tolist", "__array__"})
-
-
-@dataclass(frozen=True)
-class Site:
-    """An operation without an honest gradient, on the way from the input to the logits."""
-
-    operation: str
-    #: Relative to the working directory, or the name alone.
-    file: str
-    line: int
-    #: Dotted path of the module being called; empty for the model itself.
-    module: str
-    effect: Effect
-    #: All of it in words.
-    where: str
-    #: The gradient to the input is zero, cut or false because of it.
-    essential: bool = False
+_NAMES = {"__getitem__": "indexing", "__floordiv__": "operator //", "__rfloordiv__": "operator //"}
+_METHODS = (
+    *("detach", "data", "numpy", "tolist", "to", "type", "type_as", "int", "long", "short"),
+    *("char", "byte", "bool", "register_hook"),
+)
 
 
 class Observer:
     """Collects the sites of one pass.
 
     Args:
-        forbidden: a site that is not to be repaired.
+        forbidden: sites that are not to be repaired.
+        bridges: the modules that may be taken for the identity; None for all.
     """
 
-    def __init__(self, forbidden: Site | None = None) -> None:
-        self.forbidden = forbidden
+    def __init__(
+        self, forbidden: frozenset[Site] = frozenset(), bridges: frozenset[Site] | None = None
+    ) -> None:
+        self._forbidden = forbidden
+        self._allowed_bridges = bridges
         #: Dotted paths of the modules being called, outermost first.
         self.modules: list[str] = []
         self.differentiates = False
         self.leaves_torch = False
+        self.draws_random = False
+        self.opaque: dict[str, None] = {}
+        self.training: dict[str, None] = {}
+        self.bridges: set[Site] = set()
+        self.random: set[Site] = set()
         self._region: Site | None = None
+        self._decorated = self._inference = False
+        self._states: list[Any] = []
         self._known: dict[tuple[str, str, int, str], Site] = {}
+
+    @property
+    def known(self) -> tuple[Site, ...]:
+        """All sites in the order in which the pass came by."""
+        return tuple(self._known.values())
 
     def note(self, operation: str, effect: Effect) -> tuple[Site, bool]:
         """The site of the operation that the user's code is at, and whether to repair it."""
+        self.leaves_torch |= effect == "leaves torch"
         site = self._site(operation, effect)
-        return site, site != self.forbidden
+        return site, site not in self._forbidden
+
+    def bridge(self, module: nn.Module) -> tuple[Site, bool]:
+        """The same for a module whose result has lost the graph."""
+        site, allowed = self.note(type(module).__name__, "cuts")
+        self.bridges.add(site)
+        return site, allowed and (self._allowed_bridges is None or site in self._allowed_bridges)
 
     def region(self) -> tuple[Site, bool] | None:
         """The place where the model switched gradients off, if it did; whether to repair it."""
-        if self._region is None and torch.is_inference_mode_enabled():
+        if self._region is None and self._inference:
             return self.note("inference_mode", "cuts")
-        return None if self._region is None else (self._region, self._region != self.forbidden)
+        if self._region is None and self._decorated:
+            self._region = self._site("no_grad", "cuts")
+        return None if self._region is None else (self._region, self._region not in self._forbidden)
 
     def look(self, name: str, args: tuple[Any, ...]) -> None:
         """Called before every operation."""
+        self._inference = torch.is_inference_mode_enabled()
         if name == "_set_grad_enabled":
-            self._region = None if args[0] else self._site("no_grad", "cuts")
+            self._region, self._decorated = None, False
+            if not args[0] and _decorates():
+                self._decorated = True  # the function's first operation says where it is
+            elif not args[0]:
+                self._region = self._site("no_grad", "cuts")
         elif name in ("grad", "backward"):
             self.differentiates = True
-        elif name in ("numpy", "tolist", "__array__"):
-            self.leaves_torch = True
+        elif name in RANDOM and not ("dropout" in name and len(args) > 2 and not args[2]):
+            self.random.add(self._site(name, "random"))
+
+    def enter(self, module: nn.Module, name: str, *, opaque: bool) -> None:
+        """A module is being called."""
+        if not self.modules:
+            self._states = _random_states()
+        self.modules.append(name)
+        if opaque:
+            self.opaque[name] = None
+        if module.training and isinstance(module, _MODED):
+            self.training[name] = None
+
+    def hooks(self, module: nn.Module) -> set[Site]:
+        """The backward hooks of a model's modules, which may change what comes back."""
+        return {
+            self._hook(getattr(hook, "__code__", None), name)
+            for name, part in module.named_modules()
+            for hooks in (part._backward_hooks, part._backward_pre_hooks)
+            for hook in hooks.values()
+        }
+
+    def _hook(self, code: CodeType | None, module: str) -> Site:
+        file, line = ("", 0) if code is None else (_relative(code.co_filename), code.co_firstlineno)
+        at = f" at {file}:{line}" if code else ""
+        where = f"backward hook{at}" + (f", module {module}" if module else "")
+        return Site("backward hook", file, line, module, "replaces", where)
+
+    def leave(self) -> None:
+        """The module is done."""
+        self.modules.pop()
+        if not self.modules:
+            self.draws_random |= any(
+                not torch.equal(a, b) if isinstance(a, torch.Tensor) else a != b
+                for a, b in zip(self._states, _random_states(), strict=True)
+            )
 
     def _site(self, operation: str, effect: Effect) -> Site:
         frame = _user_frame()
@@ -88,9 +145,49 @@ class Observer:
         return self._known[key]
 
 
+class HookWatch(TorchFunctionMode):
+    """Notes the places where a model hooks itself into the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observer = Observer()
+        self.sites: set[Site] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name == "register_hook":
+            self.sites.add(self.observer.note(name, "replaces")[0])
+        return func(*args, **(kwargs or {}))
+
+
+def _random_states() -> list[Any]:
+    kind, keys, *rest = np.random.get_state()
+    numpy_state = (kind, np.asarray(keys).tobytes(), *rest)
+    states: list[Any] = [torch.get_rng_state(), random.getstate(), numpy_state]
+    if torch.cuda.is_available():
+        states += torch.cuda.get_rng_state_all()
+    return states
+
+
+def _decorates() -> bool:
+    """Whether gradients are switched off by a decorator, not by a with statement."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(8):
+        if frame is None:
+            return False
+        if frame.f_code.co_name == "decorate_context":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _shown(operation: str) -> str:
-    if operation in _SIGNS:
-        return f"comparison {_SIGNS[operation]}"
+    if operation.strip("_") in _SIGNS:
+        return f"comparison {_SIGNS[operation.strip('_')]}"
+    if operation in _NAMES:
+        return _NAMES[operation]
     if operation in _METHODS:
         return f"Tensor.{operation}"
     if operation[:1].isupper() or not operation.isidentifier():

@@ -15,8 +15,10 @@ from torch.nn.modules.module import (
 )
 
 from auditor.surrogate.functions import differentiated
+from auditor.surrogate.leaving import alike
 from auditor.surrogate.links import mapped, tensors
 from auditor.surrogate.scores import Pass
+from auditor.surrogate.sites import Site
 from auditor.surrogate.tape import Tape
 from auditor.victim import Victim
 
@@ -59,43 +61,54 @@ class _Hooks:
         self._tape = tape
         self._names = names
         self._path: list[nn.Module] = []
-        self._modes: list[bool] = []
+        #: Of every scripted module being called: the grad mode before, and the sites so far.
+        self._opened: list[tuple[bool, frozenset[Site]]] = []
 
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
         """Before a module's call."""
         observer = self._tape.observer
         self._path.append(module)
         if observer is not None:
-            observer.modules.append(self._names.get(module, ""))
+            observer.enter(module, self._names.get(module, ""), opaque=_opaque(module))
         if not _opaque(module) or self._tape.paused:
             return None
         # Scripted code cannot be seen through: it is differentiated as it is.
-        self._modes.append(torch.is_grad_enabled())
+        links = (self._tape.link(tensor) for tensor in tensors(args))
+        sites = frozenset[Site]().union(*(link.sites for link in links if link is not None))
+        self._opened.append((torch.is_grad_enabled(), sites))
         torch._C._set_grad_enabled(True)
         return mapped(self._tape.soft, args)
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
         """After a module's call, even if it failed."""
-        tape, observer = self._tape, self._tape.observer
+        tape = self._tape
+        changed = None
+        if not tape.paused and _opaque(module) and self._opened:
+            mode, sites = self._opened.pop()
+            torch._C._set_grad_enabled(mode)
+            changed = None if out is None else mapped(lambda one: tape.adopt(one, sites), out)
+        elif not tape.paused and out is not None:
+            changed = mapped(lambda one: self._bridged(module, args, one), out)
         if self._path and self._path[-1] is module:
             self._path.pop()
-            if observer is not None and observer.modules:
-                observer.modules.pop()
-        if tape.paused:
-            return None
-        if _opaque(module) and self._modes:
-            torch._C._set_grad_enabled(self._modes.pop())
-            return None if out is None else mapped(tape.adopt, out)
-        return None if out is None else mapped(lambda one: self._bridged(args, one), out)
+            if tape.observer is not None:
+                tape.observer.leave()
+        return changed
 
-    def _bridged(self, args: tuple[Any, ...], out: torch.Tensor) -> torch.Tensor:
+    def _bridged(self, module: nn.Module, args: tuple[Any, ...], out: torch.Tensor) -> torch.Tensor:
         tape = self._tape
         link = tape.link(out)
         if (link is not None and link.live) or not out.is_floating_point():
             return out
         for value in tensors(args):
-            if tape.live(value) and value.shape == out.shape:
+            if not tape.live(value) or value.shape != out.shape:
+                continue
+            if link is None and not alike(value, out):
+                continue
+            if tape.observer is None:
                 return tape.carried(out, value)
+            site, allowed = tape.observer.bridge(module)
+            return tape.carried(out, value, frozenset({site})) if allowed else out
         return out
 
 

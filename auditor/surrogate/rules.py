@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from auditor.surrogate.choices import CHOICE_RULES
-from auditor.surrogate.observer import Treatment
+from auditor.surrogate.sites import Treatment
 from auditor.surrogate.soft import finite, sloped, step_slope, straight, tempered
 
 if TYPE_CHECKING:

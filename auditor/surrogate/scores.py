@@ -48,4 +48,4 @@ def rescaled(z: torch.Tensor) -> torch.Tensor:
     direction among the classes.
     """
     scale = (z.amax(1, keepdim=True) - z.amin(1, keepdim=True)).detach()
-    return z * (_REACH / scale.clamp(min=torch.finfo(z.dtype).tiny))
+    return z * _REACH / torch.where(scale > 0, scale, 1)

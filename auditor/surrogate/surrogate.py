@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -146,7 +146,23 @@ class Surrogate:
         slope = torch.where(nonfinite.view(-1, *[1] * (slope.dim() - 1)), 0, slope)
         return Evaluation(logits, loss, slope, nonfinite, largest == 0)
 
-    def _draw(
+    def _draw(self, *args: Any, **options: Any) -> _Drawn:
+        """One evaluation; again, with copies kept, where a model wrote over what it needs.
+
+        A deployed model may do so (under no_grad nothing is needed later), and then the repaired
+        graph cannot be walked back.
+        """
+        calls = self.model._calls
+        try:
+            return self._evaluated(*args, **options)
+        except RuntimeError as error:
+            if not self.repairs or "modified by an inplace operation" not in str(error):
+                raise
+        self.model._calls = calls
+        with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda kept: kept):
+            return self._evaluated(*args, **options)
+
+    def _evaluated(
         self,
         x: torch.Tensor,
         y: torch.Tensor,

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from auditor.surrogate.leaving import Departures
 from auditor.surrogate.links import Link, attach, link_of, mapped, tensors
-from auditor.surrogate.names import INDEXING, RANDOM, RAW, base_name, in_place, name_of
+from auditor.surrogate.names import INDEXING, LIKE, RANDOM, RAW, base_name, in_place, name_of
 from auditor.surrogate.observer import Observer
 from auditor.surrogate.rules import RULES
 from auditor.surrogate.soft import straight
@@ -142,9 +142,11 @@ class Tape(TorchFunctionMode):
         assert link is not None
         return attach(soft.detach(), Link(self, soft, sites=sites | link.sites))
 
-    def adopt(self, soft: torch.Tensor) -> torch.Tensor:
+    def adopt(self, soft: torch.Tensor, sites: frozenset[Any]) -> torch.Tensor:
         """A tensor for the model, of a twin that the tape did not see being made."""
-        return self.emit(soft) if soft.requires_grad else soft
+        if not soft.requires_grad:
+            return soft
+        return attach(soft.detach(), Link(self, soft, sites=sites))
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -164,7 +166,8 @@ class Tape(TorchFunctionMode):
             return func(*args, **kwargs)
         if self.observer is not None:
             self.observer.look(name, args)
-        found = (self.link(tensor) for tensor in tensors((args, kwargs)))
+        relevant = args[:1] if name in LIKE else (args, kwargs)
+        found = (self.link(tensor) for tensor in tensors(relevant))
         links = [link for link in found if link is not None]
         if not links or name in RAW:
             return func(*args, **kwargs)
@@ -316,9 +319,8 @@ class Tape(TorchFunctionMode):
         rest = mapped(lambda t: _usable(self.soft(t)), call.args[1:])
         try:
             call.func(soft, *rest, **mapped(self.soft, call.kwargs))
-        except _REFUSALS:
-            link.soft = None
-            call.hard()
+        except _REFUSALS:  # one of several views of a tensor
+            return self._beside_in_place(call, link)
         link.sites |= self._sites
         return target
 
@@ -331,7 +333,8 @@ class Tape(TorchFunctionMode):
             call.func(copy, *rest, **mapped(self.soft, call.kwargs))
         except _REFUSALS:
             copy = soft if soft is not None else copy
-        call.hard()
+        with torch.no_grad():
+            call.hard()
         link.soft = straight(copy, target) if copy.shape == target.shape else None
         link.sites |= self._sites
         link.choice = link.scores = None
