@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from auditor.surrogate.links import Choice, tensors
+from auditor.surrogate.links import Choice, Entry, entries, tensors
 from auditor.surrogate.sites import Treatment
 from auditor.surrogate.soft import sloped, straight, tempered
 
 if TYPE_CHECKING:
-    from auditor.surrogate.tape import Call, Tape
+    from auditor.surrogate.links import Call
+    from auditor.surrogate.tape import Tape
 
 
 def _choice_of(scores: torch.Tensor, dim: int, keepdim: bool, sign: int) -> Choice:
@@ -258,25 +258,18 @@ def _scattered(tape: Tape, call: Call) -> Any:
     return tape.emit(straight((weights * value).to(hard.dtype), hard), scores=scores)
 
 
-_Entry = tuple[Callable[["Tape", "Call"], "Treatment | None"], Callable[["Tape", "Call"], Any]]
-
-
-def _group(names: str, effect: Any, repair: Any) -> dict[str, _Entry]:
-    return dict.fromkeys(names.split(), (effect, repair))
-
-
-CHOICE_RULES: dict[str, _Entry] = {
-    **_group("argmax argmin", _live, _argmax),
-    **_group("max min topk", _top_effect, _top),
-    **_group(
+CHOICE_RULES: dict[str, Entry] = {
+    **entries("argmax argmin", _live, _argmax),
+    **entries("max min topk", _top_effect, _top),
+    **entries(
         "unsqueeze squeeze view reshape flatten contiguous clone cpu cuda", _chosen, _reshaped
     ),
-    **_group("one_hot", _live, _one_hot),
-    **_group("eq ne not_equal __eq__ __ne__", _equal_effect, _equal),
-    **_group("mode", _chosen, _mode),
-    **_group("embedding index_select take", _lookup_effect, _lookup),
-    **_group("__getitem__", _item_effect, _item),
-    **_group("stack cat", _joined_effect, _joined),
-    **_group("bucketize searchsorted", _bucket_effect, _bucket),
-    **_group("scatter", _scattered_effect, _scattered),
+    **entries("one_hot", _live, _one_hot),
+    **entries("eq ne not_equal __eq__ __ne__", _equal_effect, _equal),
+    **entries("mode", _chosen, _mode),
+    **entries("embedding index_select take", _lookup_effect, _lookup),
+    **entries("__getitem__", _item_effect, _item),
+    **entries("stack cat", _joined_effect, _joined),
+    **entries("bucketize searchsorted", _bucket_effect, _bucket),
+    **entries("scatter", _scattered_effect, _scattered),
 }

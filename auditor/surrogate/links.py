@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+if TYPE_CHECKING:
+    from auditor.surrogate.sites import Treatment
+    from auditor.surrogate.tape import Tape
+
 #: Where a tensor of the model carries its link.
 _KEY = "_auditor_link"
+#: What an operation raises that cannot be carried out on floating-point twins.
+REFUSALS = (RuntimeError, TypeError, IndexError, NotImplementedError)
 
 
 @dataclass(slots=True)
@@ -49,6 +56,47 @@ class Link:
         return self.soft is not None and self.soft.requires_grad
 
 
+@dataclass(slots=True)
+class Call:
+    """One call of a torch function by the model."""
+
+    name: str
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    links: list[Link]
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """An argument by position or name."""
+        if len(self.args) > position:
+            return self.args[position]
+        return self.kwargs.get(name, default)
+
+    def hard(self) -> Any:
+        """What the model would get: the true result."""
+        return self.func(*self.args, **self.kwargs)
+
+
+class Entry(NamedTuple):
+    """What is done about one operation.
+
+    `effect` says what it does to the gradient here, None if nothing bad; `repair` is called then
+    and returns what the model gets.
+    """
+
+    effect: Callable[[Tape, Call], Treatment | None]
+    repair: Callable[[Tape, Call], Any]
+
+
+def entries(
+    names: str,
+    effect: Callable[[Tape, Call], Treatment | None],
+    repair: Callable[[Tape, Call], Any],
+) -> dict[str, Entry]:
+    """The same for several operations, by their names."""
+    return dict.fromkeys(names.split(), Entry(effect, repair))
+
+
 def link_of(tensor: torch.Tensor, owner: object) -> Link | None:
     """The tensor's link in this pass; one of an earlier pass does not count."""
     link: Link | None = tensor.__dict__.get(_KEY)
@@ -86,3 +134,28 @@ def mapped(change: Callable[[torch.Tensor], Any], values: Any) -> Any:
     if isinstance(values, dict):
         return {key: mapped(change, value) for key, value in values.items()}
     return values
+
+
+def shared(soft: torch.Tensor, tensor: torch.Tensor) -> bool:
+    """Whether two tensors lie in the same memory."""
+    return (
+        soft.device == tensor.device
+        and soft.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+    )
+
+
+def usable(tensor: torch.Tensor) -> torch.Tensor:
+    """Tensors made under inference_mode cannot be part of a graph; a copy can."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+@contextlib.contextmanager
+def graph() -> Iterator[None]:
+    """Graphs are recorded meanwhile, whatever the model's mode."""
+    before, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    with torch.inference_mode(False) if inference else contextlib.nullcontext():
+        torch._C._set_grad_enabled(True)
+        try:
+            yield
+        finally:
+            torch._C._set_grad_enabled(before)

@@ -73,7 +73,7 @@ RAW = frozenset(
 )
 
 #: Their second argument only says what the first is to look like.
-LIKE = frozenset({"to", "type_as", "view_as", "reshape_as", "expand_as", "new_tensor"})
+LIKE = frozenset({"to", "type_as", "view_as", "reshape_as", "expand_as"})
 
 #: They need their integer arguments as they are.
 INDEXING = frozenset(
@@ -96,6 +96,9 @@ INDEXING = frozenset(
         "cross_entropy",
     }
 )
+
+#: They return several views of one tensor, which autograd lets nobody write to.
+MULTIPLE = frozenset({"unbind", "chunk", "split", "tensor_split", "split_with_sizes"})
 
 #: They draw random numbers.
 RANDOM = frozenset(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,7 +20,10 @@ from auditor.surrogate.links import mapped, tensors
 from auditor.surrogate.scores import Pass
 from auditor.surrogate.sites import Site
 from auditor.surrogate.tape import Tape
+from auditor.surrogate.writing import OverwrittenError
 from auditor.victim import Victim
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -116,14 +119,34 @@ def _opaque(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
-def repaired_pass(victim: Victim, point: torch.Tensor) -> Pass:
+def overwriting(victim: Victim, work: Callable[[bool], T]) -> T:
+    """`work(False)`; `work(True)`, more cautiously, where the model writes over what it needs.
+
+    A deployed model may do so (nothing is needed later under no_grad), and then the repaired graph
+    cannot be walked back unless copies are kept.
+    """
+    calls = victim._calls
+    try:
+        return work(False)
+    except RuntimeError as error:
+        known = "modified by an inplace operation" in str(error) or "being modified inplace" in str(
+            error
+        )
+        if not known and not isinstance(error, OverwrittenError):
+            raise
+    victim._calls = calls
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda kept: kept):
+        return work(True)
+
+
+def repaired_pass(victim: Victim, point: torch.Tensor, *, cautious: bool) -> Pass:
     """The victim's raw answer at `point`, with a repaired graph.
 
     Where nothing of the graph could be repaired, it is autograd's own.
     """
     if not point.requires_grad:  # the answer is the same: what counts as its scores too
         point = point.detach().requires_grad_(True)
-    tape = Tape()
+    tape = Tape(cautious=cautious)
     with recording(tape, victim.module):
         raw = victim.raw(tape.entrance(point))
     assert isinstance(raw, torch.Tensor)  # pre-flight refuses other outputs

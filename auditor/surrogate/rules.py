@@ -7,17 +7,19 @@ relaxations (softmax for argmax, its expectation for a table that is looked up i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from auditor.surrogate.choices import CHOICE_RULES
+from auditor.surrogate.links import Entry, entries
+from auditor.surrogate.masks import MASK_RULES
 from auditor.surrogate.sites import Treatment
 from auditor.surrogate.soft import finite, sloped, step_slope, straight, tempered
 
 if TYPE_CHECKING:
-    from auditor.surrogate.tape import Call, Tape
+    from auditor.surrogate.links import Call
+    from auditor.surrogate.tape import Tape
 
 #: The slope of a staircase. Below 1, so that x - floor(x) keeps a gradient.
 _STAIRS = 0.75
@@ -25,14 +27,6 @@ _STAIRS = 0.75
 _REMAINDER = 0.5
 #: A slope below this share of its largest has vanished.
 _VANISHED = 0.01
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`effect` says what the operation does to the gradient here, None if nothing bad."""
-
-    effect: Callable[[Tape, Call], Treatment | None]
-    repair: Callable[[Tape, Call], Any]
 
 
 def _first_live(effect: Treatment) -> Callable[[Tape, Call], Treatment | None]:
@@ -144,91 +138,6 @@ _CASTS = {
 }
 
 
-# Comparisons and masks -----------------------------------------------------------------------
-
-
-def _comparison(tape: Tape, call: Call) -> Any:
-    x, y = tape.soft(call.args[0]), tape.soft(call.argument(1, "other"))
-    hard = call.hard()
-    u = (x - y if call.name in ("gt", "ge", "greater", "greater_equal") else y - x).expand(
-        hard.shape
-    )
-    return tape.mark(hard, sloped(u, hard, step_slope(u)), mask=True)
-
-
-def _logic(tape: Tape, call: Call) -> Any:
-    """and, or, xor of masks; on integers the identity (a quantiser by its bits)."""
-    hard = call.hard()
-    softs = [tape.soft(value) for value in call.args[:2]]
-    if hard.dtype == torch.bool:
-        a, b = (s.to(torch.get_default_dtype()) if s.dtype == torch.bool else s for s in softs)
-        kind = call.name.replace("logical_", "").replace("bitwise_", "").strip("_").lstrip("r")
-        both = a * b
-        soft = both if kind == "and" else a + b - (1 if kind == "or" else 2) * both
-        return tape.result(hard, soft, mask=True)
-    live = next(s for s, value in zip(softs, call.args, strict=False) if tape.live(value))
-    return tape.result(hard, live.expand(hard.shape))
-
-
-def _not(tape: Tape, call: Call) -> Any:
-    hard, soft = call.hard(), tape.soft(call.args[0])
-    return tape.result(hard, 1 - soft, mask=hard.dtype == torch.bool)
-
-
-def _shift(tape: Tape, call: Call) -> Any:
-    hard, count = call.hard(), call.args[1]
-    power = 2.0 ** (count if isinstance(count, int) else count.to(torch.float64))
-    factor = power if "lshift" in call.name or "left" in call.name else 1 / power
-    return tape.result(hard, tape.soft(call.args[0]) * factor)
-
-
-def _where_effect(tape: Tape, call: Call) -> Treatment | None:
-    """A mask between constants carries the gradient; beside live values it is a constant."""
-    if len(call.args) < 3 or not tape.live(call.args[0]):
-        return None
-    return None if any(tape.live(value) for value in call.args[1:]) else "quiet"
-
-
-def _where(tape: Tape, call: Call) -> Any:
-    mask, first, second = call.args
-    soft = tape.soft(mask)
-    return tape.result(call.hard(), soft * first + (1 - soft) * second)
-
-
-def _filled_effect(tape: Tape, call: Call) -> Treatment | None:
-    mask = call.argument(1, "mask")
-    dense = isinstance(mask, torch.Tensor) and mask.dtype == torch.bool
-    if not dense or not tape.live(mask) or tape.live(call.args[0]):
-        return None
-    value = call.argument(2, "value")
-    plain = not isinstance(value, torch.Tensor) or value.numel() == 1
-    return "quiet" if plain and mask.dim() == call.args[0].dim() else None
-
-
-def _filled(tape: Tape, call: Call) -> Any:
-    x, mask, value = call.args[0], call.argument(1, "mask"), call.argument(2, "value")
-    soft = tape.soft(mask)
-    hard = torch.where(mask, torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
-    kept = tape.soft(x) if tape.live(x) else x.clone()  # x itself may be about to be written to
-    return tape.result(hard, soft * value + (1 - soft) * kept)
-
-
-def _masked_product(tape: Tape, call: Call) -> Treatment | None:
-    """A mask times live values is an honest product: the mask is a constant in it."""
-    links = [tape.link(v) for v in call.args[:2] if isinstance(v, torch.Tensor)]
-    known = [link for link in links if link is not None and link.live]
-    return "quiet" if len(known) == 2 and known[0].mask != known[1].mask else None
-
-
-def _product(tape: Tape, call: Call) -> Any:
-    softs = []
-    for value in call.args[:2]:
-        link = tape.link(value)
-        assert link is not None
-        softs.append(value if link.mask else link.soft)
-    return tape.emit(call.func(*softs))
-
-
 # Saturation ----------------------------------------------------------------------------------
 
 
@@ -310,44 +219,26 @@ def _sampled(tape: Tape, call: Call) -> Any:
     return tape.result(call.hard(), tape.soft(call.args[0]))
 
 
-def _group(names: str, rule: Rule) -> dict[str, Rule]:
-    return dict.fromkeys(names.split(), rule)
-
-
-RULES: dict[str, Rule] = {
-    **_group(
+RULES: dict[str, Entry] = {
+    **entries(
         "round floor ceil trunc fix quantize_per_tensor quantize_per_channel"
         " fake_quantize_per_tensor_affine fake_quantize_per_channel_affine",
-        Rule(_first_live("flattens"), _staircase),
+        _first_live("flattens"),
+        _staircase,
     ),
-    **_group("sign sgn heaviside", Rule(_first_live("flattens"), _step)),
-    **_group("__floordiv__ __rfloordiv__ floor_divide", Rule(_any_live("flattens"), _quotient)),
-    **_group("div divide __div__ true_divide", Rule(_rounds, _quotient)),
-    **_group("remainder fmod frac __mod__", Rule(_first_live("flattens"), _remainder)),
-    **_group("detach data", Rule(_first_live("cuts"), _alias)),
-    **_group("tensor as_tensor new_tensor __deepcopy__", Rule(_any_live("cuts"), _same)),
-    **_group(" ".join([*_CASTS, "to", "type", "type_as"]), Rule(_cast_effect, _cast)),
-    **_group(
-        "gt ge lt le greater greater_equal less less_equal", Rule(_any_live("cuts"), _comparison)
-    ),
-    **_group(
-        "__and__ __or__ __xor__ __rand__ __ror__ __rxor__ logical_and logical_or logical_xor"
-        " bitwise_and bitwise_or bitwise_xor",
-        Rule(_any_live("quiet"), _logic),
-    ),
-    **_group("__invert__ logical_not bitwise_not", Rule(_first_live("quiet"), _not)),
-    **_group(
-        "__lshift__ __rshift__ bitwise_left_shift bitwise_right_shift",
-        Rule(_first_live("quiet"), _shift),
-    ),
-    **_group("where", Rule(_where_effect, _where)),
-    **_group("masked_fill __setitem__", Rule(_filled_effect, _filled)),
-    **_group("mul multiply", Rule(_masked_product, _product)),
-    **_group("clamp clip hardtanh", Rule(_clamp_effect, _clamp)),
-    **_group("sigmoid tanh", Rule(_sigmoid_effect, _sigmoid)),
-    **_group("softmax", Rule(_softmax_effect, _softmax)),
-    **_group("sqrt rsqrt pow log acos asin", Rule(_steep_effect, _steep)),
-    **_group("numpy tolist __array__", Rule(_first_live("leaves torch"), _leaving)),
-    **_group("bernoulli", Rule(_first_live("cuts"), _sampled)),
-    **{name: Rule(effect, repair) for name, (effect, repair) in CHOICE_RULES.items()},
+    **entries("sign sgn heaviside", _first_live("flattens"), _step),
+    **entries("__floordiv__ __rfloordiv__ floor_divide", _any_live("flattens"), _quotient),
+    **entries("div divide __div__ true_divide", _rounds, _quotient),
+    **entries("remainder fmod frac __mod__", _first_live("flattens"), _remainder),
+    **entries("detach data", _first_live("cuts"), _alias),
+    **entries("tensor as_tensor __deepcopy__", _first_live("cuts"), _same),
+    **entries(" ".join([*_CASTS, "to", "type", "type_as"]), _cast_effect, _cast),
+    **entries("clamp clip hardtanh", _clamp_effect, _clamp),
+    **entries("sigmoid tanh", _sigmoid_effect, _sigmoid),
+    **entries("softmax", _softmax_effect, _softmax),
+    **entries("sqrt rsqrt pow log acos asin", _steep_effect, _steep),
+    **entries("numpy tolist __array__", _first_live("leaves torch"), _leaving),
+    **entries("bernoulli", _first_live("cuts"), _sampled),
+    **MASK_RULES,
+    **CHOICE_RULES,
 }

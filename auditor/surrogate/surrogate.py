@@ -147,23 +147,15 @@ class Surrogate:
         return Evaluation(logits, loss, slope, nonfinite, largest == 0)
 
     def _draw(self, *args: Any, **options: Any) -> _Drawn:
-        """One evaluation; again, with copies kept, where a model wrote over what it needs.
+        if not self.repairs:
+            return self._evaluated(False, *args, **options)
+        from auditor.surrogate.repair import overwriting  # torch is needed to import it
 
-        A deployed model may do so (under no_grad nothing is needed later), and then the repaired
-        graph cannot be walked back.
-        """
-        calls = self.model._calls
-        try:
-            return self._evaluated(*args, **options)
-        except RuntimeError as error:
-            if not self.repairs or "modified by an inplace operation" not in str(error):
-                raise
-        self.model._calls = calls
-        with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda kept: kept):
-            return self._evaluated(*args, **options)
+        return overwriting(self.model, lambda more: self._evaluated(more, *args, **options))
 
     def _evaluated(
         self,
+        cautious: bool,
         x: torch.Tensor,
         y: torch.Tensor,
         target: torch.Tensor | None,
@@ -174,7 +166,7 @@ class Surrogate:
     ) -> _Drawn:
         with torch.set_grad_enabled(gradient):
             point = x.detach().to(self.model.compute_dtype).requires_grad_(gradient)
-            logits, scores = self._answers(point)
+            logits, scores = self._answers(point, cautious)
             loss = objective(scores, y, target)
             if not gradient:
                 return logits.detach().to(x.dtype), loss.detach().to(x.dtype), None
@@ -186,13 +178,13 @@ class Surrogate:
         slope = torch.stack(slopes, 1) if jacobian else slopes[0]
         return logits.detach().to(x.dtype), loss.detach().to(x.dtype), _narrowed(slope, x.dtype)
 
-    def _answers(self, point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _answers(self, point: torch.Tensor, cautious: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """The model's logits (B, K), and the scores that the loss is computed on."""
         model = self.model
         if not (self.repairs or self.rescales):
             logits = model.logits(point)
             return logits, logits
-        seen = _repaired(model, point) if self.repairs else _untouched(model, point)
+        seen = _repaired(model, point, cautious) if self.repairs else _untouched(model, point)
         logits = logits_of(seen.raw, model.outputs, model.compute_dtype)
         if seen.scores is not None:
             scores = seen.scores.to(model.compute_dtype)
@@ -211,10 +203,10 @@ class Surrogate:
         return slope
 
 
-def _repaired(model: Victim, point: torch.Tensor) -> Pass:
+def _repaired(model: Victim, point: torch.Tensor, cautious: bool) -> Pass:
     from auditor.surrogate.repair import repaired_pass  # torch is needed to import it
 
-    return repaired_pass(model, point)
+    return repaired_pass(model, point, cautious=cautious)
 
 
 def _untouched(model: Victim, point: torch.Tensor) -> Pass:

@@ -14,43 +14,30 @@ Source: the idea of replacing gradients only, Athalye et al. 2018, arXiv:1802.00
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from auditor.surrogate.leaving import Departures
-from auditor.surrogate.links import Link, attach, link_of, mapped, tensors
-from auditor.surrogate.names import INDEXING, LIKE, RANDOM, RAW, base_name, in_place, name_of
+from auditor.surrogate.links import (
+    REFUSALS,
+    Call,
+    Link,
+    attach,
+    graph,
+    link_of,
+    mapped,
+    shared,
+    tensors,
+    usable,
+)
+from auditor.surrogate.names import INDEXING, LIKE, MULTIPLE, RANDOM, RAW, in_place, name_of
 from auditor.surrogate.observer import Observer
 from auditor.surrogate.rules import RULES
 from auditor.surrogate.soft import straight
-
-#: What an operation raises that cannot be carried out on floating-point twins.
-_REFUSALS = (RuntimeError, TypeError, IndexError, NotImplementedError)
-
-
-@dataclass(slots=True)
-class Call:
-    """One call of a torch function by the model."""
-
-    name: str
-    func: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    links: list[Link]
-
-    def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """An argument by position or name."""
-        if len(self.args) > position:
-            return self.args[position]
-        return self.kwargs.get(name, default)
-
-    def hard(self) -> Any:
-        """What the model would get: the true result."""
-        return self.func(*self.args, **self.kwargs)
+from auditor.surrogate.writing import into_out, write
 
 
 class Tape(TorchFunctionMode):
@@ -58,10 +45,12 @@ class Tape(TorchFunctionMode):
 
     Args:
         observer: told of every repair, and may forbid some; None to repair all.
+        cautious: the model writes over parts of tensors in a way that autograd forbids.
     """
 
-    def __init__(self, observer: Observer | None = None) -> None:
+    def __init__(self, observer: Observer | None = None, *, cautious: bool = False) -> None:
         super().__init__()
+        self.cautious = cautious
         self.observer = observer
         self.departures = Departures()
         #: Whether operations are left alone for now.
@@ -70,7 +59,7 @@ class Tape(TorchFunctionMode):
 
     def entrance(self, point: torch.Tensor) -> torch.Tensor:
         """The model's own copy of the input `point`, whose twin is attached to it."""
-        with _graph():
+        with graph():
             return self.emit(point.clone())
 
     def link(self, tensor: torch.Tensor) -> Link | None:
@@ -81,19 +70,20 @@ class Tape(TorchFunctionMode):
         base = tensor._base
         known = None if base is None else link_of(base, self)
         if known is not None:
-            return self._of_view(tensor, known)
+            return self.of_view(tensor, known)
         if self.departures.pending and not isinstance(tensor, torch.nn.Parameter):
-            with _graph():
+            with graph():
                 found = self.departures.returned(tensor)
                 if found is not None:
                     link = Link(self, straight(found[0], tensor), sites=found[1])
                     attach(tensor, link)
         return link
 
-    def _of_view(self, tensor: torch.Tensor, known: Link) -> Link:
+    def of_view(self, tensor: torch.Tensor, known: Link) -> Link:
+        """The link of a view of a tensor whose link is known."""
         soft = known.soft
-        if soft is not None and soft.dtype == tensor.dtype and _shared(soft, tensor):
-            with _graph():
+        if soft is not None and soft.dtype == tensor.dtype and shared(soft, tensor):
+            with graph():
                 soft = soft.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
         elif soft is not None and soft.shape != tensor.shape:
             soft = None
@@ -136,7 +126,7 @@ class Tape(TorchFunctionMode):
         self, hard: torch.Tensor, source: torch.Tensor, sites: frozenset[Any] = frozenset()
     ) -> torch.Tensor:
         """`hard` with the gradient of `source`, a tensor of its shape."""
-        with _graph():
+        with graph():
             soft = straight(self.soft(source), hard)
         link = self.link(source)
         assert link is not None
@@ -153,7 +143,7 @@ class Tape(TorchFunctionMode):
         """Operations are torch's own meanwhile, and recorded."""
         self.paused = True
         try:
-            with _graph():
+            with graph():
                 yield
         finally:
             self.paused = False
@@ -171,7 +161,7 @@ class Tape(TorchFunctionMode):
         links = [link for link in found if link is not None]
         if not links or name in RAW:
             return func(*args, **kwargs)
-        with _graph():
+        with graph():
             return self.carry_out(Call(name, func, args, kwargs, links))
 
     def carry_out(self, call: Call) -> Any:
@@ -180,9 +170,9 @@ class Tape(TorchFunctionMode):
         self._sites = frozenset().union(*(link.sites for link in call.links))
         try:
             if call.kwargs.get("out") is not None:
-                return self._into_out(call)
+                return into_out(self, call)
             if in_place(call.name):
-                return self._in_place(call)
+                return write(self, call)
             rule = RULES.get(call.name)
             if rule is not None and any(link.live for link in call.links):
                 effect = rule.effect(self, call)
@@ -210,20 +200,23 @@ class Tape(TorchFunctionMode):
         def twin(tensor: torch.Tensor) -> torch.Tensor:
             soft: torch.Tensor = self.soft(tensor)
             originals[id(soft)] = tensor
-            return _usable(soft)
+            return usable(soft)
 
         separate = _model_differentiates(call)
-        state = torch.get_rng_state() if separate and call.name in RANDOM else None
+        states = _random_states() if separate and call.name in RANDOM else []
         hard = call.hard() if separate else None
-        if state is not None:
-            torch.set_rng_state(state)
+        for put, state in states:
+            put(state)
         try:
             out = call.func(*mapped(twin, call.args), **mapped(twin, call.kwargs))
-        except _REFUSALS:
+        except REFUSALS:
             return self._unknown(call, call.hard())
         if separate:
             softs = iter(list(tensors(out)))
             return mapped(lambda tensor: self._beside(tensor, next(softs)), hard)
+        if self.cautious and call.name in MULTIPLE:
+            soft = self.soft(call.args[0])
+            out = [soft.as_strided(o.shape, o.stride(), o.storage_offset()) for o in out]
         return mapped(lambda tensor: self._wrapped(call, tensor, originals), out)
 
     def _whole(self, tensor: torch.Tensor) -> bool:
@@ -270,16 +263,16 @@ class Tape(TorchFunctionMode):
         hard = call.hard()
 
         def floats(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor if self._whole(tensor) else _usable(self.soft(tensor))
+            return tensor if self._whole(tensor) else usable(self.soft(tensor))
 
         def content(tensor: torch.Tensor) -> torch.Tensor:
-            return _usable(self.soft(tensor)) if tensor is call.args[0] else floats(tensor)
+            return usable(self.soft(tensor)) if tensor is call.args[0] else floats(tensor)
 
         out: Any = None
         for twin in [content if call.name in INDEXING else self.soft, floats]:
             try:
                 out = call.func(*mapped(twin, call.args), **mapped(twin, call.kwargs))
-            except _REFUSALS:
+            except REFUSALS:
                 continue
             break
         softs = iter(list(tensors(out)))
@@ -293,107 +286,15 @@ class Tape(TorchFunctionMode):
 
         return mapped(one, hard)
 
-    def _into_out(self, call: Call) -> Any:
-        kwargs = dict(call.kwargs)
-        out = kwargs.pop("out")
-        result = self.carry_out(Call(call.name, call.func, call.args, kwargs, call.links))
-        mapped_results = list(tensors(result))
-        for target, value in zip(tensors(out), mapped_results, strict=True):
-            self.assign(target, value)
-        return out
-
-    def _in_place(self, call: Call) -> Any:
-        base = base_name(call.name)
-        target: torch.Tensor = call.args[0]
-        rule = RULES.get(base)
-        if rule is not None and any(link.live for link in call.links):
-            func = getattr(torch.Tensor, base, None) or getattr(torch, base, None)
-            renamed = Call(base, func, call.args, call.kwargs, call.links)
-            effect = rule.effect(self, renamed)
-            if effect and self.permits(base, effect):
-                return self.assign(target, rule.repair(self, renamed))
-        link = self.target(target)
-        soft = link.soft
-        if soft is None or not target.is_floating_point() or not _shared(soft, target):
-            return self._beside_in_place(call, link)
-        rest = mapped(lambda t: _usable(self.soft(t)), call.args[1:])
-        try:
-            call.func(soft, *rest, **mapped(self.soft, call.kwargs))
-        except _REFUSALS:  # one of several views of a tensor
-            return self._beside_in_place(call, link)
-        link.sites |= self._sites
-        return target
-
-    def _beside_in_place(self, call: Call, link: Link) -> Any:
-        """In place on a tensor that does not share its memory with its twin."""
-        target, soft = call.args[0], link.soft
-        copy = target.detach().to(torch.get_default_dtype()) if soft is None else soft.clone()
-        rest = mapped(self.soft, call.args[1:])
-        try:
-            call.func(copy, *rest, **mapped(self.soft, call.kwargs))
-        except _REFUSALS:
-            copy = soft if soft is not None else copy
-        with torch.no_grad():
-            call.hard()
-        link.soft = straight(copy, target) if copy.shape == target.shape else None
-        link.sites |= self._sites
-        link.choice = link.scores = None
-        return target
-
-    def target(self, tensor: torch.Tensor) -> Link:
-        """The link of a tensor about to be written to; it gets one if it has none."""
-        link = self.link(tensor)
-        if link is None and tensor.is_floating_point() and not tensor.is_inference():
-            base = tensor._base
-            if base is not None and base.is_floating_point() and not base.requires_grad:
-                known = Link(self, base.detach(), sites=self._sites)
-                attach(base, known)
-                return self._of_view(tensor, known)
-            link = Link(self, tensor.detach(), sites=self._sites)
-            attach(tensor, link)
-        elif link is None:
-            link = Link(self, None, sites=self._sites)
-            attach(tensor, link)
-        return link
-
-    def assign(self, target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Write `value`, a tensor of the model, over `target`."""
-        link, source = self.target(target), self.link(value)
-        if link.soft is not None and target.is_floating_point() and _shared(link.soft, target):
-            link.soft.copy_(self.soft(value))
-        else:
-            target.copy_(value)
-            link.soft = None if source is None else source.soft
-        link.sites |= self._sites
-        if source is not None:
-            link.mask, link.choice, link.scores = source.mask, source.choice, source.scores
-        return target
-
-
-def _shared(soft: torch.Tensor, tensor: torch.Tensor) -> bool:
-    return (
-        soft.device == tensor.device
-        and soft.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
-    )
-
-
-def _usable(tensor: torch.Tensor) -> torch.Tensor:
-    """Tensors made under inference_mode cannot be part of a graph; a copy can."""
-    return tensor.clone() if tensor.is_inference() else tensor
-
 
 def _model_differentiates(call: Call) -> bool:
     """Whether the model itself wants a gradient of this operation (a purifier does)."""
     return any(tensor.requires_grad for tensor in tensors((call.args, call.kwargs)))
 
 
-@contextlib.contextmanager
-def _graph() -> Iterator[None]:
-    """Graphs are recorded meanwhile, whatever the model's mode."""
-    before, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    with torch.inference_mode(False) if inference else contextlib.nullcontext():
-        torch._C._set_grad_enabled(True)
-        try:
-            yield
-        finally:
-            torch._C._set_grad_enabled(before)
+def _random_states() -> list[tuple[Callable[[Any], None], Any]]:
+    """torch's random states, each with what puts it back."""
+    states: list[tuple[Callable[[Any], None], Any]] = [(torch.set_rng_state, torch.get_rng_state())]
+    if torch.cuda.is_available():
+        states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    return states

@@ -137,21 +137,22 @@ def _repaired(
     victim: Victim, x: torch.Tensor, observer: Observer
 ) -> tuple[torch.Tensor | None, frozenset[Site]]:
     """The repaired gradient, and the sites that feed the logits."""
-    from auditor.surrogate.repair import recording
+    from auditor.surrogate.repair import overwriting, recording
     from auditor.surrogate.tape import Tape
 
+    def work(cautious: bool) -> tuple[torch.Tensor | None, frozenset[Site]]:
+        point, tape = x.clone().requires_grad_(True), Tape(observer, cautious=cautious)
+        with recording(tape, victim.module):
+            raw = victim.raw(tape.entrance(point))
+        link = tape.link(raw) if isinstance(raw, torch.Tensor) else None
+        if link is None or link.soft is None:
+            return None, frozenset() if link is None else link.sites
+        with torch.enable_grad():
+            z = logits_of(link.soft, victim.outputs, victim.compute_dtype)
+            return _gradient(z, point), link.sites
+
     victim.begin("trace")
-    point, tape = x.clone().requires_grad_(True), Tape(observer)
-    with recording(tape, victim.module):
-        raw = victim.raw(tape.entrance(point))
-    link = tape.link(raw) if isinstance(raw, torch.Tensor) else None
-    if link is None:
-        return None, frozenset()
-    if link.soft is None:
-        return None, link.sites
-    with torch.enable_grad():
-        z = logits_of(link.soft, victim.outputs, victim.compute_dtype)
-        return _gradient(z, point), link.sites
+    return overwriting(victim, work)
 
 
 def _gradient(z: torch.Tensor, point: torch.Tensor) -> torch.Tensor | None:
@@ -162,8 +163,10 @@ def _gradient(z: torch.Tensor, point: torch.Tensor) -> torch.Tensor | None:
     lead = (z.amax(1) * z.shape[1] - z.sum(1)).sum()
     try:
         (slope,) = torch.autograd.grad(lead, point, allow_unused=True)
-    except RuntimeError:  # an operation has no derivative at all
-        return None
+    except RuntimeError as error:
+        if "derivative" not in str(error):
+            raise
+        return None  # an operation has none at all
     return slope
 
 
