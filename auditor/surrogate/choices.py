@@ -180,6 +180,20 @@ def _mode(tape: Tape, call: Call) -> Any:
     return torch.return_types.mode((_index(tape, values, kept), tape.mark(index, None)))
 
 
+def _sorted(tape: Tape, call: Call) -> Any:
+    """argsort; and the argsort of that, which is the rank: it grows with the scores."""
+    hard, link = call.hard(), tape.link(call.args[0])
+    assert link is not None
+    if call.args[0].is_floating_point() or link.scores is None:
+        scores = tape.soft(call.args[0])
+        scores = -scores if call.kwargs.get("descending") else scores
+        return tape.mark(hard, straight(scores, hard), scores=scores)
+    z = link.scores
+    reach = (z.amax(-1, keepdim=True) - z.amin(-1, keepdim=True)).detach()
+    ranks = z * (z.shape[-1] - 1) / torch.where(reach > 0, reach, 1)
+    return tape.mark(hard, straight(ranks, hard), scores=z)
+
+
 # Tables --------------------------------------------------------------------------------------
 
 
@@ -267,6 +281,7 @@ CHOICE_RULES: dict[str, Entry] = {
     **entries("one_hot", _live, _one_hot),
     **entries("eq ne not_equal __eq__ __ne__", _equal_effect, _equal),
     **entries("mode", _chosen, _mode),
+    **entries("argsort", _live, _sorted),
     **entries("embedding index_select take", _lookup_effect, _lookup),
     **entries("__getitem__", _item_effect, _item),
     **entries("stack cat", _joined_effect, _joined),

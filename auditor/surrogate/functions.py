@@ -26,23 +26,28 @@ _TRUSTED = ("torch.", "auditor.")
 @contextlib.contextmanager
 def differentiated(tape: Tape) -> Iterator[None]:
     """The forward of every custom function reports to the tape meanwhile."""
-    changed: list[tuple[type[Function], Any]] = []
+    kinds = [(kind, kind.forward) for kind in _custom(Function)]
+    own = {kind: kind.__dict__["forward"] for kind, _ in kinds if "forward" in kind.__dict__}
     try:
-        for kind in _custom(Function):
-            original = kind.__dict__["forward"]
-            setattr(kind, "forward", staticmethod(_reporting(tape, kind, kind.forward)))  # noqa: B010
-            changed.append((kind, original))
+        for kind, forward in kinds:
+            _put(kind, staticmethod(_reporting(tape, kind, forward)))
         yield
     finally:
-        for kind, original in changed:
-            setattr(kind, "forward", original)  # noqa: B010
+        for kind, _ in kinds:
+            if kind in own:
+                _put(kind, own[kind])
+            elif "forward" in kind.__dict__:
+                delattr(kind, "forward")
+
+
+def _put(kind: type[Function], forward: Any) -> None:
+    setattr(kind, "forward", forward)  # noqa: B010
 
 
 def _custom(parent: type[Function]) -> Iterator[type[Function]]:
     for kind in parent.__subclasses__():
         if not kind.__module__.startswith(_TRUSTED):
-            if "forward" in kind.__dict__:
-                yield kind
+            yield kind
             yield from _custom(kind)
 
 
@@ -52,7 +57,11 @@ def _reporting(tape: Tape, kind: type[Function], forward: Callable[..., Any]) ->
         if not any(link.live for link in links) or tape.paused:
             return forward(*args, **kwargs)
         sites = frozenset().union(*(link.sites for link in links))
-        note = None if tape.observer is None else tape.observer.note(kind.__name__, "replaces")
+        note = (
+            None
+            if tape.observer is None
+            else tape.observer.note(f"{kind.__name__}.apply", "replaces")
+        )
         state = None if note is None or note[1] else torch.get_rng_state()
         out = forward(*args, **kwargs)
         if note is not None:

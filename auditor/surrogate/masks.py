@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from auditor.surrogate.tape import Tape
 
 
+#: How many kept values it takes to tell whether there is a jump, ...
+_ENOUGH = 200
+#: ... and how near the nearest must at least come to what replaces the others, in medians.
+_JUMP = 0.1
+
+
 def _any(tape: Tape, call: Call) -> Treatment | None:
     return "cuts"
 
@@ -62,52 +68,95 @@ def _shift(tape: Tape, call: Call) -> Any:
     return tape.result(hard, tape.soft(call.args[0]) * factor)
 
 
+def _jumps(x: torch.Tensor, rest: Any, kept: torch.Tensor) -> bool:
+    """Whether x is cut off with a jump: where it is kept it is never near what it is replaced by.
+
+    ReLU has no jump: kept values reach down to the 0 that replaces the others.
+    """
+    with torch.no_grad():
+        gap = (x - rest).abs()[kept]
+        return len(gap) >= _ENOUGH and bool(gap.amin() > _JUMP * gap.median())
+
+
+def _branch(tape: Tape, x: Any, rest: Any, mask: torch.Tensor) -> Treatment | None:
+    """Live values x beside constants: an honest mask, unless there is a jump."""
+    live = tape.live(x) and not tape.live(rest) and x.is_floating_point()
+    if not live or mask.shape != x.shape:
+        return "quiet"
+    return "flattens" if _jumps(x, rest, mask) else "quiet"
+
+
 def _where_effect(tape: Tape, call: Call) -> Treatment | None:
-    """A mask between constants carries the gradient; beside live values it is a constant."""
     mask = call.args[0]
     if len(call.args) < 3 or mask.dtype != torch.bool or not tape.live(mask):
         return None
-    return None if any(tape.live(value) for value in call.args[1:]) else "quiet"
+    first, second = call.args[1:]
+    if tape.live(first) and tape.live(second):
+        return None
+    if tape.live(first):
+        found = _branch(tape, first, second, mask)
+    else:
+        found = _branch(tape, second, first, ~mask) if tape.live(second) else "quiet"
+    return found if found == "flattens" or not (tape.live(first) or tape.live(second)) else None
 
 
 def _where(tape: Tape, call: Call) -> Any:
+    """Between constants the mask carries the gradient; with a jump, the live values do."""
     mask, first, second = call.args
+    for value in (first, second):
+        if tape.live(value):
+            return tape.result(call.hard(), tape.soft(value))
     soft = tape.soft(mask)
     return tape.result(call.hard(), soft * first + (1 - soft) * second)
 
 
 def _filled_effect(tape: Tape, call: Call) -> Treatment | None:
-    mask = call.argument(1, "mask")
+    mask, x = call.argument(1, "mask"), call.args[0]
     dense = isinstance(mask, torch.Tensor) and mask.dtype == torch.bool
-    if not dense or not tape.live(mask) or tape.live(call.args[0]):
-        return None
     value = call.argument(2, "value")
     plain = not isinstance(value, torch.Tensor) or value.numel() == 1
-    return "quiet" if plain and mask.dim() == call.args[0].dim() else None
+    if not dense or not plain or not tape.live(mask) or mask.dim() != x.dim():
+        return None
+    if tape.live(x):
+        return "flattens" if _branch(tape, x, value, ~mask) == "flattens" else None
+    return "quiet"
 
 
 def _filled(tape: Tape, call: Call) -> Any:
     x, mask, value = call.args[0], call.argument(1, "mask"), call.argument(2, "value")
-    soft = tape.soft(mask)
     hard = torch.where(mask, torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
-    kept = tape.soft(x) if tape.live(x) else x.clone()  # x itself may be about to be written to
+    if tape.live(x):
+        return tape.result(hard, tape.soft(x))
+    soft, kept = tape.soft(mask), x.clone()  # x itself may be about to be written to
     return tape.result(hard, soft * value + (1 - soft) * kept)
 
 
-def _masked_product(tape: Tape, call: Call) -> Treatment | None:
-    """A mask times live values is an honest product: the mask is a constant in it."""
-    links = [tape.link(v) for v in call.args[:2] if isinstance(v, torch.Tensor)]
-    known = [link for link in links if link is not None and link.live]
-    return "quiet" if len(known) == 2 and known[0].mask != known[1].mask else None
+def _parts(tape: Tape, call: Call) -> tuple[Any, Any] | None:
+    """The mask and the live values of a product of the two."""
+    if len(call.args) < 2:
+        return None
+    links = [tape.link(v) if isinstance(v, torch.Tensor) else None for v in call.args[:2]]
+    if not all(link is not None and link.live for link in links):
+        return None
+    first, second = (link is not None and link.mask for link in links)
+    if first == second:
+        return None
+    return call.args[:2] if first else (call.args[1], call.args[0])
+
+
+def _product_effect(tape: Tape, call: Call) -> Treatment | None:
+    parts = _parts(tape, call)
+    return None if parts is None else _branch(tape, parts[1], 0, parts[0] != 0)
 
 
 def _product(tape: Tape, call: Call) -> Any:
-    softs = []
-    for value in call.args[:2]:
-        link = tape.link(value)
-        assert link is not None
-        softs.append(value if link.mask else link.soft)
-    return tape.emit(call.func(*softs))
+    """A mask times live values: the mask is a constant in it; with a jump, it is passed by."""
+    parts = _parts(tape, call)
+    assert parts is not None
+    mask, x = parts
+    if _branch(tape, x, 0, mask != 0) == "flattens":
+        return tape.result(call.hard(), tape.soft(x))
+    return tape.emit(mask * tape.soft(x))
 
 
 MASK_RULES: dict[str, Entry] = {
@@ -126,5 +175,5 @@ MASK_RULES: dict[str, Entry] = {
     ),
     **entries("where", _where_effect, _where),
     **entries("masked_fill __setitem__", _filled_effect, _filled),
-    **entries("mul multiply", _masked_product, _product),
+    **entries("mul multiply", _product_effect, _product),
 }

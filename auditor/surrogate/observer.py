@@ -6,7 +6,7 @@ import contextlib
 import random
 import sys
 from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
 from auditor.surrogate.names import RANDOM
@@ -109,21 +110,6 @@ class Observer:
         if module.training and isinstance(module, _MODED):
             self.training[name] = None
 
-    def hooks(self, module: nn.Module) -> set[Site]:
-        """The backward hooks of a model's modules, which may change what comes back."""
-        return {
-            self._hook(getattr(hook, "__code__", None), name)
-            for name, part in module.named_modules()
-            for hooks in (part._backward_hooks, part._backward_pre_hooks)
-            for hook in hooks.values()
-        }
-
-    def _hook(self, code: CodeType | None, module: str) -> Site:
-        file, line = ("", 0) if code is None else (_relative(code.co_filename), code.co_firstlineno)
-        at = f" at {file}:{line}" if code else ""
-        where = f"backward hook{at}" + (f", module {module}" if module else "")
-        return Site("backward hook", file, line, module, "replaces", where)
-
     def leave(self) -> None:
         """The module is done."""
         self.modules.pop()
@@ -148,17 +134,33 @@ class Observer:
 class HookWatch(TorchFunctionMode):
     """Notes the places where a model hooks itself into the backward pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.observer = Observer()
         self.sites: set[Site] = set()
+        self._observer = Observer()
+        self._names = {part: name for name, part in module.named_modules()}
+
+    def __enter__(self) -> HookWatch:
+        self._handle = register_module_forward_pre_hook(self._called)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._handle.remove()
+
+    def _called(self, module: nn.Module, args: Any) -> None:
+        if module._backward_hooks or module._backward_pre_hooks:
+            self._observer.modules.append(self._names.get(module, ""))
+            self.sites.add(self._observer.note("backward hook", "replaces")[0])
+            self._observer.modules.pop()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name == "register_hook":
-            self.sites.add(self.observer.note(name, "replaces")[0])
+            self.sites.add(self._observer.note(name, "replaces")[0])
         return func(*args, **(kwargs or {}))
 
 

@@ -15,7 +15,7 @@ from auditor.surrogate.choices import CHOICE_RULES
 from auditor.surrogate.links import Entry, entries
 from auditor.surrogate.masks import MASK_RULES
 from auditor.surrogate.sites import Treatment
-from auditor.surrogate.soft import finite, sloped, step_slope, straight, tempered
+from auditor.surrogate.soft import finite, mostly, sloped, step_slope, straight, tempered
 
 if TYPE_CHECKING:
     from auditor.surrogate.links import Call
@@ -141,50 +141,61 @@ _CASTS = {
 # Saturation ----------------------------------------------------------------------------------
 
 
-def _mostly(bad: torch.Tensor) -> bool:
-    return bool(bad.to(torch.float32).mean() > 0.5)
-
-
 def _clamp_effect(tape: Tape, call: Call) -> Treatment | None:
     if not tape.live(call.args[0]) or call.argument(1, "min") is None:
         return None
     if call.argument(2, "max") is None:
         return None
-    return "flattens" if _mostly(call.args[0] != call.hard()) else None
+    return "flattens" if bool(mostly(call.args[0] != call.hard()).any()) else None
 
 
 def _clamp(tape: Tape, call: Call) -> Any:
-    return tape.result(call.hard(), tape.soft(call.args[0]))
+    """Where most of an image is clamped, straight; else as it is."""
+    x, hard = tape.soft(call.args[0]), call.hard()
+    inside = (x == hard) | mostly(x != hard)
+    return tape.emit(sloped(x, hard, inside.to(x.dtype)))
+
+
+def _slope(name: str, y: torch.Tensor) -> torch.Tensor:
+    return y * (1 - y) if name == "sigmoid" else 1 - y * y
+
+
+def _vanished(name: str, y: torch.Tensor) -> torch.Tensor:
+    return mostly(_slope(name, y) < _VANISHED * (0.25 if name == "sigmoid" else 1))
 
 
 def _sigmoid_effect(tape: Tape, call: Call) -> Treatment | None:
-    x = call.args[0]
-    if not tape.live(x):
+    if not tape.live(call.args[0]):
         return None
-    hard = call.hard()
-    slope = 4 * hard * (1 - hard) if call.name == "sigmoid" else 1 - hard * hard
-    return "flattens" if _mostly(slope < _VANISHED) else None
+    return "flattens" if bool(_vanished(call.name, call.hard()).any()) else None
 
 
 def _sigmoid(tape: Tape, call: Call) -> Any:
-    x = tape.soft(call.args[0])
-    return tape.emit(sloped(x, call.hard(), step_slope(x)), scores=x)
+    x, hard = tape.soft(call.args[0]), call.hard().detach()
+    slope = torch.where(_vanished(call.name, hard), step_slope(x), _slope(call.name, hard))
+    return tape.emit(sloped(x, hard, slope), scores=x)
+
+
+def _saturated(out: torch.Tensor, dim: int) -> torch.Tensor:
+    return mostly(out.detach().amax(dim, keepdim=True) > 1 - _VANISHED**2)
+
+
+def _softmax_dim(call: Call) -> int:
+    dim = call.argument(1, "dim")
+    return -1 if dim is None else int(dim)
 
 
 def _softmax_effect(tape: Tape, call: Call) -> Treatment | None:
     if not tape.live(call.args[0]):
         return None
-    out = call.hard().detach()
-    dim = call.argument(1, "dim")
-    dim = -1 if dim is None else dim
-    return "flattens" if _mostly(out.amax(dim) > 1 - _VANISHED**2) else None
+    return "flattens" if bool(_saturated(call.hard(), _softmax_dim(call)).any()) else None
 
 
 def _softmax(tape: Tape, call: Call) -> Any:
-    x, dim = tape.soft(call.args[0]), call.argument(1, "dim")
-    soft = tempered(x, -1 if dim is None else dim)
-    hard = call.hard()
-    return tape.emit(straight(soft.to(hard.dtype), hard), scores=x)
+    x, dim, hard = tape.soft(call.args[0]), _softmax_dim(call), call.hard()
+    own = call.func(x, *call.args[1:], **call.kwargs)
+    soft = torch.where(_saturated(hard, dim), tempered(x, dim).to(hard.dtype), own)
+    return tape.emit(straight(soft, hard), scores=x)
 
 
 # Slopes that may be infinite -----------------------------------------------------------------

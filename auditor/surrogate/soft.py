@@ -93,6 +93,14 @@ def step_slope(u: torch.Tensor) -> torch.Tensor:
     return 1 / (scale * (1 + size / scale) ** 2)
 
 
+def mostly(bad: torch.Tensor) -> torch.Tensor:
+    """For every row whether most of its entries are true; broadcasts against them."""
+    if bad.dim() < 2:
+        return bad.to(torch.float32).mean() > 0.5
+    share = bad.flatten(1).to(torch.float32).mean(1)
+    return (share > 0.5).view(-1, *[1] * (bad.dim() - 1))
+
+
 def tempered(z: torch.Tensor, dim: int) -> torch.Tensor:
     """softmax(6 z / range) along `dim`: scores of any scale, never saturated.
 

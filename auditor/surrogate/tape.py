@@ -24,6 +24,7 @@ from auditor.surrogate.leaving import Departures
 from auditor.surrogate.links import (
     REFUSALS,
     Call,
+    Entry,
     Link,
     attach,
     graph,
@@ -55,6 +56,8 @@ class Tape(TorchFunctionMode):
         self.departures = Departures()
         #: Whether operations are left alone for now.
         self.paused = False
+        #: Whether the model itself records a graph.
+        self.recorded = False
         self._sites: frozenset[Any] = frozenset()
 
     def entrance(self, point: torch.Tensor) -> torch.Tensor:
@@ -161,8 +164,12 @@ class Tape(TorchFunctionMode):
         links = [link for link in found if link is not None]
         if not links or name in RAW:
             return func(*args, **kwargs)
-        with graph():
-            return self.carry_out(Call(name, func, args, kwargs, links))
+        before, self.recorded = self.recorded, torch.is_grad_enabled()
+        try:
+            with graph():
+                return self.carry_out(Call(name, func, args, kwargs, links))
+        finally:
+            self.recorded = before
 
     def carry_out(self, call: Call) -> Any:
         """An operation on tensors that depend on the input."""
@@ -177,10 +184,30 @@ class Tape(TorchFunctionMode):
             if rule is not None and any(link.live for link in call.links):
                 effect = rule.effect(self, call)
                 if effect and self.permits(call.name, effect):
-                    return rule.repair(self, call)
+                    return self._repaired(rule, call)
             return self.plain(call)
         finally:
             self._sites = before
+
+    def _repaired(self, rule: Entry, call: Call) -> Any:
+        if not self.differentiated(call):
+            return rule.repair(self, call)
+        # The model gets the true result with its own graph; the twin is what the rule says.
+        states, hard = _random_states() if call.name in RANDOM else [], call.hard()
+        for put, state in states:
+            put(state)
+        twins = iter(list(tensors(rule.repair(self, call))))
+
+        def one(tensor: torch.Tensor) -> torch.Tensor:
+            link = self.link(next(twins))
+            return tensor if link is None else attach(tensor, link)
+
+        return mapped(one, hard)
+
+    def differentiated(self, call: Call) -> bool:
+        """Whether the model itself wants a gradient of this operation (a purifier does)."""
+        wanted = any(tensor.requires_grad for tensor in tensors((call.args, call.kwargs)))
+        return wanted and self.recorded
 
     def permits(self, operation: str, effect: Any) -> bool:
         """Whether the operation is to be repaired; it becomes a site of what comes of it."""
@@ -202,7 +229,7 @@ class Tape(TorchFunctionMode):
             originals[id(soft)] = tensor
             return usable(soft)
 
-        separate = _model_differentiates(call)
+        separate = self.differentiated(call)
         states = _random_states() if separate and call.name in RANDOM else []
         hard = call.hard() if separate else None
         for put, state in states:
@@ -285,11 +312,6 @@ class Tape(TorchFunctionMode):
             return self.result(tensor, self._passed(soft), mask=mask)
 
         return mapped(one, hard)
-
-
-def _model_differentiates(call: Call) -> bool:
-    """Whether the model itself wants a gradient of this operation (a purifier does)."""
-    return any(tensor.requires_grad for tensor in tensors((call.args, call.kwargs)))
 
 
 def _random_states() -> list[tuple[Callable[[Any], None], Any]]:

@@ -27,8 +27,8 @@ __all__ = ["Effect", "Site", "Trace", "trace"]
 
 #: Two gradients of an image are alike if their cosine is at least this, ...
 _COSINE = 0.7
-#: ... and neither is shorter than the other by more than this factor.
-_LENGTHS = 10.0
+#: ... and neither is shorter than the other by more than this factor (attacks take the direction).
+_LENGTHS = 1e6
 #: How many sites are examined one by one.
 _EXAMINED = 32
 
@@ -124,13 +124,12 @@ def _own(victim: Victim, x: torch.Tensor) -> tuple[torch.Tensor | None, set[Site
     """The gradient as autograd gives it, and the hooks that may change it."""
     from auditor.surrogate.observer import HookWatch
 
-    watch = HookWatch()
     victim.begin("trace")
     point = x.clone().requires_grad_(True)
     with torch.enable_grad():
-        with watch:
+        with HookWatch(victim.module) as watch:
             z = victim.logits(point)
-        return _gradient(z, point), watch.sites | watch.observer.hooks(victim.module)
+        return _gradient(z, point), watch.sites
 
 
 def _repaired(

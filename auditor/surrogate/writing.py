@@ -6,6 +6,7 @@ autograd itself knows what that means for every other view of them.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,7 +39,8 @@ def write(tape: Tape, call: Call) -> Any:
     base = base_name(call.name)
     target: torch.Tensor = call.args[0]
     rule = RULES.get(base)
-    if rule is not None and any(link.live for link in call.links):
+    own = tape.differentiated(call)
+    if rule is not None and not own and any(link.live for link in call.links):
         func = getattr(torch.Tensor, base, None) or getattr(torch, base, None)
         renamed = Call(base, func, call.args, call.kwargs, call.links)
         effect = rule.effect(tape, renamed)
@@ -68,7 +70,7 @@ def _beside(tape: Tape, call: Call, link: Link) -> Any:
         call.func(copy, *rest, **mapped(tape.soft, call.kwargs))
     except REFUSALS:
         copy = soft if soft is not None else copy
-    with torch.no_grad():
+    with contextlib.nullcontext() if tape.differentiated(call) else torch.no_grad():
         call.hard()
     link.soft = straight(copy, target) if copy.shape == target.shape else None
     link.sites |= tape.sites

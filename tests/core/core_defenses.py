@@ -25,14 +25,16 @@ class Guarded(nn.Module):
         return self.inner(self.guard(x))
 
 
+class Identity(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+
 def _gradient(kind):
-    """A custom function: the identity with the backward `kind`."""
+    """A custom function: the identity with the backward `kind`; its forward is inherited."""
 
-    class Masked(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 1
-
+    class Masked(Identity):
         @staticmethod
         def backward(ctx, grad):
             return kind(grad)
@@ -154,6 +156,19 @@ def purified(x):
     return (z - 0.01 * slope).detach()
 
 
+def purified_by_entropy(x):
+    """Steps towards certainty, the certainty being that of a saturated softmax."""
+    y = x.detach()
+    with torch.enable_grad():
+        for _ in range(2):
+            y.requires_grad_(True)
+            p = torch.softmax(500 * y.flatten(1), 1)
+            entropy = -(p * p.clamp(min=1e-9).log()).sum()
+            (slope,) = torch.autograd.grad(entropy, y)
+            y = (y - 0.01 * slope.sign()).clamp(0, 1).detach()
+    return y
+
+
 def purified_backwards(x):
     with torch.enable_grad():
         z = x.detach().clone().requires_grad_(True)
@@ -236,6 +251,7 @@ STRAIGHT = {
     "unhinged": unhinged,
     "numpy": leaves,
     "purifier": purified,
+    "purifier by entropy": purified_by_entropy,
     "purifier backwards": purified_backwards,
     "images": through_images,
     "own straight-through": lambda x: x + (torch.round(x * 15) / 15 - x).detach(),
@@ -246,6 +262,9 @@ SOFT = {
     "table": by_table,
     "levels": by_levels,
     "thermometer": thermometer,
+    "hard threshold": lambda x: torch.where((x - 0.5).abs() < 0.15, 0.5, x).to(x.dtype),
+    "hard threshold by product": lambda x: x * (x >= 0.3),
+    "hard threshold by filling": lambda x: x.masked_fill(x < 0.3, 0.0),
     "sign": lambda x: (x - 0.5).sign(),
     "binary": lambda x: (x > 0.5).to(x.dtype),
     "binary by where": lambda x: torch.where(x > 0.5, 1.0, 0.0).to(x.dtype),
@@ -284,6 +303,7 @@ HEADS = {
     "one-hot of topk": lambda z: F.one_hot(z.topk(1).indices[:, 0], z.shape[1]).to(z.dtype),
     "one-hot of eye": lambda z: torch.eye(z.shape[1], dtype=z.dtype)[z.argmax(1)],
     "detached": lambda z: z.detach() * 1,
+    "ranks": lambda z: z.argsort(1).argsort(1).to(z.dtype),
 }
 
 
