@@ -222,8 +222,8 @@ def _odd(facts: Facts, strong: _Gap, loss: _Gap, *, masking_pays: bool) -> list[
 
 def _nothing_found(facts: Facts, survivors: int, *, masking_pays: bool) -> list[str]:
     if not masking_pays:
-        return [f"Attacks broke all but {survivors} of {facts.images} images, so that a hidden "
-                "gradient could hide nothing."]  # fmt: skip
+        fell = f"all but {survivors} of {facts.images}" if survivors else f"all {facts.images}"
+        return [f"Attacks broke {fell} images, so that a hidden gradient could hide nothing."]
     return [
         f"None of {facts.images} images fell only to attacks that distrust the gradient."
         if facts.by_any == facts.by_gradient
@@ -235,7 +235,8 @@ def _nothing_found(facts: Facts, survivors: int, *, masking_pays: bool) -> list[
 def _kind(facts: Facts, gap: _Gap) -> MaskingKind:
     """What the symptoms say, those first that found hidden examples."""
     if gap.reference == "cross-entropy":
-        return "loss-level"
+        of_operations = [s.kind for s in _of(facts, "comparison") if s.culprit and s.kind]
+        return of_operations[0] if of_operations else "loss-level"
     kinds: list[MaskingKind] = [
         symptom.kind
         for family in ("comparison", "contract", "gradient", "unbounded", "binarization")
@@ -262,6 +263,8 @@ def _summary(
     if verdict == "inconclusive":
         return reasons[0]
     if verdict == "none":
+        if facts.by_any == facts.images:
+            return reasons[0]
         return (
             f"{reasons[0]} A share above {detectable(facts.images):.1%} would have been seen with "
             "95 % confidence."
@@ -276,13 +279,11 @@ def _summary(
             facts.by_cross_entropy if gap.reference == "cross-entropy" else facts.by_gradient
         )
         how = facts.found_by or "another attack"
-        if culprit and kind != "loss-level":
-            how = (
-                f"the same attack once {culprit} is bypassed"
-                if "repaired" in how
-                else f"{how} ({culprit})"
-            )
-        return f"{gap.found} of {resisted} images that resisted {followed} fall to {how}."
+        bypassed = culprit is not None and "repaired" in how
+        if bypassed:
+            how = f"the same attack once {culprit} is bypassed"
+        sentence = f"{gap.found} of {resisted} images that resisted {followed} fall to {how}."
+        return f"{sentence} It is lost at {culprit}." if culprit and not bypassed else sentence
     return reasons[0]
 
 

@@ -6,6 +6,16 @@ from typing import Any
 
 from auditor.api import Profile, hookimpl
 
+#: Checks, in an order in which each can build on those before it; the last ones look back.
+_LOOKS = ["determinism", "batch-dependence", "train-mode", "output-kind", "operation-trace",
+          "staircase", "zero-gradients", "rank-test", "finite-differences"]  # fmt: skip
+_CHALLENGES = ["loss-repair", "unbounded", "bpda-gap", "eot-gap", "noise-averaged-gap",
+               "transfer-gap", "black-box-gap"]  # fmt: skip
+_LAST = ["planted-mask", "second-look", "loss-directions"]
+_QUICK = [*_LOOKS, *_CHALLENGES, *_LAST]
+_STANDARD = [*_LOOKS, "noise-gradient", "second-order", "half-precision", *_CHALLENGES,
+             "one-step", "epsilon-monotone", "convergence", "binarization", *_LAST]  # fmt: skip
+
 _SCREEN: list[dict[str, Any]] = [{"use": "fgsm"}, {"use": "r-fgsm"}, {"use": "noise"}]
 
 
@@ -26,8 +36,9 @@ def auditor_profiles() -> list[Profile]:
         {"use": "pgd", "label": "pgd-100", "steps": 100, "restarts": 5},
         {"use": "autoattack"},
     ]
+    some, all_ = ([{"use": name} for name in names] for names in (_QUICK, _STANDARD))
     return [
-        Profile("quick", 2, quick),
-        Profile("standard", 2, standard),
-        Profile("thorough", 2, thorough),
+        Profile("quick", 3, quick, some),
+        Profile("standard", 3, standard, all_),
+        Profile("thorough", 3, thorough, all_),
     ]

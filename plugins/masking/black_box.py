@@ -1,0 +1,120 @@
+"""Attacks that never ask for a gradient, on the images that gradients left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from auditor_plugins.rays import RayS
+from auditor_plugins.spsa import SPSA
+from auditor_plugins.square import Square
+
+from auditor.api import CheckReport, PositiveInt, Probe, Symptom, check, param
+
+from .survivors import (
+    DRAWS,
+    Gap,
+    decides_only,
+    explained,
+    is_telling,
+    look_again,
+    nothing_left,
+    sample,
+    unexplained,
+)
+
+#: SPSA is tried on so many survivors before all.
+_FEW = 30
+
+
+@check(
+    name="black-box-gap",
+    reference="Carlini et al. 2019, arXiv:1902.06705, section 4.3; Andriushchenko et al. 2020, "
+    "arXiv:1912.00049 (Square); Uesato et al. 2018, arXiv:1802.05666 (SPSA); Chen & Gu 2020, "
+    "arXiv:2006.12792 (RayS)",
+)
+@dataclass(frozen=True)
+class BlackBoxGap:
+    """Searches the neighbourhood of survivors by queries alone.
+
+    A few queries on a few survivors first. Thousands on all of them, Square and SPSA, where these
+    broke images that a longer gradient attack does not, or where earlier checks found something
+    that no attack explains yet.
+    A model that only tells its decision is searched by RayS (in l-infinity).
+    """
+
+    screened: PositiveInt = param(30, "survivors that are tried first")
+    screening_queries: PositiveInt = param(200, "queries for each of these")
+    queries: PositiveInt = param(2000, "queries for each survivor, where there is reason to")
+
+    def run(self, probe: Probe) -> CheckReport:
+        """Screen, decide, search."""
+        if few := nothing_left(probe):
+            return few
+        survivors = probe.survivors()
+        tried = sample(probe, survivors, self.screened)
+        hard = decides_only(probe, tried)
+        name = "RayS" if hard and probe.ball.norm.name == "linf" else "Square"
+        screen = self._attack(probe, name, self.screening_queries)
+        first = probe.attack(f"{name}, screening", screen, tried)
+        found = tried[first.broken]
+        reason = unexplained(probe) or (hard and not explained(probe))
+        broken = [found]
+        if reason or self._worth_it(probe, found):
+            name = f"{name} and SPSA"
+            broken += self._search(probe)
+            tried = survivors
+        rows = torch.cat(broken).sort().values
+        telling = is_telling(probe, rows, "gradient", "queries")
+        gap = Gap(len(survivors), len(tried), rows, telling)
+        sentence = f"{name}, which ask{'' if ' and ' in name else 's'} for no gradient, broke "
+        return self._report(f"{sentence}{gap.text}.", gap, hard=hard)
+
+    @staticmethod
+    def _worth_it(probe: Probe, found: torch.Tensor) -> bool:
+        """Whether longer gradient attacks leave most of the few images that were found."""
+        if not len(found):
+            return False
+        few = found[:5]
+        return 2 * len(look_again(probe, few, "gradient", "compared with")) < len(few)
+
+    def _attack(self, probe: Probe, name: str, queries: int) -> Any:
+        if name == "RayS":
+            return RayS(queries=queries)
+        return Square(queries=queries, eot=DRAWS if probe.random else 1)
+
+    def _search(self, probe: Probe) -> list[torch.Tensor]:
+        """Rows that the long attacks break, one tensor per attack."""
+        broken = []
+        name = "RayS" if decides_only(probe, probe.survivors()[:_FEW]) else "Square"
+        if probe.ball.norm.name != "linf":
+            name = "Square"
+        rows = probe.survivors()
+        if len(rows):
+            attempt = probe.attack(name, self._attack(probe, name, self.queries), rows)
+            broken.append(rows[attempt.broken])
+        spsa = SPSA(eot=DRAWS if probe.random else 1)
+        for title, most in (("SPSA, screening", _FEW), ("SPSA", len(probe.y))):
+            rows = sample(probe, probe.survivors(), most)
+            if not len(rows):
+                break
+            attempt = probe.attack(title, spsa, rows)
+            broken.append(rows[attempt.broken])
+            if not len(broken[-1]):
+                break
+        return broken
+
+    @staticmethod
+    def _report(sentence: str, gap: Gap, *, hard: bool) -> CheckReport:
+        if not gap.telling:
+            return CheckReport(sentence)
+        symptom = Symptom(
+            family="comparison",
+            title="Attacks without any gradient break images that gradient attacks do not",
+            remedy="do not trust the gradient: report what black-box attacks break, and find what "
+            "stops the gradient",
+            evidence=(sentence,),
+            kind="output-level" if hard else None,
+        )
+        return CheckReport(sentence, (symptom,))
