@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
 
 from auditor.surrogate.functions import differentiated
 from auditor.surrogate.leaving import alike
-from auditor.surrogate.links import mapped, tensors
+from auditor.surrogate.links import graph, mapped, tensors
 from auditor.surrogate.scores import Pass
 from auditor.surrogate.sites import Site
 from auditor.surrogate.tape import Tape
@@ -34,6 +34,7 @@ def recording(tape: Tape, module: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.set_grad_enabled(tape.observer is not None))
         stack.enter_context(_eager())
         stack.enter_context(differentiated(tape))
+        stack.enter_context(_scripted(tape))
         for handle in (
             register_module_forward_pre_hook(hooks.enter),
             register_module_forward_hook(hooks.leave, always_call=True),
@@ -41,6 +42,31 @@ def recording(tape: Tape, module: nn.Module) -> Iterator[None]:
             stack.callback(handle.remove)
         stack.enter_context(tape)
         yield
+
+
+@contextlib.contextmanager
+def _scripted(tape: Tape) -> Iterator[None]:
+    """Scripted functions cannot be seen through: they are differentiated as they are."""
+    kind: Any = torch.jit.ScriptFunction
+    original = kind.__call__
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        found = (tape.link(tensor) for tensor in tensors((args, kwargs)))
+        links = [link for link in found if link is not None]
+        if tape.paused or not links:
+            return original(function, *args, **kwargs)
+        if tape.observer is not None:
+            tape.observer.opaque[function.name] = None
+        sites = frozenset[Site]().union(*(link.sites for link in links))
+        with graph():
+            out = original(function, *mapped(tape.soft, args), **mapped(tape.soft, kwargs))
+        return mapped(lambda one: tape.adopt(one, sites), out)
+
+    kind.__call__ = call
+    try:
+        yield
+    finally:
+        kind.__call__ = original
 
 
 @contextlib.contextmanager

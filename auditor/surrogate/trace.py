@@ -46,7 +46,7 @@ class Trace:
     differentiates: bool
     #: Values that depend on the input go through NumPy, PIL or Python.
     leaves_torch: bool
-    #: Scripted modules, which cannot be seen through.
+    #: Scripted modules and functions, which cannot be seen through.
     opaque: tuple[str, ...]
     #: Modules that behave as in training: BatchNorm, dropout.
     training_modules: tuple[str, ...]

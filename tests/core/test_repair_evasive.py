@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from core_defenses import Guarded, Zero
+from core_defenses import By, Guarded, Zero
 from core_models import SmallCNN, uniform
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from auditor.objectives import choose_objective
 from auditor.surrogate import naive
+from auditor.surrogate.trace import trace
 from auditor.victim import Victim
 
 X = uniform(4, 2, 6, 7, seed=1)
@@ -108,15 +109,37 @@ class ThroughScript(nn.Module):
         return self.inner(self.scripted(torch.round(x * 15) / 15))
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_a_scripted_function_does_not_lose_the_graph():
-    def double(x):
-        return x * 1.0
+def rounded(x):
+    return torch.round(x * 15) / 15
 
-    victim = Victim("s", ThroughScript(torch.jit.script(double)), precision=torch.float64)
+
+def doubled(x):
+    return x * 2.0
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_scripted_function_keeps_its_own_gradient_and_is_named():
+    script = torch.jit.script(doubled)
+    victim = Victim("s", ThroughScript(script), precision=torch.float64)
     y = victim.logits(X).argmax(1)
     seen = naive(victim).repaired().evaluate(X, y, MARGIN, gradient=True)
-    assert seen.gradient is not None
+    honest = Victim("h", SmallCNN(X), precision=torch.float64)
+    truth = naive(honest).evaluate(2 * rounded(X), y, MARGIN, gradient=True).gradient
+    assert float(torch.cosine_similarity(seen.gradient.flatten(1), truth.flatten(1)).min()) > 0.9
+    assert trace(victim, X).opaque == ("doubled",)
+    assert torch.equal(script(X), doubled(X))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_code_is_seen_through():
+    honest = Victim("h", SmallCNN(X), precision=torch.float64)
+    compiled = torch.compile(By(SmallCNN(X), rounded), backend="eager")
+    victim = Victim("c", compiled, precision=torch.float64)
+    y = honest.logits(X).argmax(1)
+    seen = naive(victim).repaired().evaluate(X, y, MARGIN, gradient=True)
+    truth = naive(honest).evaluate(rounded(X), y, MARGIN, gradient=True).gradient
+    assert float(torch.cosine_similarity(seen.gradient.flatten(1), truth.flatten(1)).min()) > 0.9
+    assert trace(victim, X).culprit.operation == "torch.round"
 
 
 class Mapped(Guarded):
