@@ -400,6 +400,30 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class SelftestRow:
+    """One reference model of the self-test."""
+
+    name: str
+    #: The verdicts that are right for it.
+    expected: tuple[MaskingVerdict, ...]
+    verdict: MaskingVerdict
+
+
+@dataclass(frozen=True)
+class SelftestRecord:
+    """How the masking verdict of this version judged reference models whose truth is known."""
+
+    #: Of the auditor that ran it, and when: UTC, ISO 8601.
+    version: str
+    date: str
+    #: Masked models that were found, masked models that were not, honest models that were blamed.
+    hits: int
+    misses: int
+    false_alarms: int
+    rows: tuple[SelftestRow, ...] = ()
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """The whole of audit.json."""
 
@@ -418,6 +442,7 @@ class AuditResult:
     models: tuple[ModelResult, ...]
     gates: tuple[GateResult, ...]
     provenance: Provenance
+    selftest: SelftestRecord | None = None
 
 
 def to_json(result: AuditResult) -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from auditor.results import (
     Accuracy,
     AttackResult,
+    AttemptSummary,
     AuditResult,
+    CheckResult,
+    Comparison,
     DataRecord,
+    DirectionCurve,
     Finding,
     GalleryItem,
     GateResult,
@@ -15,9 +19,12 @@ from auditor.results import (
     Masking,
     Measurement,
     ModelResult,
+    PlantedControl,
     PluginRecord,
     Power,
     Provenance,
+    SelftestRecord,
+    SelftestRow,
     ThreatResult,
 )
 from auditor.stats import accuracy
@@ -46,6 +53,13 @@ def threat_result(
     )  # fmt: skip
 
 
+def gallery_item() -> GalleryItem:
+    return GalleryItem(
+        7, "linf", "8/255", "pgd", "cat", "cat", 0.9, "dog", 0.6, 0.031, 10.0, True,
+        "AAAA", "BBBB", "CCCC",
+    )  # fmt: skip
+
+
 def model_result(
     name: str = "m",
     *,
@@ -59,14 +73,20 @@ def model_result(
         masking=Masking(
             masking, "why", kind="vanishing", culprit="net.py:3", gradient_attack_accuracy=0.5,
             corrected_accuracy=0.25, hidden=Hidden(3, 100, 0.03, 0.01), power=Power(100, 0.03),
-            evidence=("code",),
+            evidence=("code",), reference="cross-entropy", reasons=("because",),
+            next_steps=("this", "that"), norm="linf", epsilon_text="8/255",
+            comparison=Comparison(50, 20, 3, 17), control=PlantedControl(True, "It was found."),
+            directions=(DirectionCurve(7, "random", (0.0, 0.5), (-1.0, 1 / 3)),),
+            examples=(gallery_item(),),
+        ),
+        checks=(
+            CheckResult("rank", "rank-test", {"draws": 19}, "done", "It saw.", True, 12, 3, 0.1, (
+                AttemptSummary("again", "naive, repaired", "nothing", 8 / 255, 20, 19),
+            )),
         ),
         measurements=(Measurement("eni", 0.25, (0.125, 0.5), 64, "arXiv", "linf", 8 / 255),),
         findings=(Finding("code", "Title", "high", "low", "sum", ("a", "b"), "do", ("r",), "f"),),
-        gallery=(
-            GalleryItem(7, "linf", "8/255", "pgd", "cat", "cat", 0.9, "dog", 0.6, 0.031, 10.0, True,
-                        "AAAA", "BBBB", "CCCC"),
-        ),
+        gallery=(gallery_item(),),
     )  # fmt: skip
 
 
@@ -85,4 +105,7 @@ def audit_result() -> AuditResult:
         gates=(GateResult("masking", "at most possible", "suspected", False, "m", reason="r"),
                GateResult("robust_accuracy", "at least 0.4", None, None, "m", "l2", 0.1)),
         provenance=provenance,
+        selftest=SelftestRecord("0", "2026-11-20T23:12:05Z", 1, 0, 0, (
+            SelftestRow("rounding", ("suspected", "confirmed"), "confirmed"),
+        )),
     )  # fmt: skip
