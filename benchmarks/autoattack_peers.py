@@ -73,8 +73,8 @@ class Setting:
         return peers.Task(subject.victim.module, block.x, block.y, self.norm, self.size)
 
 
-def measure(setting: Setting) -> dict[str, Any]:
-    """Seconds, passes and verdicts of every contender."""
+def measure(setting: Setting, only: list[str] | None = None) -> dict[str, Any]:
+    """Seconds, passes and verdicts of every contender, or `only` of some."""
     subject, module = setting.subject, setting.subject.victim.module
     assert isinstance(module, Counted)
     row: dict[str, Any] = {
@@ -84,6 +84,8 @@ def measure(setting: Setting) -> dict[str, Any]:
     }  # fmt: skip
     few = subject.first(WARM_UP)
     for name, attack in setting.contenders().items():
+        if only and name not in only:
+            continue
         attack(few)
         module.passes()
         begin = time.process_time()
@@ -183,6 +185,8 @@ def main() -> None:
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("--rows", type=Path, required=True, help="file of measurements")
     parser.add_argument("--setting", action="append", choices=SETTINGS, default=[])
+    parser.add_argument("--again", action="append", choices=[*OURS, *PEERS], default=[],
+                        help="measure this alone; the others stay as they were")  # fmt: skip
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--batch-size", type=int, default=128)
     arguments = parser.parse_args()
@@ -190,11 +194,14 @@ def main() -> None:
     for text in arguments.setting:
         model, norm, epsilon = text.split(":")
         subject = example(model, arguments.images)
-        row = measure(Setting(subject, model, norm, epsilon, arguments.batch_size))
+        row = measure(Setting(subject, model, norm, epsilon, arguments.batch_size), arguments.again)
         with arguments.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     lines = arguments.rows.read_text(encoding="utf-8").splitlines()
-    found = {tuple(_who(row)[:3]): row for row in map(json.loads, lines)}
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in map(json.loads, lines):
+        earlier = found.get(tuple(_who(row)[:3]), {"by": {}})
+        found[tuple(_who(row)[:3])] = row | {"by": earlier["by"] | row["by"]}
     rows = [row for text in SETTINGS if (row := found.get(tuple(text.split(":"))))]
     hashes = ", ".join(f"{row['model']} {row['weights']}" for row in
                        {row["model"]: row for row in rows}.values())  # fmt: skip

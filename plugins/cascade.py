@@ -40,6 +40,8 @@ _AT_LEAST = 1 / 20
 _FURTHER = 1.5
 #: Classes that are aimed at side by side, the closest ones: before the rounds, and in them.
 _TARGETS, _ROUND_TARGETS = 3, 2
+#: As many as AutoAttack's FAB aims at, where a few were not enough.
+_MANY_TARGETS = 9
 #: Evaluations that are averaged for a random model.
 _DRAWS = 20
 #: Queries of the black-box probe, and of the attack where it shows that gradients mislead.
@@ -155,8 +157,7 @@ class Cascade:
         for name, steps, limit in (("aimed", 20, _NEAR), ("aimed longer", 50, _NEARER)):
             attack = APGD(steps=steps, loss="margin", eot=draws)
             yield from field.run(field.aimed(name, attack, field.within(limit)))
-        fab = FAB(iterations=50, minimise=False, eot=draws)
-        yield from field.run(field.aimed("FAB", fab, field.within(_NEAREST, _AT_LEAST)))
+        yield from self._boundary(field, draws)
         return (yield from self._insist(field, draws))
 
     @staticmethod
@@ -187,6 +188,25 @@ class Cascade:
         alive = field.alive
         misled = field.distrusted | (field.standing.margin > before)
         yield from field.run(Stage("queries", _square(_QUERIES, draws), alive[misled[alive]]))
+
+    @staticmethod
+    def _boundary(field: _Field, draws: int) -> _Stages:
+        """FAB, which does not climb but goes from boundary to boundary.
+
+        In l2 and l1 it breaks images of l-infinity-trained models on which ascent stalls far from
+        success; so there it is tried on all survivors. Where it broke any, ascent is not to be
+        trusted: then all classes are aimed at, and queries spent.
+        """
+        fab = FAB(iterations=50, minimise=False, eot=draws)
+        if field.brief.ball.norm.name == "linf":
+            yield from field.run(field.aimed("FAB", fab, field.within(_NEAREST, _AT_LEAST)))
+            return
+        before = len(field.alive)
+        yield from field.run(field.aimed("FAB", fab, field.alive))
+        if len(field.alive) < before:
+            targets = min(_MANY_TARGETS, field.brief.classes - 1)
+            yield from field.run(field.aimed("FAB, more targets", fab, field.alive, targets))
+            yield from field.run(Stage("queries", _square(_QUERIES, draws), field.alive))
 
     def _insist(self, field: _Field, draws: int) -> Generator[Stage, Standing, Evidence]:
         """Rounds of the strongest attack on the closest survivors, while they find something."""
