@@ -34,6 +34,7 @@ from auditor.results import (
     DataRecord,
     ModelResult,
     Provenance,
+    SelftestRecord,
     ThreatResult,
 )
 from auditor.samples import Samples
@@ -52,6 +53,7 @@ class RunFacts:
     batch_size: int
     started: float
     seconds: float
+    selftest: SelftestRecord | None = None
 
 
 def assemble(
@@ -91,6 +93,7 @@ def assemble(
         models=results,
         gates=judgement.gates,
         provenance=_provenance(config, registry, samples, models, outcomes, checks, facts),
+        selftest=facts.selftest,
     )
 
 

@@ -29,7 +29,7 @@ from auditor.engine.runner import CellError, CellRunner, ModelUnderAudit
 from auditor.engine.tuning import choose_device, make_repeatable
 from auditor.preflight import count_classes, preflight
 from auditor.registry import Registry
-from auditor.results import AuditResult, to_json
+from auditor.results import AuditResult, SelftestRecord, to_json
 from auditor.samples import Samples
 from auditor.stats import accuracy
 from auditor.surrogate import naive
@@ -46,6 +46,7 @@ class Audit:
         command: the line that started it, for the report.
         resume: None goes on with a run that was cut off, if there is one; True also with one that
             ended incomplete; False starts anew.
+        selftest: how the verdict of this version did on reference models, for the report.
     """
 
     config: AuditConfig
@@ -53,6 +54,7 @@ class Audit:
     command: str
     listener: Listener
     resume: bool | None = None
+    selftest: SelftestRecord | None = None
     #: Known as soon as it exists, so that an interrupted caller can name its directory.
     ledger: Ledger | None = None
 
@@ -108,6 +110,7 @@ class Audit:
             batch_size=machine.batch_size,
             started=ledger.first_time() or time.time(),
             seconds=_active_seconds(ledger),
+            selftest=self.selftest,
         )
         result = assemble(
             self.config, self.registry, samples, models, attacks, outcomes, checks, facts
