@@ -41,15 +41,19 @@ class ResizeAndPad(Before):
 class Barrage(Before):
     """Several random transformations at once, after Raff et al. 2019 (CVPR)."""
 
+    def __init__(self, dataset: str, backbone: str, strength: float = 1.0) -> None:
+        super().__init__(dataset, backbone)
+        self.strength = strength
+
     def change(self, x: Tensor) -> Tensor:
-        """Shift, contrast, gamma, noise, a missing square."""
+        """Shift, gamma, noise, missing pixels."""
         n = len(x)
         top, left = torch.randint(-1, 2, (2,)).tolist()
         x = torch.roll(x, (top, left), (2, 3))
         gamma = torch.empty(n, 1, 1, 1).uniform_(0.7, 1.4).to(x)
         x = x.clamp(1e-3, 1) ** gamma
-        x = x + 0.03 * torch.randn_like(x)
-        keep = (torch.rand(n, 1, *x.shape[2:], device=x.device) > 0.03).to(x)
+        x = x + 0.03 * self.strength * torch.randn_like(x)
+        keep = (torch.rand(n, 1, *x.shape[2:], device=x.device) > 0.03 * self.strength).to(x)
         return x * keep + (1 - keep) * x.mean((2, 3), keepdim=True)
 
 
