@@ -11,6 +11,7 @@ from auditor.cli.describe import list_, schema, show
 from auditor.cli.failure import reporting_errors
 from auditor.cli.render import report
 from auditor.cli.run import run
+from auditor.cli.selftest import selftest
 from auditor.cli.validate import validate
 from auditor.registry import auditor_version
 
@@ -54,6 +55,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_,
     "show": show,
     "report": report,
+    "selftest": selftest,
     "schema": schema,
 }
 

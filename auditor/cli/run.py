@@ -15,6 +15,7 @@ from auditor.config import AuditConfig, load_config
 from auditor.errors import AuditorError, ExitStatus, LoadError
 from auditor.registry import Registry
 from auditor.report import write_reports
+from auditor.selftest.storage import stored
 
 
 def run(
@@ -58,7 +59,7 @@ def _audit(
     from auditor.engine.directory import mark_finished
 
     screen = Screen(console)
-    audit = Audit(settings, registry, command, screen, resume)
+    audit = Audit(settings, registry, command, screen, resume, selftest=stored())
     try:
         for broken in registry.broken:
             screen.line(f"plugin {broken.name} is broken and left out: {broken.detail}")

@@ -18,6 +18,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No audit quotes what the self-test found on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDITOR_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, which holds a small audit: audit.toml, model.py and data.npz."""

@@ -1,0 +1,1 @@
+"""The masking verdict on reference defenses: what it finds, overlooks, and blames for nothing."""
