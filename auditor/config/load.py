@@ -107,7 +107,7 @@ def _check_plugins(context: Context, plugins: PluginsTable) -> None:
         if name not in registry.blocked:
             problems.add(
                 ("plugins", "disable", index),
-                f'There is no plugin, attack, data adapter or profile called "{name}".',
+                f'There is no plugin, attack, check, data adapter or profile called "{name}".',
                 expected=listed(known),
                 remedy=did_you_mean(name, known) or "remove it",
             )

@@ -39,6 +39,7 @@ def installed(registry: Registry) -> dict[tuple[str, ...], str]:
     offered = {name for _, name in registry.origins} | {it.name for it in registry.plugins}
     return {
         tuple(sorted(registry.attacks)): "the installed attacks",
+        tuple(sorted(registry.checks)): "the installed checks",
         tuple(sorted(registry.data)): "the installed data adapters",
         tuple(sorted(registry.norms)): "the known norms",
         tuple(sorted(registry.profiles)): "the installed profiles",
