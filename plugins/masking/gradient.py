@@ -132,11 +132,14 @@ def _lost(
     assert seen.gradient is not None
     flat = seen.gradient.flatten(1)
     none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    empty = flat.abs().amax(1) == 0
+    # Where the answer is wrong already, some objectives have nothing left to climb.
+    right = seen.logits.argmax(1) == y
+    empty = (flat.abs().amax(1) == 0) & right
     there = none.clone()
     # Entries smaller than the type's smallest number over its precision begin to be lost.
     limits = torch.finfo(probe.surrogate.model.precision)
-    odd = (flat.abs().amax(1) < limits.tiny / limits.eps) | ((flat == 0).double().mean(1) > 0.5)
+    small = flat.abs().amax(1) < limits.tiny / limits.eps
+    odd = right & (small | ((flat == 0).double().mean(1) > 0.5))
     if double is None or not odd.any():
         return empty, there
     try:

@@ -182,7 +182,8 @@ class HalfPrecision:
                             "relative to the same layer in float32 on the same input")
             )  # fmt: skip
         if overflow:
-            found.told.append(f"{', '.join(overflow[:_TOLD])} overflows")
+            verb = "overflows" if len(overflow) == 1 else "overflow"
+            found.told.append(f"{', '.join(overflow[:_TOLD])} {verb}")
         elif finite:
             found.told.append(f"{found.layers[0]} loses most ({finite[found.layers[0]]:.1g})")
 
@@ -266,7 +267,7 @@ def layer_errors(base: Victim, half: Victim, x: torch.Tensor) -> dict[str, float
             return
         if not all(isinstance(one, torch.Tensor) and one.is_floating_point() for one in args):
             return
-        coarse = twins[name](*(one.to(half.precision) for one in args)).double()
+        coarse = twins[name].forward(*(one.to(half.precision) for one in args)).double()
         exact = out.double()
         size = exact.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
         error = float(((coarse - exact).abs().amax() / size).nan_to_num(float("inf")))
