@@ -72,7 +72,7 @@ class Binarization:
         fitted = test.fit(self.inner)
         if fitted < _LEAST:
             return not_applicable(
-                f"Only {of(fitted, len(rows))} could be told from a point nearby by their features."
+                f"Of {len(rows)} images only {fitted} could be given such a head: too few."
             )
         by_gradient, by_chance = test.attack(self.steps), test.chance(self.inner)
         return self._report(probe, by_gradient, by_chance, fitted)
