@@ -50,7 +50,10 @@ class Undefended(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores, (B, 10)."""
-        return self.after(super().forward(self.before(x)))
+        z = self.before(x)
+        for layer in self:
+            z = layer(z)
+        return self.after(z)
 
 
 class RoundedPixels(Undefended):
