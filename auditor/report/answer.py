@@ -28,6 +28,7 @@ class AnswerRow:
     clean: Number
     robust: tuple[Number, ...]
     masking: Badge
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,12 @@ class Doubt:
     model: str
     anchor: str
     badge: Badge
+    kind: str
     sentence: str
+    #: The corrected accuracy and what it corrects, where the verdict is a serious one.
+    corrected: str
+    called: str
+    correction: str
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class Answer:
     sentence: str
     tables: tuple[AnswerTable, ...]
     doubts: tuple[Doubt, ...]
+    #: What serious verdicts do not say; empty where there are none.
+    fairness: str
     threats: tuple[Threat, ...]
     not_tested: Brief
     reasons: Brief
@@ -88,21 +96,37 @@ def answer(result: AuditResult) -> Answer:
         verdict=VERDICTS[result.verdict],
         sentence=_verdict_sentence(result),
         tables=tuple(_answer_tables(result.models)),
-        doubts=tuple(
-            Doubt(
-                shorten(m.name, 60),
-                f"model-{i}",
-                MASKINGS[m.masking.verdict],
-                shorten(m.masking.summary or wording.MASKING_MEANING[m.masking.verdict], room),
-            )
-            for i, m in enumerate(result.models, 1)
-        ),
+        doubts=tuple(_doubt(model, f"model-{i}", room) for i, model in enumerate(result.models, 1)),
+        fairness=wording.FAIRNESS
+        if any(m.masking.verdict in wording.DOUBTFUL for m in result.models)
+        else "",
         threats=threats_in_words(result.models),
         not_tested=Brief.of(result.not_tested),
         # When all is well, the sentence has said it; what is not well is listed below it.
         reasons=Brief.of(() if result.verdict == "pass" else result.reasons),
         exit_status=f"Exit status {result.exit_status}: {meaning}.",
         reviewers=result.reviewers,
+    )
+
+
+def _doubt(model: ModelResult, anchor: str, room: int) -> Doubt:
+    """The masking verdict on `model`, in at most `room` characters."""
+    masking = model.masking
+    corrected = masking.corrected_accuracy
+    serious = masking.verdict in wording.DOUBTFUL and corrected is not None
+    parts = [wording.masking_threat(masking)]
+    if masking.gradient_attack_accuracy is not None:
+        alone = wording.percent(masking.gradient_attack_accuracy)
+        parts.append(f"{wording.before(masking).lower()}: {alone}")
+    return Doubt(
+        model=shorten(model.name, 60),
+        anchor=anchor,
+        badge=MASKINGS[masking.verdict],
+        kind=masking.kind or "",
+        sentence=shorten(wording.believed(masking), room),
+        corrected=wording.percent(corrected) if serious else "",
+        called=wording.after(masking).lower(),
+        correction="; ".join(part for part in parts if part) if serious else "",
     )
 
 
@@ -148,6 +172,7 @@ def _answer_tables(models: Sequence[ModelResult]) -> Iterator[AnswerTable]:
                 Number.of(model.clean),
                 tuple(Number.of(_robust(model, key)) for key in shown),
                 MASKINGS[model.masking.verdict],
+                model.masking.kind or "",
             )
             for i, model in enumerate(models, 1)
         )

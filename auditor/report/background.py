@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from auditor.report import wording
-from auditor.report.wording import PLUGINS, Badge, plural, shorten
-from auditor.results import AuditResult, ModelResult, Provenance
+from auditor.report.wording import MASKINGS, PLUGINS, Badge, plural, shorten
+from auditor.results import AuditResult, ModelResult, Provenance, SelftestRecord
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -50,6 +50,15 @@ class PluginRow:
 
 
 @dataclass(frozen=True)
+class SelftestView:
+    """How the verdict did on models whose truth is known."""
+
+    sentence: str
+    #: Name, verdicts that would be right, the verdict, whether it is one of them.
+    rows: tuple[tuple[str, str, Badge, Badge], ...]
+
+
+@dataclass(frozen=True)
 class Background:
     """Everything behind the results."""
 
@@ -62,6 +71,7 @@ class Background:
     versions: Facts
     hashes: Facts
     plugins: tuple[PluginRow, ...]
+    selftest: SelftestView | None
 
 
 def background(result: AuditResult, sha256: str) -> Background:
@@ -79,6 +89,27 @@ def background(result: AuditResult, sha256: str) -> Background:
         plugins=tuple(
             PluginRow(p.name, p.version, p.origin, p.sha256, PLUGINS[p.status], p.detail)
             for p in provenance.plugins
+        ),
+        selftest=_selftest(result.selftest) if result.selftest else None,
+    )
+
+
+def _selftest(record: SelftestRecord) -> SelftestView:
+    """The self-test, summed up and model by model."""
+    masked = record.hits + record.misses
+    day = wording.moment(record.date)
+    blamed = plural(record.false_alarms, "false alarm") if record.false_alarms else "no false alarm"
+    return SelftestView(
+        sentence=f"On {day.day} {day:%B %Y} auditor {record.version} found {record.hits:,} of "
+        f"{plural(masked, 'masked reference model')} and raised {blamed} on honest ones.",
+        rows=tuple(
+            (
+                row.name,
+                " or ".join(MASKINGS[verdict].word for verdict in row.expected),
+                MASKINGS[row.verdict],
+                wording.AS_EXPECTED[row.verdict in row.expected],
+            )
+            for row in record.rows
         ),
     )
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from auditor.report import charts, loss_charts, wording
+from auditor.report.checks_view import ChecksView, checks_view
 from auditor.report.drawing import Chart
+from auditor.report.gallery_view import GalleryView, picture
+from auditor.report.masking_view import MaskingView, masking_view
 from auditor.report.stage_view import StageTable, stage_tables
 from auditor.report.threat_view import ThreatView, threat_view
-from auditor.report.wording import MASKINGS, SEVERITIES, Badge, plural, shorten
+from auditor.report.wording import SEVERITIES, Badge, plural, shorten
 from auditor.results import (
     Finding,
-    GalleryItem,
-    Masking,
     Measurement,
     ModelResult,
     ThreatResult,
@@ -21,34 +22,17 @@ from auditor.results import (
 
 _SEVERITY_ORDER = list(SEVERITIES)
 
-#: The parts of a model's chapter, in order.
+#: The parts of a model's chapter, in order; the checks are left out where none was asked for.
 _PARTS = (
+    ("masking", "Gradient masking"),
     ("attacks", "Attacks"),
     ("curves", "Accuracy against epsilon"),
     ("losses", "Final losses over restarts"),
     ("gallery", "Adversarial examples"),
     ("findings", "Findings"),
-    ("masking", "Gradient masking"),
+    ("checks", "Checks"),
     ("measurements", "Measurements of the checks"),
 )
-
-
-@dataclass(frozen=True)
-class GalleryView:
-    """One adversarial example as three pictures."""
-
-    image: str
-    threat: str
-    attack: str
-    label: str
-    clean: str
-    adversarial: str
-    distance: str
-    magnification: str
-    eight_bit: str
-    clean_uri: str
-    perturbation_uri: str
-    adversarial_uri: str
 
 
 @dataclass(frozen=True)
@@ -65,18 +49,6 @@ class FindingView:
     remedy: str
     references: tuple[str, ...]
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class MaskingView:
-    """Whether the robust accuracy can be believed, and why."""
-
-    badge: Badge
-    meaning: str
-    summary: str
-    facts: tuple[tuple[str, str], ...]
-    #: (finding code, anchor or "").
-    evidence: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +80,7 @@ class ModelView:
     gallery: tuple[GalleryView, ...]
     findings: tuple[FindingView, ...]
     masking: MaskingView
+    checks: ChecksView | None
     measurements: tuple[MeasurementRow, ...]
 
 
@@ -121,14 +94,15 @@ def model_view(model: ModelResult, index: int) -> ModelView:
         name=model.name,
         short_name=shorten(model.name, 40),
         facts=_facts(model),
-        parts=_PARTS,
+        parts=tuple(part for part in _PARTS if model.checks or part[0] != "checks"),
         threats=tuple(threat_view(t) for t in model.threats),
         stages=tuple(stage_tables(model)),
         curves=tuple(_curves(model)),
         losses=tuple(_losses(model)),
-        gallery=tuple(_picture(item) for item in model.gallery),
+        gallery=tuple(picture(item) for item in model.gallery),
         findings=findings,
-        masking=_masking(model.masking, {f.code: f.anchor for f in reversed(findings)}),
+        masking=masking_view(model, {f.code: f.anchor for f in reversed(findings)}),
+        checks=checks_view(model) if model.checks else None,
         measurements=tuple(_measurement(m, model) for m in model.measurements),
     )
 
@@ -168,28 +142,6 @@ def _losses(model: ModelResult) -> Iterator[tuple[str, Chart]]:
             yield charts.threat_text(threats[-1]), chart
 
 
-def _picture(item: GalleryItem) -> GalleryView:
-    distance = f"{item.distance:.4g}"
-    if item.norm == "linf":
-        distance += f" ({255 * item.distance:.2f}/255)"
-    png = "data:image/png;base64,"
-    return GalleryView(
-        image=f"{item.image:,}",
-        threat=f"{wording.norm(item.norm)}, ε = {item.epsilon_text}",
-        attack=item.attack,
-        label=shorten(item.label, 48),
-        clean=f"{shorten(item.clean_prediction, 48)}, {wording.percent(item.clean_confidence)}",
-        adversarial=f"{shorten(item.adversarial_prediction, 48)}, "
-        f"{wording.percent(item.adversarial_confidence)}",
-        distance=distance,
-        magnification=f"×{wording.number(item.magnification)}",
-        eight_bit="also as an 8-bit image" if item.survives_8bit else "not as an 8-bit image",
-        clean_uri=png + item.clean_png,
-        perturbation_uri=png + item.perturbation_png,
-        adversarial_uri=png + item.adversarial_png,
-    )
-
-
 def _finding(finding: Finding, anchor: str) -> FindingView:
     return FindingView(
         anchor=anchor,
@@ -203,48 +155,6 @@ def _finding(finding: Finding, anchor: str) -> FindingView:
         references=finding.references,
         fingerprint=finding.fingerprint,
     )
-
-
-def _masking(masking: Masking, anchors: dict[str, str]) -> MaskingView:
-    return MaskingView(
-        badge=MASKINGS[masking.verdict],
-        meaning=wording.MASKING_MEANING[masking.verdict],
-        summary=masking.summary,
-        facts=tuple(_masking_facts(masking)),
-        evidence=tuple((code, anchors.get(code, "")) for code in masking.evidence),
-    )
-
-
-def _masking_facts(masking: Masking) -> Iterator[tuple[str, str]]:
-    if masking.kind:
-        yield "Kind", f"{masking.kind}: {wording.KIND_MEANING[masking.kind]}"
-    if masking.culprit:
-        yield "Where the gradient is lost", masking.culprit
-    if masking.gradient_attack_accuracy is not None:
-        yield (
-            "Accuracy under gradient attacks alone",
-            wording.percent(masking.gradient_attack_accuracy),
-        )
-    if masking.corrected_accuracy is not None:
-        yield "Accuracy under all attacks", wording.percent(masking.corrected_accuracy)
-    hidden = masking.hidden
-    if hidden and not hidden.found:
-        yield "Hidden adversarial examples", f"none among {plural(hidden.total, 'image')}"
-    elif hidden:
-        yield (
-            "Hidden adversarial examples",
-            f"{hidden.found:,} of {plural(hidden.total, 'image')} "
-            f"({wording.percent(hidden.fraction)}; with confidence at least "
-            f"{wording.percent(hidden.lower_bound)}) were broken only by "
-            "attacks that distrust the gradient",
-        )
-    if masking.power:
-        yield (
-            "Power",
-            f"With {plural(masking.power.samples, 'image')}, hidden adversarial examples on "
-            f"{wording.percent(masking.power.detectable_fraction)} of them or more would have been "
-            "seen",
-        )
 
 
 def _measurement(measurement: Measurement, model: ModelResult) -> MeasurementRow:

@@ -15,6 +15,7 @@ from auditor.report.answer import Answer, answer
 from auditor.report.background import Background, background
 from auditor.report.drawing import Chart
 from auditor.report.model_view import ModelView, model_view
+from auditor.report.overview import Overview, overview
 from auditor.report.wording import GATES, MASKINGS, Badge, Number, plural, shorten
 from auditor.results import AuditResult, GateResult, ModelResult, ThreatResult
 
@@ -32,6 +33,10 @@ class Section:
     number: str
     title: str
     children: tuple[Section, ...] = ()
+
+    def child(self, name: str) -> Section:
+        """The part of this section with this name."""
+        return next(c for c in self.children if c.anchor == f"{self.anchor}-{name}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Report:
     complete: bool
     answer: Answer
     sections: tuple[Section, ...]
+    overview: Overview | None
     comparison: tuple[Comparison, ...]
     comparison_chart: Chart | None
     gates: tuple[GateRow, ...]
@@ -111,7 +117,8 @@ def build(result: AuditResult, raw: bytes) -> Report:
         f"{data.available:,} · profile {result.profile}",
         complete=result.status == "complete",
         answer=answer(result),
-        sections=tuple(_sections(models)),
+        sections=tuple(_sections(models, selftest=result.selftest is not None)),
+        overview=overview(result.models),
         comparison=tuple(_comparison(result.models)),
         comparison_chart=charts.compare_models(result.models)
         if several and any(t.robust for m in result.models for t in m.threats)
@@ -124,7 +131,7 @@ def build(result: AuditResult, raw: bytes) -> Report:
     )
 
 
-def _sections(models: Sequence[ModelView]) -> Iterator[Section]:
+def _sections(models: Sequence[ModelView], *, selftest: bool) -> Iterator[Section]:
     """The contents: fixed sections around one section per model."""
     titles = [("side-by-side", "Models side by side" if len(models) > 1 else "Results in brief")]
     titles.append(("gates", "Gates"))
@@ -133,6 +140,7 @@ def _sections(models: Sequence[ModelView]) -> Iterator[Section]:
         ("methods", "Methods"),
         ("threats", "Threat models"),
         ("statistics", "Statistics"),
+        *([("selftest", "Self-test of the masking verdict")] if selftest else []),
         ("reproducibility", "Reproducibility"),
         ("limitations", "Limitations"),
         ("glossary", "Glossary"),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from math import isclose
 from typing import Any
 
-from auditor.results import Accuracy, Agreement, Outlook, ThreatResult
+from auditor.results import Accuracy, Agreement, Masking, Outlook, ThreatResult
 
 #: No-break space: a number and its unit stay together.
 NBSP = "\N{NO-BREAK SPACE}"
@@ -47,6 +47,14 @@ MASKING_MEANING = {
     "reported as robust: the number from gradient attacks alone is wrong.",
     "inconclusive": "Masking could neither be shown nor ruled out.",
 }
+
+#: Verdicts after which the robust accuracy of the gradient attacks is not to be believed.
+DOUBTFUL = ("suspected", "confirmed")
+
+FAIRNESS = (
+    "The verdict says that the evaluation by gradient attacks is unreliable, not that anybody "
+    "meant to mislead."
+)
 
 KIND_MEANING = {
     "shattered": "the gradient is cut or destroyed by an operation that cannot be differentiated",
@@ -95,6 +103,23 @@ STATUSES = {
     "done": Badge("done", "●", "good"),
     "skipped": Badge("skipped", "○", "quiet"),
     "error": Badge("failed", "▲", "bad"),
+}
+CHECKS = {
+    "done": Badge("clear", "●", "good"),
+    "flagged": Badge("flagged", "■", "bad"),
+    "not applicable": Badge("not applicable", "○", "quiet"),
+    "skipped": Badge("skipped", "○", "quiet"),
+    "error": Badge("failed", "▲", "bad"),
+}
+#: Of the planted mask: found or not.
+CONTROLS = {
+    True: Badge("found", "●", "good"),
+    False: Badge("not found", "▲", "bad"),
+}
+#: Of a self-test: the verdict is a right one or not.
+AS_EXPECTED = {
+    True: Badge("as expected", "●", "good"),
+    False: Badge("wrong", "▲", "bad"),
 }
 PLUGINS = {
     "loaded": Badge("loaded", "●", "good"),
@@ -211,6 +236,53 @@ def agreement(runs: Agreement) -> str:
         f"{runs.only_second:,}. Where they differ, chance decided, and further runs would probably "
         "break more; this row counts what either run broke."
     )
+
+
+def believed(masking: Masking) -> str:
+    """The masking verdict in a sentence or two, as far as it can honestly be said."""
+    if masking.verdict == "inconclusive":
+        why = masking.summary or " ".join(sentence(reason) for reason in masking.reasons)
+        return " ".join([MASKING_MEANING["inconclusive"], *([sentence(why)] if why else [])])
+    hidden, power, left = masking.hidden, masking.power, masking.comparison
+    if masking.verdict == "none" and hidden and not hidden.found and power:
+        if left and not left.neither:
+            return (
+                f"All {plural(hidden.total, 'image')} fell to attacks that follow the gradient: "
+                "nothing is hidden."
+            )
+        return (
+            f"No hidden adversarial example among {plural(hidden.total, 'image')}; a share above "
+            f"{percent(power.detectable_fraction)} would have been found with 95{NBSP}% confidence."
+        )
+    return masking.summary or MASKING_MEANING[masking.verdict]
+
+
+def masking_threat(masking: Masking) -> str:
+    """The threat that a masking verdict speaks of; empty where it is not known."""
+    if masking.norm is None or masking.epsilon_text is None:
+        return ""
+    return f"{norm(masking.norm)}, ε = {masking.epsilon_text}"
+
+
+def followers(masking: Masking) -> str:
+    """The attacks that the verdict compares with all the others, in the plural."""
+    if masking.reference == "cross-entropy":
+        return "attacks on the cross-entropy"
+    return "gradient attacks"
+
+
+def before(masking: Masking) -> str:
+    """What the number before correction is called."""
+    return sentence(f"{followers(masking)} alone").removesuffix(".")
+
+
+def after(masking: Masking) -> str:
+    """What the number after correction is called; nothing is corrected where nothing was found."""
+    if masking.verdict not in DOUBTFUL:
+        return "Robust accuracy, all attacks"
+    if masking.corrected_accuracy == masking.gradient_attack_accuracy:
+        return "Robust accuracy, in doubt"
+    return "Corrected robust accuracy"
 
 
 def moment(text: str) -> datetime:

@@ -13,7 +13,7 @@ import synthetic_audits
 from auditor.report import Source, write_reports
 from auditor.results import to_json
 
-AUDITS = ("small", "large", "hostile", "empty", "many")
+AUDITS = ("small", "large", "hostile", "empty", "many", "masks")
 
 
 @pytest.fixture(scope="session")

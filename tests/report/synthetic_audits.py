@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import synthetic_masking
 from PIL import Image
 from synthetic_attacks import (
     accuracy,
@@ -312,4 +313,26 @@ def many() -> AuditResult:
         reasons=(),
         gates=(GateResult("clean_accuracy", "at least 0.9", 0.92, True, reason="92.0 %."),),
         provenance=provenance([f"class number {i}" for i in range(100)]),
+    )
+
+
+def masks() -> AuditResult:
+    """A model whose gradient is hidden, and one whose gradient is not, after every check."""
+    only = threat("8/255", 256, ("fgsm", "pgd-100", "autoattack"))
+    pictures = tuple(
+        replace(picture(i), attack="check bpda-gap", magnification=8.0) for i in range(1, 5)
+    )
+    shattered = masked("quantised-4bit", [only])
+    return audit(
+        [
+            replace(
+                shattered,
+                masking=synthetic_masking.confirmed("shattered", pictures),
+                checks=synthetic_masking.checks(),
+                findings=(finding("bpda-gap", "high"),),
+                gallery=(),
+            ),
+            model("trained", [only], masking=synthetic_masking.nothing()),
+        ],
+        selftest=synthetic_masking.selftest(),
     )

@@ -1,0 +1,271 @@
+"""The masking pages: what they say for every verdict, and what they leave out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import synthetic_masking as masks
+from pypdf import PdfReader
+from synthetic_attacks import threat
+from synthetic_audits import audit, model, picture
+from test_report_page import Page
+
+from auditor.report import Source, html, wording
+from auditor.report.checks_view import checks_view
+from auditor.report.masking_charts import directions
+from auditor.report.masking_view import masking_view
+from auditor.results import (
+    AuditResult,
+    CheckResult,
+    Comparison,
+    Hidden,
+    Masking,
+    from_json,
+    to_json,
+)
+
+KINDS = ("shattered", "stochastic", "vanishing", "loss-level", "output-level", "other")
+LABELS = ("fgsm", "pgd-100", "autoattack")
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace(wording.NBSP, " ").split())
+
+
+def words(markup: str) -> str:
+    """The text of a page, a space between one cell and the next."""
+    return plain(Page(re.sub(r"(?=<(td|th|dt|dd|span|p|li)\b)", " ", markup)).text)
+
+
+def audited(*maskings: Masking, checks: tuple[CheckResult, ...] = ()) -> AuditResult:
+    """An audit with a model for each verdict, and without charts."""
+    faced = [replace(threat("8/255", 0, ()), robust=None, robust_8bit=None)]
+    made = [
+        model(f"model {i}", faced, masking=replace(masking, directions=()), checks=checks)
+        for i, masking in enumerate(maskings)
+    ]
+    return audit(made)
+
+
+def text_of(result: AuditResult) -> str:
+    return words(html.render(result, b"{}"))
+
+
+def cover(text: str) -> str:
+    return text[: text.index("Contents")]
+
+
+@pytest.fixture(scope="module")
+def whole(source: Callable[[str], Source]) -> str:
+    """The page on a masked and an honest model."""
+    return words(source("masks").page)
+
+
+def test_the_cover_leads_with_the_corrected_accuracy(whole: str) -> None:
+    first = cover(whole)
+    assert "39.2 % corrected robust accuracy" in first
+    assert "quantised-4bit: gradient masking ▲ confirmed, shattered" in first
+    assert "L∞, ε = 8/255; gradient attacks alone: 78.4 %" in first
+    assert masks.SENTENCE in first
+    assert "not that anybody meant to mislead" in first
+    assert first.index("39.2 % corrected") < first.index("Clean accuracy")
+
+
+def test_the_cover_says_what_none_is_worth(whole: str) -> None:
+    assert (
+        "trained: gradient masking ○ none found. No hidden adversarial example among 415 images; "
+        "a share above 0.7 % would have been found with 95 % confidence."
+    ) in cover(whole)
+
+
+def test_the_masking_page_has_every_part(whole: str) -> None:
+    for expected in (
+        masks.SENTENCE,
+        "Shattered: the gradient is cut or destroyed",
+        f"Lost at {masks.CULPRIT}.",
+        "Gradient attacks alone 78.4 % what would be believed",
+        "Corrected robust accuracy 39.2 %",
+        "196 of 460 42.6 % of the images examined; at least 38.0 % for certain",
+        "4 of 196, each verified on the model as deployed; missed by gradient attacks",
+        "Along the gradient 0 of 3 images turn wrong",
+        "White box against black box, image by image",
+        "They did not ▲ 196 (43 %) 196 (43 %)",
+        "Attack through a differentiable stand-in for the rounding (BPDA).",
+        "at least 38.0% for certain.",
+        "One was put before it on purpose: ● found.",
+        "Findings behind it: bpda-gap.",
+        "What this can rule out With 415 images examined",
+    ):
+        assert expected in whole
+
+
+def test_the_models_stand_side_by_side(whole: str) -> None:
+    table = whole[
+        whole.index("Under L∞, ε = 8/255") : whole.index("Gates", len(cover(whole)) + 900)
+    ]
+    assert "Model Clean FGSM PGD AutoAttack Worst case Corrected Suspected masking" in table
+    assert "quantised-4bit 92.0 % 40.8 % 42.6 % 44.4 % 39.2 % 39.2 % ▲ confirmed shattered" in table
+    assert "trained 92.0 % 40.8 % 42.6 % 44.4 % 39.2 % 39.2 % ○ none found" in table
+
+
+def test_the_checks_say_what_they_saw_and_cost(whole: str) -> None:
+    for expected in (
+        "2 of 7 checks looked at the model: 1 flagged something, 1 failed.",
+        "bpda-gap ■ flagged Once",
+        "repaired† (naive, repaired) 26 of 49; twice as far (ε = 0.06275) 49 of 49.",
+        "train-mode ● clear",
+        "transfer-gap ▲ failed RuntimeError",
+        "binarization, noise-averaged-gap ○ not applicable",
+        "second-look ○ skipped The time budget",
+        "3,825 1.5 s",
+        "† marks attacks that distrust",
+    ):
+        assert expected in whole
+    rows = ("transfer-gap ▲", "bpda-gap ■", "train-mode ●", "eot-gap ○")
+    assert [whole.index(row) for row in rows] == sorted(whole.index(row) for row in rows)
+
+
+def test_the_self_test_stands_in_the_appendix(whole: str) -> None:
+    assert "found 25 of 26 masked reference models and raised no false alarm" in whole
+    assert "rounding suspected or confirmed ▲ confirmed ● as expected" in whole
+    assert "jpeg suspected or confirmed ● possible ▲ wrong" in whole
+
+
+def test_what_an_old_audit_lacks_is_left_out(source: Callable[[str], Source]) -> None:
+    text = words(source("large").page)
+    for absent in (
+        "each verified on", "Does the gradient lead", "White box against",
+        "What to do next", "put before it on purpose", "Self-test", " Checks ", "† marks",
+    ):  # fmt: skip
+        assert absent not in text
+    assert "26 of 49 53.1 % of the images examined" in text
+
+
+def test_every_kind_is_explained() -> None:
+    text = text_of(audited(*(masks.confirmed(kind) for kind in KINDS)))
+    for kind in KINDS:
+        assert f"confirmed, {kind}" in cover(text)
+        assert f"{kind.capitalize()}: {wording.KIND_MEANING[kind]}" in text
+
+
+def test_a_loss_is_blamed_instead_of_the_network() -> None:
+    text = text_of(audited(masks.confirmed("loss-level")))
+    assert "Loss-level: the loss, not the network, hides the gradient." in text
+    assert "Attacks on the cross-entropy alone 78.4 %" in text
+    assert "attacks on the cross-entropy alone: 78.4 %" in cover(text)
+
+
+def test_verdicts_without_a_proof() -> None:
+    text = text_of(audited(masks.suspected(), masks.possible(), masks.undecided()))
+    first = cover(text)
+    assert "78.4 % robust accuracy, in doubt" in first
+    assert "gradient masking ■ suspected, vanishing" in first
+    assert "model 1: gradient masking ● possible. The gradient is rough." in first
+    assert "corrected robust accuracy" not in first
+    assert (
+        "model 2: gradient masking ◊ inconclusive. Masking could neither be shown nor ruled out. "
+        "Only 12 correctly classified images were looked at; the verdict needs 50."
+    ) in first
+    assert "Gradients are zero." in text
+    assert "One was put before it on purpose: ▲ not found." in text
+    assert "Audit more images" in text
+
+
+def test_nothing_doubtful_needs_no_apology() -> None:
+    text = text_of(audited(masks.nothing(), masks.possible(), masks.undecided()))
+    assert "anybody meant to mislead" not in text
+
+
+def test_where_every_image_fell_nothing_is_hidden() -> None:
+    fell = replace(masks.nothing(), comparison=Comparison(100, 315, 0, 0), summary="")
+    text = text_of(audited(fell))
+    assert "All 415 images fell to attacks that follow the gradient: nothing is hidden." in text
+    assert "Every image examined fell, so that nothing was left for masking to hide." in text
+
+
+def test_none_despite_chance_finds_keeps_the_words_of_the_verdict() -> None:
+    few = replace(
+        masks.nothing(), hidden=Hidden(1, 415, 1 / 415, 0.0), summary="No more than chance."
+    )
+    assert wording.believed(few) == "No more than chance."
+
+
+def test_texts_from_outside_are_escaped() -> None:
+    bad = '<script>alert(1)</script> & "x" ' + "long_name_" * 40
+    masking = replace(
+        masks.confirmed(), culprit=bad, summary=bad, reasons=(bad,), next_steps=(bad,),
+        epsilon_text=bad, examples=(replace(picture(1), attack=bad),),
+    )  # fmt: skip
+    result = audited(masking, checks=(masks.check(bad, bad, masks.attempt(bad, 1)),))
+    markup = html.render(result, b"{}")
+    page = Page(markup)
+    assert page.faults == []
+    assert "<script" not in markup
+    assert page.text.count("<script>alert(1)</script>") > 8
+
+
+def test_thirty_checks_have_a_row_each() -> None:
+    many = tuple(
+        masks.check(f"check-{i}", f"It saw {i}.", *(masks.attempt(f"a{j}", j) for j in range(12)))
+        for i in range(30)
+    )
+    view = checks_view(model("m", [threat("8/255", 1, LABELS)], masking=masks.nothing(),
+                             checks=many))  # fmt: skip
+    assert [row.names for row in view.rows] == [(f"check-{i}",) for i in range(30)]
+    assert view.rows[0].attempts.endswith("a7 7 of 40; 4 more in audit.json.")
+    assert not view.marked
+
+
+@pytest.mark.parametrize("images", [(), (5,), (1, 2, 3, 4, 5)])
+def test_directions_of_any_number_of_images(images: tuple[int, ...]) -> None:
+    masking = replace(masks.confirmed(), directions=masks.directions(images))
+    chart = directions(model("m", [], masking=masking), masks.EPSILON)
+    if not images:
+        assert chart is None
+        return
+    assert chart is not None
+    assert chart.caption.endswith("2 further images are in audit.json.") == (len(images) > 3)
+    assert f"along a random direction 0 of {len(images)}" in chart.alt
+
+
+def test_directions_stand_numbers_that_are_none() -> None:
+    curve = masks.directions((1,))[0]
+    odd = replace(curve, margins=(float("nan"), float("inf"), *curve.margins[2:]))
+    flat = replace(curve, direction="random", distances=(0.0, 0.0), margins=(1.0, 1.0))
+    short = replace(curve, distances=(0.0,), margins=(0.0,))
+    for curves in ((odd,), (flat,), (odd, flat, short)):
+        masking = replace(masks.confirmed(), directions=curves)
+        assert directions(model("m", [], masking=masking), None) is not None
+
+
+def test_a_bare_verdict_has_a_page() -> None:
+    for verdict in ("none", "possible", "suspected", "confirmed", "inconclusive"):
+        view = masking_view(model("m", [], masking=Masking(verdict, "")), {})  # type: ignore[arg-type]
+        assert view.sentence == wording.MASKING_MEANING[verdict]
+        assert view.figures == view.examples == view.reasons == ()
+        assert view.directions is view.cells is view.control is None
+    assert "None" not in text_of(audited(Masking("suspected", "")))
+
+
+def test_the_self_test_comes_back_from_json() -> None:
+    result = replace(audited(masks.nothing()), selftest=masks.selftest())
+    assert from_json(to_json(result)) == result
+
+
+def test_the_masking_page_is_one_page_of_the_pdf(reported: Callable[[str], Path]) -> None:
+    pages = PdfReader(reported("masks") / "report.pdf").pages
+    texts = [plain(page.extract_text()) for page in pages]
+    assert masks.SENTENCE in texts[0]
+    found = [t for t in texts if "Hidden adversarial examples" in t and "Model quantised-4bit" in t]
+    (page,) = (t for t in found if "What to do next" in t)
+    for part in (
+        masks.SENTENCE,
+        "White box against black box",
+        "on purpose",
+        "Findings behind it: bpda-gap",
+    ):
+        assert part in page
