@@ -244,10 +244,10 @@ def test_directions_stand_numbers_that_are_none() -> None:
 
 def test_a_bare_verdict_has_a_page() -> None:
     for verdict in ("none", "possible", "suspected", "confirmed", "inconclusive"):
-        view = masking_view(model("m", [], masking=Masking(verdict, "")), {})  # type: ignore[arg-type]
+        view = masking_view(model("m", [], masking=Masking(verdict, "")), {})
         assert view.sentence == wording.MASKING_MEANING[verdict]
-        assert view.figures == view.examples == view.reasons == ()
-        assert view.directions is view.cells is view.control is None
+        parts = view.figures, view.examples, view.reasons, view.directions, view.cells, view.control
+        assert not any(parts)
     assert "None" not in text_of(audited(Masking("suspected", "")))
 
 
