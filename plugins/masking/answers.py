@@ -44,6 +44,8 @@ _FEW = 20
 _PROBABILITY_SUM = 1e-3
 #: Perturbations that leave honest scores nowhere as they are, and how many are tried.
 _TINY, _TRIES = 1e-3, 8
+#: Differentiable everywhere; a gradient that is lost here has vanished.
+_SMOOTH = frozenset({"torch.sigmoid", "torch.tanh", "torch.softmax"})
 #: Images on which gradients are compared, and the cosine from which they point the same way.
 _COMPARED, _ALIKE = 16, 0.9
 
@@ -266,6 +268,8 @@ def _stopped(
     kind: MaskingKind = kind_of(probe, "shattered")
     if essential and all(site.effect == "random" for site in essential):
         kind = "stochastic"
+    elif essential and all(site.operation in _SMOOTH for site in essential):
+        kind = kind_of(probe, "vanishing")
     return Symptom(
         family="contract",
         title="An operation of the model stops the gradient",
@@ -280,6 +284,10 @@ def _stopped(
 
 class Site(Protocol):
     """What is told of an operation that the trace found."""
+
+    @property
+    def operation(self) -> str:
+        """As a reader knows it from the source."""
 
     @property
     def where(self) -> str:

@@ -89,19 +89,15 @@ class Determinism:
         self, probe: Probe, rows: torch.Tensor, sentence: str, measured: list[Measurement]
     ) -> CheckReport:
         """The report on a model whose answers vary."""
-        turned, told = True, ""
-        if probe.has_gradient:
-            x, y = probe.x[rows], probe.y[rows]
-            one, two = (slope(probe, probe.surrogate, x, y, draw=f"draw {k}") for k in range(2))
-            cosines = torch.cosine_similarity(
-                one.double().flatten(1), two.double().flatten(1)
-            ).tolist()
+        turned, told = not probe.has_gradient, ""
+        cosines = self._agreement(probe, rows) if probe.has_gradient else []
+        if cosines:
             measured.append(
                 median("agreement of gradients between draws", cosines,
-                       "cosine of the margin's gradients of two calls", probe)
+                       f"mean cosine of the margin's gradients of {self.calls} calls", probe)
             )  # fmt: skip
             turned = median_limit(cosines, 0.995) < _COHERENT
-            told = f"; gradients of two calls have a cosine of {measured[-1].value:.2f}"
+            told = f"; gradients of different calls have a cosine of {measured[-1].value:.2f}"
         if not turned:
             return CheckReport(f"{sentence}{told}.", measurements=tuple(measured))
         symptom = Symptom(
@@ -113,6 +109,19 @@ class Determinism:
             kind="stochastic",
         )
         return CheckReport(f"{sentence}{told}.", (symptom,), tuple(measured))
+
+    def _agreement(self, probe: Probe, rows: torch.Tensor) -> list[float]:
+        """The mean cosine of the first call's gradient with the others', where it is not zero."""
+        x, y = probe.x[rows], probe.y[rows]
+        first, *others = (
+            slope(probe, probe.surrogate, x, y, draw=f"draw {k}").double().flatten(1)
+            for k in range(self.calls)
+        )
+        if not others:
+            return []
+        there = first.abs().amax(1) > 0
+        cosines = [torch.cosine_similarity(first, other, eps=1e-300) for other in others]
+        return [float(cosine) for cosine in torch.stack(cosines).mean(0)[there]]
 
 
 def _drawn(victim: Victim, x: torch.Tensor) -> tuple[str, ...]:

@@ -129,6 +129,23 @@ def test_noise_on_the_scores_leaves_the_gradient_and_is_none() -> None:
     assert value(report, "draws random numbers") == 1
 
 
+def test_members_that_two_calls_may_share_are_told_apart() -> None:
+    """One of two nets answers: two calls agree half of the time, five hardly ever."""
+
+    class Members(Mask):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x.flip(3) if torch.rand(()) < 0.5 else x)
+
+    assert len(Determinism(calls=8).run(probe_of(Members(), draws=20)).symptoms) == 1
+
+
+def test_a_gradient_of_zero_is_not_turned_by_noise() -> None:
+    module = Mask(lambda x: blinded(x + 0.2 * torch.randn_like(x)))
+    report = Determinism().run(probe_of(module, draws=20))
+    assert report.symptoms == ()
+    assert value(report, "answers that change") > 0
+
+
 def test_a_random_model_without_a_gradient_is_a_symptom() -> None:
     report = Determinism().run(probe_of(noisy(0.1), draws=20, has_gradient=False))
     assert [symptom.kind for symptom in report.symptoms] == ["stochastic"]
@@ -319,6 +336,13 @@ def test_the_operation_is_named() -> None:
     assert "torch.round at" in symptom.culprit
     assert "core_checks.py" in symptom.culprit
     assert symptom.culprit in report.sentence
+
+
+def test_a_saturated_sigmoid_is_vanishing() -> None:
+    module = Mask(lambda x: torch.sigmoid(1000 * (x - 0.5)))
+    (symptom,) = OperationTrace().run(probe_of(module)).symptoms
+    assert symptom.kind == "vanishing"
+    assert "torch.sigmoid" in str(symptom.culprit)
 
 
 def test_decisions_are_output_level_once_that_is_known() -> None:
