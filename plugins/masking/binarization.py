@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -41,7 +41,8 @@ _LEAST = 8
 #: Steps of fitting.
 _FITTED = 500
 
-Features = Callable[[torch.Tensor], torch.Tensor]
+#: As text, so that importing this loads no torch.
+Features: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 
 
 @check(name="binarization", reference="Zimmermann et al. 2022, arXiv:2206.13991, section 3")
@@ -195,7 +196,6 @@ class _Test:
             x = ball.project(ball.steepest(x.detach(), slope.nan_to_num(0.0, 0.0, 0.0), length / 4))
         return int(won.sum())
 
-    @torch.no_grad()
     def chance(self, draws: int) -> int:
         """How many images a random point of the ball, corners included, leads across."""
         x0, ball = self.ball.x0, self.ball
@@ -208,7 +208,8 @@ class _Test:
                 x = ball.project(ball.steepest(x0, corner, ball.epsilon))
             else:
                 x = ball.sample(drawn)
-            won |= self.score(x) > 0
+            with torch.no_grad():
+                won |= self.score(x) > 0
         return int(won.sum())
 
 

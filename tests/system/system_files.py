@@ -53,7 +53,6 @@ CONFIG = """
 schema = 1
 title  = "three bands"
 check  = []
-
 [run]
 device     = "cpu"
 threads    = 1

@@ -76,7 +76,7 @@ class Bands:
 def auditor_checks():
     return [Bands]
 """
-HEAD = CONFIG.replace("check  = []\n", "")
+HEAD = CONFIG.replace("check  = []", "")
 TAIL = '[[check]]\nuse = "bands"\n[plugins]\npaths = ["mine.py"]\n'
 
 

@@ -16,6 +16,7 @@ from auditor.engine.audit import Audit
 IMAGES = 40
 CONFIG = f"""
 schema = 1
+check = []
 [run]
 device = "cpu"
 threads = 1

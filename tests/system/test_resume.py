@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has neither SIG
 
 CONFIG = f"""
 schema = 1
+check = []
 [run]
 device = "cpu"
 threads = 1

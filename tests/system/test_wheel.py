@@ -28,6 +28,7 @@ PACKAGES = {
 SUFFIXES = {".py", ".typed", ".j2", ".css", ".npz", ".safetensors", ".md"}
 CONFIG = """
 schema = 1
+check = []
 title = "from the wheel"
 [run]
 device = "cpu"
