@@ -220,6 +220,8 @@ def test_lock_file_gives_the_same_result(run: Run, tmp_path: Path) -> None:
     first, second = without_times(run.audit), without_times(audit_json(again))
     for audit in (first, second):  # where the reports go and what they are is not the same
         del audit["provenance"]["hashes"]["configuration"], audit["profile"]
+        for model in audit["models"]:  # the model's fastest form is measured anew: other rounding
+            del model["measurements"], model["masking"]["directions"]
     assert second == first
     assert repr(verdicts(again)) == repr(verdicts(run.directory))
 
