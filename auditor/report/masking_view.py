@@ -85,7 +85,7 @@ def masking_view(model: ModelResult, anchors: Mapping[str, str]) -> MaskingView:
         examples=tuple(picture(item) for item in masking.examples[:_EXAMPLES]),
         examples_note=_examples_note(masking),
         directions=masking_charts.directions(model, _epsilon(model)),
-        cells=_cells(masking.comparison) if masking.comparison else None,
+        cells=_cells(masking.comparison, masking) if masking.comparison else None,
         reasons=tuple(reason for reason in reasons if reason not in told),
         next_steps=tuple(wording.sentence(step) for step in masking.next_steps),
         evidence=tuple((code, anchors.get(code, "")) for code in masking.evidence),
@@ -149,7 +149,13 @@ def _examples_note(masking: Masking) -> str:
     )
 
 
-def _cells(comparison: Comparison) -> Cells:
+def _cells(comparison: Comparison, masking: Masking) -> Cells:
+    of_loss = (
+        " What the cross-entropy alone missed and another loss broke counts as broken by the "
+        "model's own gradient."
+        if masking.reference == "cross-entropy"
+        else ""
+    )
     counts = (
         comparison.both,
         comparison.only_gradient,
@@ -167,7 +173,8 @@ def _cells(comparison: Comparison) -> Cells:
         neither=neither,
         hidden=comparison.only_others > 0,
         note=f"{plural(total, 'image')} classified correctly. The others (queries alone, averaged "
-        "or repaired gradients, other models) ran mostly on what gradient attacks had left.",
+        "or repaired gradients, other models) ran mostly on what gradient attacks had left."
+        + of_loss,
     )
 
 

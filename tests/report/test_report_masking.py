@@ -156,6 +156,7 @@ def test_a_loss_is_blamed_instead_of_the_network() -> None:
     text = text_of(audited(masks.confirmed("loss-level")))
     assert "Loss-level: the loss, not the network, hides the gradient." in text
     assert "Attacks on the cross-entropy alone 78.4 %" in text
+    assert "counts as broken by the model's own gradient" in text
     assert "attacks on the cross-entropy alone: 78.4 %" in cover(text)
 
 
