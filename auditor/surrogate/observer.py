@@ -121,7 +121,7 @@ class Observer:
 
     def _site(self, operation: str, effect: Effect) -> Site:
         frame = _user_frame()
-        file, line = _relative(frame.f_code.co_filename), frame.f_lineno
+        file, line = Path(frame.f_code.co_filename).name, frame.f_lineno
         module = self.modules[-1] if self.modules else ""
         key = operation, frame.f_code.co_filename, line, module
         if key not in self._known:
@@ -218,10 +218,3 @@ def _user_frame() -> FrameType:
         entered = entered or not name.startswith(_OURS)
         frame = frame.f_back
     return vision or library or sys._getframe(1)
-
-
-def _relative(filename: str) -> str:
-    try:
-        return str(Path(filename).relative_to(Path.cwd()))
-    except ValueError:
-        return Path(filename).name

@@ -15,7 +15,7 @@ class Site:
     """An operation without an honest gradient, on the way from the input to the logits."""
 
     operation: str
-    #: Relative to the working directory, or the name alone.
+    #: Its name alone: where the audit is run from must not change the result.
     file: str
     line: int
     #: Dotted path of the module being called; empty for the model itself.

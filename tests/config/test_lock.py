@@ -7,6 +7,7 @@ import pytest
 from config_texts import FULL, MINIMAL, Load
 
 from auditor.config import config_hash, load_config, lock_text
+from auditor.registry import load_registry
 
 
 @pytest.mark.parametrize("text", [MINIMAL, FULL, "attack = []\n" + MINIMAL])
@@ -34,7 +35,9 @@ def test_lock_writes_every_default(directory: Path) -> None:
         "use": "pgd", "label": "pgd-margin", "steps": 40, "restarts": 1, "loss": "margin", "eot": 1
     }  # fmt: skip
     assert tree["gate"] == [{"metric": "masking", "at_most": "possible"}]
-    assert tree["check"] == []
+    checks = load_registry().profiles["standard"].checks
+    assert [check["use"] for check in tree["check"]] == [check["use"] for check in checks]
+    assert {"use": "determinism", "label": "determinism", "calls": 5, "images": 64} in tree["check"]
     assert str(directory) not in text
 
 
@@ -59,7 +62,6 @@ CHANGES = [
 ]
 REMAINS = [
     "title=other",
-    "profile=quick",  # the attacks are named, so it decides nothing
     "run.output=elsewhere",
     "run.time_budget=1m",
     "run.threads=1",
@@ -94,5 +96,9 @@ def test_hash_does_not_depend_on_the_profile_being_written_out(load: Load) -> No
             'use="pgd"\nsteps=40',
             'use="cascade"',
         )
+    )
+    listed += "".join(
+        f'\n[[check]]\nuse = "{check["use"]}"\n'
+        for check in load_registry().profiles["quick"].checks
     )
     assert config_hash(load(listed)) == config_hash(load(MINIMAL, "profile=quick"))

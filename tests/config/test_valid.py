@@ -69,7 +69,9 @@ def test_defaults(load: Load, directory: Path) -> None:
     assert (model.outputs, model.precision, model.normalize) == ("auto", "float32", None)
     assert (config.data.samples, config.data.expected_accuracy) == (None, None)
     assert (config.report.formats, config.report.gallery) == (("html", "pdf"), 12)
-    assert config.checks == ()
+    profile = load_registry().profiles["standard"]
+    assert [check.use for check in config.checks] == [check["use"] for check in profile.checks]
+    assert all(check.from_profile for check in config.checks)
 
 
 @pytest.mark.parametrize("name", ["quick", "standard", "thorough"])
