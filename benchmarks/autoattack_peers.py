@@ -179,6 +179,13 @@ def requirements(rows: list[dict[str, Any]]) -> str:
     return table(["requirement", "limit", "measured", ""], lines)
 
 
+def _again(rows: list[dict[str, Any]]) -> str:
+    """What was not measured in one run with the others of its row."""
+    late = [f"{name} on {row['model']} in {row['norm']} {row['epsilon']}"
+            for row in rows for name in row["again"]]  # fmt: skip
+    return f"Measured again after the others of its row: {', '.join(late)}.\n" if late else ""
+
+
 def main() -> None:
     """Measure what is asked for, and make the tables."""
     parser = options(__doc__.splitlines()[0], repeats=1)
@@ -201,7 +208,8 @@ def main() -> None:
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in map(json.loads, lines):
         earlier = found.get(tuple(_who(row)[:3]), {"by": {}})
-        found[tuple(_who(row)[:3])] = row | {"by": earlier["by"] | row["by"]}
+        both = earlier["by"].keys() & row["by"].keys() if earlier["by"].keys() - row["by"] else ()
+        found[tuple(_who(row)[:3])] = row | {"by": earlier["by"] | row["by"], "again": sorted(both)}
     rows = [row for text in SETTINGS if (row := found.get(tuple(text.split(":"))))]
     hashes = ", ".join(f"{row['model']} {row['weights']}" for row in
                        {row["model"]: row for row in rows}.values())  # fmt: skip
@@ -210,6 +218,7 @@ def main() -> None:
 
 {conditions(packages, repeats=1)} Batches of {arguments.batch_size} (peers: 250). Weights: {hashes}.
 
+{_again(rows)}
 {accuracy_table(rows)}
 
 ### Time

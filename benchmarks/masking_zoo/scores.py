@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -158,13 +159,16 @@ def score_text(split: str, rows: list[Row], truth: Truth) -> str:
     if not mine:
         return f"## The masking zoo: the half to {split}\n\nNothing was measured yet."
     seeds = sorted({row["seed"] for row in mine})
+    ran = Counter((row["images"], row["profile"]) for row in mine)
+    how = "; ".join(f"{count} with {images} images and the profile {profile}"
+                    for (images, profile), count in sorted(ran.items()))  # fmt: skip
     done = [row for row in mine if "error" not in row and row["seconds"]]
     part = statistics.median(row["check_seconds"] / row["seconds"] for row in done) if done else 0
     return f"""## The masking zoo: the half to {split}
 
-{len({row["name"] for row in mine})} entries, seeds {", ".join(map(str, seeds))}, \
-{mine[0]["images"]} images each, profile {mine[0]["profile"]}, one thread. Checks take \
-{part:.0%} of an audit (median).
+{len({row["name"] for row in mine})} of {sum(entry.split == split for entry in ENTRIES)} entries, \
+seeds {", ".join(map(str, seeds))}, one thread; audits: {how}. Checks take {part:.0%} of an audit \
+(median).
 
 {requirement_table(mine, truth)}
 
