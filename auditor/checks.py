@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
@@ -18,12 +18,9 @@ from auditor.attack import Trust
 from auditor.randomness import Noise
 from auditor.results import DirectionCurve, MaskingKind, Measurement, PlantedControl
 from auditor.spec import Spec
-from auditor.surrogate import Surrogate
+from auditor.surrogate import Surrogate, Trace
 from auditor.threat import Ball
 from auditor.victim import Victim
-
-if TYPE_CHECKING:
-    from auditor.surrogate.trace import Trace
 
 _T = TypeVar("_T")
 

@@ -156,7 +156,11 @@ class Victim:
         """(B, K) logits of the compute type; differentiable."""
         z = self.raw(x)
         assert isinstance(z, torch.Tensor)  # pre-flight refuses other outputs
-        z = z.to(self.compute_dtype)
+        return self.logits_of(z)
+
+    def logits_of(self, raw: torch.Tensor) -> torch.Tensor:
+        """The logits (B, K) of the compute type that are made of the module's answer."""
+        z = raw.to(self.compute_dtype)
         if self.outputs == "probabilities":
             return z.clamp(min=torch.finfo(z.dtype).tiny).log()
         return z

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,12 +16,9 @@ from auditor.engine.runner import ModelUnderAudit
 from auditor.engine.verify import Verifier
 from auditor.randomness import Noise
 from auditor.results import AttemptSummary
-from auditor.surrogate import Surrogate
+from auditor.surrogate import Surrogate, Trace, trace
 from auditor.threat import Ball, Norm
 from auditor.victim import Victim
-
-if TYPE_CHECKING:
-    from auditor.surrogate.trace import Trace
 
 #: Images that the operations are traced on.
 _TRACED = 8
@@ -119,8 +116,6 @@ class EngineProbe:
     @cached_property
     def trace(self) -> Trace:
         """The operations between pixels and scores."""
-        from auditor.surrogate.trace import trace
-
         return trace(self.victim, self.x[:_TRACED])
 
     def fallen(self, trust: Trust = "nothing") -> torch.Tensor:

@@ -8,6 +8,7 @@ from auditor.surrogate.surrogate import (
     Surrogate,
     naive,
 )
+from auditor.surrogate.trace import Trace, trace
 
 __all__ = [
     "FORMS",
@@ -16,7 +17,9 @@ __all__ = [
     "NoGradientError",
     "SearchPrecision",
     "Surrogate",
+    "Trace",
     "agrees",
     "in_form",
     "naive",
+    "trace",
 ]

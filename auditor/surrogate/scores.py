@@ -24,16 +24,8 @@ class Pass:
     scores: torch.Tensor | None
 
 
-def logits_of(raw: torch.Tensor, outputs: Outputs, dtype: torch.dtype) -> torch.Tensor:
-    """The logits (B, K) that the victim makes of its module's answer."""
-    z = raw.to(dtype)
-    if outputs == "probabilities":
-        return z.clamp(min=torch.finfo(dtype).tiny).log()
-    return z
-
-
 def exact_scores(raw: torch.Tensor, outputs: Outputs) -> torch.Tensor:
-    """The same in float64; a probability of 0 keeps a slope."""
+    """`Victim.logits_of` in float64; a probability of 0 keeps a slope."""
     z = raw.double()
     if outputs == "probabilities":
         # At 0 the logarithm's slope is infinite; that of p + tiny is large and finite.

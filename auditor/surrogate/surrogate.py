@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from auditor.objectives import Objective
-from auditor.surrogate.scores import Pass, exact_scores, logits_of, rescaled
+from auditor.surrogate.scores import Pass, exact_scores, rescaled
 from auditor.victim import Victim
 
 #: What a search may run in; what it finds counts only once the victim has confirmed it.
@@ -185,13 +185,13 @@ class Surrogate:
             logits = model.logits(point)
             return logits, logits
         seen = _repaired(model, point, cautious) if self.repairs else _untouched(model, point)
-        logits = logits_of(seen.raw, model.outputs, model.compute_dtype)
+        logits = model.logits_of(seen.raw)
         if seen.scores is not None:
             scores = seen.scores.to(model.compute_dtype)
         elif self.rescales:
             scores = exact_scores(seen.soft, model.outputs)
         else:
-            scores = logits_of(seen.soft, model.outputs, model.compute_dtype)
+            scores = model.logits_of(seen.soft)
         return logits, rescaled(scores.double()) if self.rescales else scores
 
     def _slope(self, total: torch.Tensor, point: torch.Tensor, *, keep: bool) -> torch.Tensor:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from auditor.surrogate.scores import logits_of
 from auditor.surrogate.sites import Effect, Site
 from auditor.victim import Victim
 
@@ -147,7 +146,7 @@ def _repaired(
         if link is None or link.soft is None:
             return None, frozenset() if link is None else link.sites
         with torch.enable_grad():
-            z = logits_of(link.soft, victim.outputs, victim.compute_dtype)
+            z = victim.logits_of(link.soft)
             return _gradient(z, point), link.sites
 
     victim.begin("trace")

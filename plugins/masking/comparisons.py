@@ -26,7 +26,6 @@ from auditor.api import (
 from .ray import FromImage, GradientRay
 from .survivors import DRAWS, bounds, nothing_left, of, sample
 
-_NO_GRADIENT = "No gradient reaches the pixels, so there is no gradient attack to compare."
 #: One-step attacks that certainly break a larger share of the images contradict the iterative ones.
 _ONE_STEP = 0.01
 #: Unbounded attacks that certainly leave a larger share are in trouble, or blind.
@@ -51,10 +50,8 @@ class OneStep:
 
     def run(self, probe: Probe) -> CheckReport:
         """Three attacks of one step."""
-        if few := nothing_left(probe):
-            return few
-        if not probe.has_gradient:
-            return not_applicable(_NO_GRADIENT)
+        if reason := _nothing_to_compare(probe):
+            return reason
         survivors = probe.survivors()
         attacks = (("FGSM", FGSM()), ("R-FGSM", RandomFGSM()), ("FGSM ray", GradientRay()))
         told = []
@@ -99,10 +96,8 @@ class Unbounded:
 
     def run(self, probe: Probe) -> CheckReport:
         """Cross-entropy, margin, and longer."""
-        if few := nothing_left(probe):
-            return few
-        if not probe.has_gradient:
-            return not_applicable(_NO_GRADIENT)
+        if reason := _nothing_to_compare(probe):
+            return reason
         rows = sample(probe, probe.survivors(), self.images)
         tried, draws = len(rows), DRAWS if probe.random else 1
         radius = largest_radius(probe)
@@ -161,10 +156,8 @@ class EpsilonMonotone:
 
     def run(self, probe: Probe) -> CheckReport:
         """The same attack at three radii, compared image by image."""
-        if few := nothing_left(probe):
-            return few
-        if not probe.has_gradient:
-            return not_applicable(_NO_GRADIENT)
+        if reason := _nothing_to_compare(probe):
+            return reason
         rows = sample(probe, probe.survivors(), self.images)
         attack = PGD(steps=self.steps, loss="margin", eot=DRAWS if probe.random else 1)
         factors = [f for f in (1, 2, 4) if f * probe.ball.epsilon <= largest_radius(probe)]
@@ -209,10 +202,8 @@ class Convergence:
 
     def run(self, probe: Probe) -> CheckReport:
         """Four variants of one attack."""
-        if few := nothing_left(probe):
-            return few
-        if not probe.has_gradient:
-            return not_applicable(_NO_GRADIENT)
+        if reason := _nothing_to_compare(probe):
+            return reason
         survivors, told = probe.survivors(), []
         rows = sample(probe, survivors, self.images)
         epsilon, steps = probe.ball.epsilon, self.steps
@@ -241,6 +232,17 @@ class Convergence:
         return CheckReport(
             f"{sentence}: the attacks before were too weak." if weak else f"{sentence}."
         )
+
+
+def _nothing_to_compare(probe: Probe) -> CheckReport | None:
+    """The report where no gradient attack could say anything; else None."""
+    if few := nothing_left(probe):
+        return few
+    if not probe.has_gradient:
+        return not_applicable(
+            "No gradient reaches the pixels, so there is no gradient attack to compare."
+        )
+    return None
 
 
 def largest_radius(probe: Probe) -> float:

@@ -33,6 +33,7 @@ from .survivors import (
     unexplained,
 )
 
+_NONE_TO_AVERAGE = "No gradient reaches the pixels, so there is none to average."
 _BPDA = "Athalye, Carlini & Wagner 2018, arXiv:1802.00420"
 
 
@@ -152,7 +153,7 @@ class EOTGap:
         if few := nothing_left(probe):
             return few
         if not probe.has_gradient:
-            return not_applicable("No gradient reaches the pixels, so there is none to average.")
+            return not_applicable(_NONE_TO_AVERAGE)
         attack = APGD(steps=self.steps, loss="margin", eot=self.draws)
         gap = pursue(
             probe,
@@ -193,7 +194,7 @@ class NoiseAveragedGap:
         if few := nothing_left(probe):
             return few
         if not probe.has_gradient:
-            return not_applicable("No gradient reaches the pixels, so there is none to average.")
+            return not_applicable(_NONE_TO_AVERAGE)
         if not unexplained(probe):
             return not_applicable("Nothing that earlier checks found is left to be explained.")
         attack = NoiseAveragedPGD(steps=self.steps, samples=self.samples)
