@@ -106,22 +106,24 @@ class Battery:
     def _one(self, plan: CheckPlan, key: str) -> CheckOutcome:
         """Run one check, or read it if it is finished, and take in what it saw."""
         record = self.ledger.read(key)
-        if record is None:
-            if reason := self.stop():
-                return CheckOutcome(_result(plan, "skipped", reason, None))
-            title = f"{self.theatre.model.victim.name} · check {plan.config.label}"
-            self.listener(CheckStarted(title))
-            try:
-                record = self._run(plan)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # a check is a plugin, and may raise anything
-                return self._crashed(plan, title, error)
-            self.ledger.write(key, record)
-            self.ledger.log("check", check=title, key=key, seconds=record.meta.seconds)
-            self._announce(title, record)
-        self._take_in(record)
-        return self._outcome(plan, record, self.ledger.cell_path(key))
+        if record is not None:
+            return self._take_in(plan, record, self.ledger.cell_path(key))
+        if reason := self.stop():
+            return CheckOutcome(_result(plan, "skipped", reason, None))
+        title = f"{self.theatre.model.victim.name} · check {plan.config.label}"
+        self.listener(CheckStarted(title))
+        try:
+            record = self._run(plan)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a check is a plugin, and may raise anything
+            return self._crashed(plan, title, error)
+        self.ledger.write(key, record)
+        self.ledger.log("check", check=title, key=key, seconds=record.meta.seconds)
+        outcome = self._take_in(plan, record, self.ledger.cell_path(key))
+        seen = outcome.result
+        self.listener(CheckDone(title, seen.status, seen.sentence, seen.flagged, seen.seconds))
+        return outcome
 
     def _run(self, plan: CheckPlan) -> CellRecord:
         theatre = self.theatre
@@ -164,18 +166,15 @@ class Battery:
             record.columns[f"fallen to {flag}"] = probe.standing.by[flag].cpu()
         return record
 
-    def _take_in(self, record: CellRecord) -> None:
+    def _take_in(self, plan: CheckPlan, record: CellRecord, file: Path) -> CheckOutcome:
         """What a check broke and saw, now or in an earlier session."""
         assert record.meta.check is not None
+        report = _REPORT.validate_python(record.meta.check["report"])
         device = self.theatre.block.x.device
         self.fallen.by["nothing"] |= record.columns["broken"].to(device)
         for flag in _FLAGS:
             self.fallen.by[flag] |= record.columns[f"fallen to {flag}"].to(device)
-        self._symptoms.extend(_REPORT.validate_python(record.meta.check["report"]).symptoms)
-
-    def _outcome(self, plan: CheckPlan, record: CellRecord, file: Path) -> CheckOutcome:
-        assert record.meta.check is not None
-        report = _REPORT.validate_python(record.meta.check["report"])
+        self._symptoms.extend(report.symptoms)
         status: CheckStatus = "done" if report.applies else "not applicable"
         findings = tuple(
             _finding(self.theatre.model.victim.name, plan, report, symptom)
@@ -183,13 +182,6 @@ class Battery:
         )
         result = _result(plan, status, report.sentence, record.meta, flagged=bool(findings))
         return CheckOutcome(result, report, findings, record, file)
-
-    def _announce(self, title: str, record: CellRecord) -> None:
-        assert record.meta.check is not None
-        report = record.meta.check["report"]
-        status = "done" if report["applies"] else "not applicable"
-        flagged = bool(report["symptoms"])
-        self.listener(CheckDone(title, status, report["sentence"], flagged, record.meta.seconds))
 
     def _crashed(self, plan: CheckPlan, title: str, error: BaseException) -> CheckOutcome:
         """A check that crashes is a finding, never a silent pass."""
