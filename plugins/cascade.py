@@ -38,9 +38,12 @@ _NEAR, _NEARER, _NEAREST = 1.0, 0.3, 0.15
 _AT_LEAST = 1 / 20
 #: ... and reach out so much further after a round that broke an image at the outer edge.
 _FURTHER = 1.5
-#: Classes that are aimed at side by side, the closest ones: before the rounds, and in them.
-_TARGETS, _ROUND_TARGETS = 3, 2
-#: As many as AutoAttack's FAB aims at, where a few were not enough.
+#: Classes that are aimed at side by side, the closest ones.
+_TARGETS = 3
+#: The rounds aim at the second closest class too where it lacks at most so much more than the
+#: closest, as a part of what the image has lost.
+_ABOUT = 0.1
+#: As many as AutoAttack's FAB aims at.
 _MANY_TARGETS = 9
 #: Evaluations that are averaged for a random model.
 _DRAWS = 20
@@ -114,14 +117,22 @@ class _Field:
         count = max(int((shortfall <= limit).sum()), int(few))
         return alive[shortfall.argsort(stable=True)[:count].sort().values]
 
-    def aimed(
-        self, name: str, attack: Any, image: torch.Tensor, targets: int = _TARGETS, restart: int = 0
-    ) -> Stage:
+    def aimed(self, name: str, attack: Any, image: torch.Tensor, targets: int = _TARGETS) -> Stage:
         """`attack` side by side at the wrong classes that came closest to winning."""
         rivals = likeliest_rivals(self._reach, self.brief.y, targets)[image]
         image = image.repeat_interleave(rivals.shape[1])
+        return Stage(name, attack, image, target=rivals.flatten())
+
+    def insistent(self, name: str, attack: Any, image: torch.Tensor, restart: int) -> Stage:
+        """`attack` at the class that came closest, and at the second where it is about as close."""
+        rivals = likeliest_rivals(self._reach, self.brief.y, 2)[image]
+        reach = self._reach[image].gather(1, rivals)
+        gain = reach[:, :1] - self._clean_margin[image, None]
+        promising = reach[:, :1] - reach <= _ABOUT * gain
+        promising[:, 0] = True
+        image = image[:, None].expand_as(rivals)[promising]
         restarts = torch.full_like(image, restart)
-        return Stage(name, attack, image, target=rivals.flatten(), restart=restarts)
+        return Stage(name, attack, image, target=rivals[promising], restart=restarts)
 
 
 @attack(
@@ -195,7 +206,7 @@ class Cascade:
 
         In l2 and l1 it breaks images of l-infinity-trained models on which ascent stalls far from
         success; so there it is tried on all survivors. Where it broke any, ascent is not to be
-        trusted: then all classes are aimed at, and queries spent.
+        trusted: then it is given as much as in AutoAttack, and queries are spent.
         """
         fab = FAB(iterations=50, minimise=False, eot=draws)
         if field.brief.ball.norm.name == "linf":
@@ -204,8 +215,8 @@ class Cascade:
         before = len(field.alive)
         yield from field.run(field.aimed("FAB", fab, field.alive))
         if len(field.alive) < before:
-            targets = min(_MANY_TARGETS, field.brief.classes - 1)
-            yield from field.run(field.aimed("FAB, more targets", fab, field.alive, targets))
+            fab = FAB(iterations=100, minimise=False, eot=draws)
+            yield from field.run(field.aimed("FAB, longer", fab, field.alive, _MANY_TARGETS))
             yield from field.run(Stage("queries", _square(_QUERIES, draws), field.alive))
 
     def _insist(self, field: _Field, draws: int) -> Generator[Stage, Standing, Evidence]:
@@ -222,9 +233,7 @@ class Cascade:
                 break
             tried.append(len(closest))
             edge = field.shortfall(closest) > limit / _FURTHER
-            yield from field.run(
-                field.aimed("rounds", strongest, closest, _ROUND_TARGETS, restart=len(broken))
-            )
+            yield from field.run(field.insistent("rounds", strongest, closest, len(broken)))
             fallen = field.standing.fallen[closest]
             broken.append(int(fallen.sum()))
             limit *= _FURTHER if (fallen & edge).any() else 1
