@@ -258,12 +258,12 @@ class Tape(TorchFunctionMode):
         if not out.is_floating_point():
             return self.mark(out, None)
         if out.requires_grad or not any(link.live for link in call.links):
-            return self.emit(self._passed(out))
+            return self.emit(self.passed(out))
         return self._unknown(call, out)
 
-    def _passed(self, soft: torch.Tensor) -> torch.Tensor:
+    def passed(self, soft: Any) -> Any:
         """The twin, cut where an observer wants to see what no_grad would do."""
-        if self.observer is not None and soft.requires_grad:
+        if self.observer is not None and isinstance(soft, torch.Tensor) and soft.requires_grad:
             region = self.observer.region()
             if region is not None:
                 self._sites |= {region[0]}
@@ -309,7 +309,7 @@ class Tape(TorchFunctionMode):
             if soft is None or soft.shape != tensor.shape or not soft.is_floating_point():
                 return self.mark(tensor, None)
             mask = tensor.dtype == torch.bool
-            return self.result(tensor, self._passed(soft), mask=mask)
+            return self.result(tensor, self.passed(soft), mask=mask)
 
         return mapped(one, hard)
 

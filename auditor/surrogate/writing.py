@@ -50,7 +50,7 @@ def write(tape: Tape, call: Call) -> Any:
     soft = link.soft
     if soft is None or not target.is_floating_point() or not shared(soft, target):
         return _beside(tape, call, link)
-    rest = mapped(lambda value: usable(tape.soft(value)), call.args[1:])
+    rest = mapped(lambda value: usable(_written(tape, value)), call.args[1:])
     try:
         call.func(soft, *rest, **mapped(tape.soft, call.kwargs))
     except REFUSALS:
@@ -65,7 +65,7 @@ def _beside(tape: Tape, call: Call, link: Link) -> Any:
     """In place on a tensor that does not share its memory with its twin."""
     target, soft = call.args[0], link.soft
     copy = target.detach().to(torch.get_default_dtype()) if soft is None else soft.clone()
-    rest = mapped(tape.soft, call.args[1:])
+    rest = mapped(lambda value: _written(tape, value), call.args[1:])
     try:
         call.func(copy, *rest, **mapped(tape.soft, call.kwargs))
     except REFUSALS:
@@ -76,6 +76,11 @@ def _beside(tape: Tape, call: Call, link: Link) -> Any:
     link.sites |= tape.sites
     link.choice = link.scores = None
     return target
+
+
+def _written(tape: Tape, value: Any) -> Any:
+    """The twin of what is written; autograd does not follow it where gradients are off."""
+    return tape.passed(tape.soft(value))
 
 
 def _target(tape: Tape, tensor: torch.Tensor) -> Link:
@@ -99,7 +104,7 @@ def _assign(tape: Tape, target: torch.Tensor, value: torch.Tensor) -> torch.Tens
     """Write `value`, a tensor of the model, over `target`."""
     link, source = _target(tape, target), tape.link(value)
     if link.soft is not None and target.is_floating_point() and shared(link.soft, target):
-        link.soft.copy_(tape.soft(value))
+        link.soft.copy_(_written(tape, value))
     else:
         target.copy_(value)
         link.soft = None if source is None else source.soft

@@ -111,6 +111,21 @@ def overwritten(x):
     return x
 
 
+def into_a_buffer(x):
+    buffer = torch.empty_like(x)
+    with torch.no_grad():
+        buffer.copy_(x)
+    return buffer + 0 * x
+
+
+def into_parts_of_a_buffer(x):
+    buffer = torch.zeros(x.shape, dtype=x.dtype)
+    with torch.no_grad():
+        buffer[:, :, ::2] = x[:, :, ::2]
+        buffer[:, :, 1::2].add_(x[:, :, 1::2])
+    return buffer
+
+
 def set_off(x):
     torch.set_grad_enabled(False)
     try:
@@ -232,6 +247,8 @@ STRAIGHT = {
     "data": lambda x: x.data,
     "tensor of a list": lambda x: torch.stack([one.detach() for one in x]),
     "no_grad": without_gradient,
+    "no_grad, into a buffer": into_a_buffer,
+    "no_grad, into parts of a buffer": into_parts_of_a_buffer,
     "set_grad_enabled": set_off,
     "inference_mode": inferred,
     "written": written,
