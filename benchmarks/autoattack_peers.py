@@ -120,14 +120,18 @@ def accuracy_table(rows: list[dict[str, Any]]) -> str:
     return table(header, lines)
 
 
+def part(row: dict[str, Any], name: str, peer: str) -> float:
+    """The time of ours as a part of the peer's, of the same run where they shared one."""
+    beside: float = row["by"][name]["beside"].get(peer, row["by"][peer]["seconds"])
+    return float(row["by"][name]["seconds"] / beside)
+
+
 def speed_table(rows: list[dict[str, Any]]) -> str:
     """Seconds, and ours as a part of each peer's."""
     lines = []
     for row in rows:
-        seconds = {name: row["by"][name]["seconds"] for name in (*OURS, *PEERS)}
-        ratios = [" / ".join(f"{seconds[name] / seconds[peer]:.3f}" for peer in PEERS)
-                  for name in OURS]  # fmt: skip
-        times = [f"{value:.1f} s" for value in seconds.values()]
+        ratios = [" / ".join(f"{part(row, name, peer):.3f}" for peer in PEERS) for name in OURS]
+        times = [f"{row['by'][name]['seconds']:.1f} s" for name in (*OURS, *PEERS)]
         lines.append([*_who(row), *times, *ratios])
     header = ["model", "norm", "epsilon", "images", *OURS, *PEERS,
               *(f"{name} as a part of the two peers" for name in OURS)]  # fmt: skip
@@ -161,7 +165,7 @@ def requirements(rows: list[dict[str, Any]]) -> str:
         ("cascade", "baseline", SHIPPED, 1 / 3),
         ("cascade", "baseline", PUBLISHED, 1 / 20),
     ):
-        found = [row["by"][name]["seconds"] / row["by"][peer]["seconds"]
+        found = [part(row, name, peer)
                  for row in rows if row["model"] == model and row["norm"] == "linf"]  # fmt: skip
         if found:
             verdict = "holds" if max(found) <= limit else "DOES NOT HOLD"
@@ -179,11 +183,23 @@ def requirements(rows: list[dict[str, Any]]) -> str:
     return table(["requirement", "limit", "measured", ""], lines)
 
 
-def _again(rows: list[dict[str, Any]]) -> str:
-    """What was not measured in one run with the others of its row."""
-    late = [f"{name} on {row['model']} in {row['norm']} {row['epsilon']}"
-            for row in rows for name in row["again"]]  # fmt: skip
-    return f"Measured again after the others of its row: {', '.join(late)}.\n" if late else ""
+def merged(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """A row per setting: of every contender the newest measurement, and who ran beside it."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = tuple(_who(row)[:3])
+        times = {name: one["seconds"] for name, one in row["by"].items()}
+        new = {name: one | {"beside": times} for name, one in row["by"].items()}
+        found[key] = row | {"by": found.get(key, {"by": {}})["by"] | new}
+    return found
+
+
+def _apart(rows: list[dict[str, Any]]) -> str:
+    """Which quotients are of two runs."""
+    late = [f"{name} to {peer} on {row['model']} in {row['norm']} {row['epsilon']}"
+            for row in rows for name in OURS for peer in PEERS
+            if peer not in row["by"][name]["beside"]]  # fmt: skip
+    return f"Quotients of two runs, hours apart: {', '.join(late)}.\n" if late else ""
 
 
 def main() -> None:
@@ -205,11 +221,7 @@ def main() -> None:
         with arguments.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     lines = arguments.rows.read_text(encoding="utf-8").splitlines()
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in map(json.loads, lines):
-        earlier = found.get(tuple(_who(row)[:3]), {"by": {}})
-        both = earlier["by"].keys() & row["by"].keys() if earlier["by"].keys() - row["by"] else ()
-        found[tuple(_who(row)[:3])] = row | {"by": earlier["by"] | row["by"], "again": sorted(both)}
+    found = merged([json.loads(line) for line in lines])
     rows = [row for text in SETTINGS if (row := found.get(tuple(text.split(":"))))]
     hashes = ", ".join(f"{row['model']} {row['weights']}" for row in
                        {row["model"]: row for row in rows}.values())  # fmt: skip
@@ -218,7 +230,7 @@ def main() -> None:
 
 {conditions(packages, repeats=1)} Batches of {arguments.batch_size} (peers: 250). Weights: {hashes}.
 
-{_again(rows)}
+{_apart(rows)}
 {accuracy_table(rows)}
 
 ### Time
