@@ -263,7 +263,7 @@ def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> It
         yield f"Perturbations measured in {', '.join(norms)}."
     if not config.checks:
         yield "Whether the model hides its gradient: no masking checks ran."
-    yield "Attacks adapted by hand to this model, and transfer from other models."
+    yield "Attacks adapted by hand to this model, and transfer from models outside this audit."
     yield "Patches, rotations and other changes of the scene, and natural corruptions."
     if config.left_out:
         yield f"Attacks of the profile that are disabled: {', '.join(config.left_out)}."
