@@ -1,6 +1,6 @@
 """Everything a plugin author needs, and nothing else.
 
-A plugin is a module with attack, check or data classes and a hook that returns them:
+A plugin is a module with classes or functions and hooks that return them. An attack, for example:
 
     @attack(name="mine", norms={"linf"}, needs=GRADIENT, reference="arXiv:...")
     @dataclass(frozen=True)
@@ -35,19 +35,32 @@ from auditor.composite import (
     likeliest_rivals,
 )
 from auditor.errors import LoadError
-from auditor.hookspecs import Profile, hookimpl
+from auditor.events import (
+    CellDone,
+    CellProgress,
+    CellStarted,
+    CheckDone,
+    CheckStarted,
+    Event,
+    ModelReady,
+    RunFinished,
+    RunStarted,
+    Sink,
+    sink,
+)
+from auditor.hookspecs import API_VERSION, Profile, hookimpl
 from auditor.objectives import ObjectiveName, choose_objective
 from auditor.quantities import NonNegativeInt, PixelLength, PositiveInt
 from auditor.randomness import Noise
-from auditor.results import DirectionCurve, MaskingKind, Measurement, PlantedControl
+from auditor.reporting import Reporter, Section, reporter, section
+from auditor.results import AuditResult, DirectionCurve, MaskingKind, Measurement, PlantedControl
 from auditor.samples import DataAdapter, Images, data_adapter
 from auditor.spec import param
 from auditor.stats import clopper_pearson
-from auditor.surrogate import Evaluation, NoGradientError, Surrogate
-from auditor.threat import Ball
+from auditor.surrogate import Evaluation, NoGradientError, Surrogate, SurrogateMaker
+from auditor.surrogate.maker import surrogate
+from auditor.threat import Ball, Norm
 from auditor.victim import Victim
-
-API_VERSION = (1, 0)
 
 __all__ = [
     "API_VERSION",
@@ -55,23 +68,32 @@ __all__ = [
     "SCORES",
     "Attack",
     "Attempt",
+    "AuditResult",
     "Ball",
     "Brief",
+    "CellDone",
+    "CellProgress",
+    "CellStarted",
     "Check",
+    "CheckDone",
     "CheckReport",
+    "CheckStarted",
     "Composite",
     "DataAdapter",
     "DirectionCurve",
     "Evaluation",
+    "Event",
     "Evidence",
     "Family",
     "Images",
     "LoadError",
     "MaskingKind",
     "Measurement",
+    "ModelReady",
     "NoGradientError",
     "Noise",
     "NonNegativeInt",
+    "Norm",
     "ObjectiveName",
     "Observation",
     "PixelLength",
@@ -79,11 +101,17 @@ __all__ = [
     "PositiveInt",
     "Probe",
     "Profile",
+    "Reporter",
+    "RunFinished",
+    "RunStarted",
+    "Section",
+    "Sink",
     "Stage",
     "StagePrecision",
     "Standing",
     "State",
     "Surrogate",
+    "SurrogateMaker",
     "Symptom",
     "Task",
     "Trust",
@@ -97,4 +125,8 @@ __all__ = [
     "likeliest_rivals",
     "not_applicable",
     "param",
+    "reporter",
+    "section",
+    "sink",
+    "surrogate",
 ]

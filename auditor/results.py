@@ -357,7 +357,9 @@ class PluginRecord:
     version: str
     sha256: str
     status: Literal["loaded", "blocked", "broken"]
+    #: What is wrong with it, and what to do about that.
     detail: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from auditor.cli.terminal import shown_path
 from auditor.config.problems import did_you_mean, listed
-from auditor.engine.events import CellStarted, CheckStarted, Event
 from auditor.errors import ExitStatus, UsageError
+from auditor.events import CellStarted, CheckStarted, Event
 from auditor.registry import load_registry
 from auditor.results import SelftestRecord
 from auditor.selftest.references import REFERENCES, Reference

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from auditor.engine.events import (
+from auditor.events import (
     CellDone,
     CellProgress,
     CellStarted,

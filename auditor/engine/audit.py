@@ -11,14 +11,6 @@ from auditor.engine.archive import write_adversarial, write_samples
 from auditor.engine.assemble import RunFacts, assemble
 from auditor.engine.battery import Battery, CheckOutcome, Theatre
 from auditor.engine.directory import find_unfinished, new_run, write_lock_file
-from auditor.engine.events import (
-    CellDone,
-    CellProgress,
-    CellStarted,
-    Listener,
-    ModelReady,
-    RunStarted,
-)
 from auditor.engine.inputs import load_samples, load_stand_in_of, load_victim
 from auditor.engine.ledger import CellRecord, Ledger, write_atomically
 from auditor.engine.machine import Machine, measured, prepare, tune
@@ -27,6 +19,14 @@ from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan, Cell, build_attacks, build_checks, cells, cut
 from auditor.engine.runner import CellError, CellRunner, ModelUnderAudit
 from auditor.engine.tuning import choose_device, make_repeatable
+from auditor.events import (
+    CellDone,
+    CellProgress,
+    CellStarted,
+    Listener,
+    ModelReady,
+    RunStarted,
+)
 from auditor.preflight import count_classes, preflight
 from auditor.registry import Registry
 from auditor.results import AuditResult, SelftestRecord, to_json

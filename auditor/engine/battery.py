@@ -14,13 +14,13 @@ from pydantic import TypeAdapter
 
 from auditor.attack import Trust
 from auditor.checks import CheckReport, Symptom
-from auditor.engine.events import CheckDone, CheckStarted, Listener
 from auditor.engine.ledger import CellMeta, CellRecord, Ledger, cell_key, record_of
 from auditor.engine.outcome import Block
 from auditor.engine.outcomes import Outcomes
 from auditor.engine.plan import CheckPlan
 from auditor.engine.probe import EngineProbe, Fallen
 from auditor.engine.runner import ModelUnderAudit
+from auditor.events import CheckDone, CheckStarted, Listener
 from auditor.results import AttemptSummary, CheckResult, CheckStatus, Finding
 from auditor.surrogate import Surrogate
 from auditor.threat import Norm

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from auditor.config import load_config
 from auditor.engine.audit import Audit
-from auditor.engine.events import Listener
+from auditor.events import Listener
 from auditor.registry import auditor_version
 from auditor.results import Masking, SelftestRecord, SelftestRow
 from auditor.selftest.references import Reference

@@ -1,6 +1,7 @@
 """Surrogates: anything differentiable that resembles the victim; attacks run on these."""
 
 from auditor.surrogate.forms import FORMS, Form, agrees, in_form
+from auditor.surrogate.maker import SurrogateMaker
 from auditor.surrogate.surrogate import (
     Evaluation,
     NoGradientError,
@@ -17,6 +18,7 @@ __all__ = [
     "NoGradientError",
     "SearchPrecision",
     "Surrogate",
+    "SurrogateMaker",
     "Trace",
     "agrees",
     "in_form",

@@ -1,4 +1,4 @@
-"""What happens during an audit, as frozen records for whoever shows it."""
+"""What happens during an audit, as frozen records for whoever shows or forwards it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.results import Accuracy, Finding
+from auditor.results import Accuracy, AuditResult, Finding
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,38 @@ class CheckDone:
     seconds: float
 
 
-Event = RunStarted | ModelReady | CellStarted | CellProgress | CellDone | CheckStarted | CheckDone
+@dataclass(frozen=True)
+class RunFinished:
+    """The result is judged, and audit.json is written; reports come after it."""
+
+    directory: Path
+    result: AuditResult
+
+
+Event = (
+    RunStarted
+    | ModelReady
+    | CellStarted
+    | CellProgress
+    | CellDone
+    | CheckStarted
+    | CheckDone
+    | RunFinished
+)
 Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A plugin's listener: `receive` is called with every event, in the order they happen.
+
+    One that raises is switched off and told of; the audit goes on.
+    """
+
+    name: str
+    receive: Listener
+
+
+def sink(*, name: str) -> Callable[[Listener], Sink]:
+    """Function decorator that says what a sink is called in messages and in `disable`."""
+    return lambda receive: Sink(name, receive)

@@ -1,0 +1,118 @@
+"""Where plugins come from: built-in modules, entry points, and what a user names."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+DISTRIBUTION = "robustness-auditor"
+BUILT_IN = "built-in"
+_BUILT_INS = "auditor_plugins"
+_ENTRY_POINTS = "auditor"
+
+
+def auditor_version() -> str:
+    """The installed version of this tool."""
+    return metadata.version(DISTRIBUTION)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a plugin comes from, before it is imported.
+
+    Attributes:
+        distribution: the installed package that an entry point belongs to, if any.
+        file: its module; of a package, `__init__.py`.
+    """
+
+    name: str
+    origin: str
+    version: str
+    load: Callable[[], object]
+    file: Path | None
+    distribution: str = ""
+
+    @cached_property
+    def code(self) -> list[Path]:
+        """Its files: a module alone, or all of a package."""
+        if self.file is None or not self.file.is_file():
+            return []
+        package = self.file.name == "__init__.py"
+        return sorted(self.file.parent.rglob("*.py")) if package else [self.file]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of its code; empty where there is none to be read."""
+        code = b"".join(one.read_bytes() for one in self.code)
+        return hashlib.sha256(code).hexdigest() if self.code else ""
+
+    def mentions(self, name: str) -> bool:
+        """Whether its code has `name` in quotes, as that of a plugin which offers it would."""
+        texts = (one.read_text(encoding="utf-8", errors="replace") for one in self.code)
+        return any(f'"{name}"' in text or f"'{name}'" in text for text in texts)
+
+
+def is_file(text: str) -> bool:
+    """Whether a user who names a plugin so means a file, and not a module."""
+    return text.endswith(".py") or "/" in text or "\\" in text
+
+
+def sources(named: Sequence[Path | str]) -> Iterator[Source]:
+    """Built-in modules, then entry points, then files and modules as `named`, in their order."""
+    package = importlib.import_module(_BUILT_INS)
+    for info in pkgutil.iter_modules(package.__path__):
+        name = f"{_BUILT_INS}.{info.name}"
+        file = _file_of(name)
+        yield Source(info.name, BUILT_IN, auditor_version(), _importer(name), file)
+    for entry in metadata.entry_points(group=_ENTRY_POINTS):
+        dist = entry.dist
+        origin = f"{dist.name} (entry point {entry.name} = {entry.value})" if dist else entry.value
+        # Of the package around it: to look for a module inside would import the package.
+        file = _file_of(entry.module.partition(".")[0])
+        version, distribution = (dist.version, dist.name) if dist else ("", "")
+        yield Source(entry.name, origin, version, entry.load, file, distribution)
+    for one in named:
+        if isinstance(one, Path):
+            yield Source(one.stem, one.name, "", _file_loader(one), one)
+        else:
+            file = _file_of(one.partition(".")[0])
+            yield Source(one, f"module {one}", "", _importer(one), file)
+
+
+def _importer(name: str) -> Callable[[], ModuleType]:
+    return lambda: importlib.import_module(name)
+
+
+def _file_of(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+def _file_loader(path: Path) -> Callable[[], ModuleType]:
+    def load() -> ModuleType:
+        if not path.is_file():
+            raise FileNotFoundError(f"no such file: {path}")
+        # A private name, so that a plugin called torch.py shadows nothing.
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        name = f"_auditor_plugin_{path.stem}_{digest}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path.name} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up by name
+        spec.loader.exec_module(module)
+        return module
+
+    return load
