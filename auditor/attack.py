@@ -116,6 +116,11 @@ class AttackSpec(Spec):
 
     norms: frozenset[str]
     needs: str
+    any_norm: bool = False
+
+    def knows(self, norm: str) -> bool:
+        """Whether it attacks under this norm."""
+        return self.any_norm or norm in self.norms
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def wishes_of(attack: Attack) -> Wishes:
 
 
 def attack(
-    *, name: str, norms: Collection[str], needs: str, reference: str
+    *, name: str, norms: Collection[str], needs: str, reference: str, any_norm: bool = False
 ) -> Callable[[type[_T]], type[_T]]:
     """Class decorator that says what an attack is called and able to do.
 
@@ -157,10 +162,12 @@ def attack(
         norms: names of the norms it knows, such as {"linf", "l2"}.
         needs: GRADIENT, or SCORES for attacks that look at logits only.
         reference: the paper, with equation or algorithm number.
+        any_norm: whether the norms of plugins will do as well: it uses nothing of a norm but the
+            methods of `task.ball`.
     """
 
     def describe(cls: type[_T]) -> type[_T]:
-        spec = AttackSpec(name, cls, reference, norms=frozenset(norms), needs=needs)
+        spec = AttackSpec(name, cls, reference, frozenset(norms), needs, any_norm)
         cls.attack_spec = spec  # type: ignore[attr-defined]
         return cls
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,14 +145,18 @@ def _offer(hook: Hook, function: str, item: Any) -> Offer:
 
 
 def _attack(item: Any) -> tuple[str, Any]:
-    spec = spec_of(item)
-    _ = spec.parameters  # a field of unknown type is the plugin's fault, and told now
-    return spec.name, spec
+    return _vetted(spec_of(item), ("use", "label", "surrogate"))
 
 
 def _check(item: Any) -> tuple[str, Any]:
-    spec = check_spec_of(item)
-    _ = spec.parameters
+    return _vetted(check_spec_of(item), ("use", "label"))
+
+
+def _vetted(spec: Spec, taken: Sequence[str]) -> tuple[str, Any]:
+    """A class whose fields can be keys of a table that has the keys `taken` already."""
+    for parameter in spec.parameters:  # a field of unknown type is told now, and not in a run
+        if parameter.name in taken:
+            raise TypeError(f"{spec.name!r} cannot have a parameter called {parameter.name!r}")
     return spec.name, spec
 
 
@@ -160,8 +164,7 @@ def _data(item: Any) -> tuple[str, Any]:
     spec = getattr(item, "data_spec", None)
     if not isinstance(spec, Spec):
         raise TypeError(f"{item!r} is not a data adapter: decorate it with @data_adapter(...)")
-    _ = spec.parameters
-    return spec.name, spec
+    return _vetted(spec, ("adapter", "samples", "expected_accuracy"))
 
 
 def _norm(item: Any) -> tuple[str, Any]:
@@ -177,6 +180,7 @@ def _command(item: Any) -> tuple[str, Any]:
     name = getattr(getattr(item, "info", None), "name", None)
     if not isinstance(item, typer.Typer) or not isinstance(name, str):
         raise TypeError(f'{item!r} is not a command: return a typer.Typer(name="...")')
+    typer.main.get_command(item)  # raises for one that has nothing to run
     return name, item
 
 

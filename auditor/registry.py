@@ -65,6 +65,11 @@ class Registry:
         """The plugins that could not be loaded."""
         return [record for record in self.plugins if record.status == "broken"]
 
+    @property
+    def signed_sections(self) -> list[tuple[Section, str]]:
+        """The sections of reports, each with the name of its plugin."""
+        return [(one, self.origins["sections", name]) for name, one in self.sections.items()]
+
     def suspects(self, name: str) -> list[PluginRecord]:
         """The broken plugins whose code names `name`, and so would probably have offered it."""
         return [record for record, source in self._broken if source.mentions(name)]
@@ -160,7 +165,8 @@ def _ways_out(error: BaseException, source: Source) -> Iterator[str]:
         yield f"mend it, at {place}" if place else "mend it"
     if source.distribution:
         yield f"pip uninstall {source.distribution}"
-    yield f'leave it out: disable = ["{source.name}"] in [plugins]'
+    if not source.named:
+        yield f'leave it out: disable = ["{source.name}"] in [plugins]'
 
 
 def _record(

@@ -148,6 +148,8 @@ class ThreatResult:
     robust: Accuracy | None
     robust_8bit: Accuracy | None
     certified: Accuracy | None = None
+    #: What a plugin's norm measures, in a sentence; empty for those that everybody knows.
+    norm_meaning: str = ""
 
 
 @dataclass(frozen=True)

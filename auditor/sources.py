@@ -31,6 +31,7 @@ class Source:
 
     Attributes:
         distribution: the installed package that an entry point belongs to, if any.
+        named: whether the user asked for it, in [plugins] paths or by -p.
         file: its module; of a package, `__init__.py`.
     """
 
@@ -40,6 +41,7 @@ class Source:
     load: Callable[[], object]
     file: Path | None
     distribution: str = ""
+    named: bool = False
 
     @cached_property
     def code(self) -> list[Path]:
@@ -82,10 +84,10 @@ def sources(named: Sequence[Path | str]) -> Iterator[Source]:
         yield Source(entry.name, origin, version, entry.load, file, distribution)
     for one in named:
         if isinstance(one, Path):
-            yield Source(one.stem, one.name, "", _file_loader(one), one)
+            yield Source(one.stem, one.name, "", _file_loader(one), one, named=True)
         else:
             file = _file_of(one.partition(".")[0])
-            yield Source(one, f"module {one}", "", _importer(one), file)
+            yield Source(one, f"module {one}", "", _importer(one), file, named=True)
 
 
 def _importer(name: str) -> Callable[[], ModuleType]:

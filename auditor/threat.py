@@ -10,6 +10,7 @@ are not uniform over the intersection.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -185,6 +186,11 @@ class L1:
 
 
 NORMS: tuple[Norm, ...] = (Linf(), L2(), L1())
+
+
+def summary_of(norm: Norm) -> str:
+    """What the norm measures: the first line of its class's docstring."""
+    return (inspect.getdoc(type(norm)) or "").split("\n", 1)[0]
 
 
 @dataclass(frozen=True)

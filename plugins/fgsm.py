@@ -20,6 +20,7 @@ from auditor.api import (
 @attack(
     name="fgsm",
     norms={"linf", "l2", "l1"},
+    any_norm=True,
     needs=GRADIENT,
     reference="Goodfellow, Shlens & Szegedy 2015, arXiv:1412.6572, section 4",
 )
@@ -52,6 +53,7 @@ class FGSM:
 @attack(
     name="r-fgsm",
     norms={"linf", "l2", "l1"},
+    any_norm=True,
     needs=GRADIENT,
     reference="Tramèr et al. 2018, arXiv:1705.07204, eq. 7; Wong et al. 2020, arXiv:2001.03994",
 )

@@ -12,6 +12,7 @@ from auditor.api import SCORES, Observation, PositiveInt, State, Task, attack, h
 @attack(
     name="noise",
     norms={"linf", "l2", "l1"},
+    any_norm=True,
     needs=SCORES,
     reference="Carlini et al. 2019, arXiv:1902.06705, section 4.3",
 )

@@ -21,6 +21,7 @@ from auditor.api import (
 @attack(
     name="pgd",
     norms={"linf", "l2", "l1"},
+    any_norm=True,
     needs=GRADIENT,
     reference="Madry et al. 2018, arXiv:1706.06083, section 2.1",
 )

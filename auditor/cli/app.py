@@ -9,6 +9,7 @@ import typer
 
 from auditor.cli.describe import list_, schema, show
 from auditor.cli.failure import reporting_errors
+from auditor.cli.plugin_commands import CommandLine
 from auditor.cli.render import report
 from auditor.cli.run import run
 from auditor.cli.selftest import selftest
@@ -23,6 +24,7 @@ _EPILOG = (
 
 app = typer.Typer(
     name="auditor",
+    cls=CommandLine,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -10,12 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from auditor.attack import AttackSpec
+from auditor.cli.options import PluginOption, registry_with
 from auditor.config.expected import expected, fields_of
 from auditor.config.problems import did_you_mean, listed, shown
 from auditor.errors import UsageError
 from auditor.hookspecs import Profile
-from auditor.registry import Registry, load_registry
+from auditor.registry import Registry
+from auditor.report import FORMATS
 from auditor.spec import Parameter, Spec
+from auditor.threat import summary_of
 
 _Rows = list[dict[str, Any]]
 
@@ -30,6 +33,7 @@ class Kind(StrEnum):
     PLUGINS = "plugins"
     PROFILES = "profiles"
     REPORTS = "reports"
+    SURROGATES = "surrogates"
 
 
 class Schema(StrEnum):
@@ -42,9 +46,10 @@ class Schema(StrEnum):
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     json_: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    plugins: PluginOption = None,
 ) -> None:
     """List what is available."""
-    rows = _ROWS[kind](load_registry())
+    rows = _ROWS[kind](registry_with(plugins))
     if json_:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif rows:
@@ -55,9 +60,10 @@ def list_(
 
 def show(
     name: Annotated[str, typer.Argument(help="An attack, check, data adapter or profile.")],
+    plugins: PluginOption = None,
 ) -> None:
     """Describe an attack, a check, a data adapter or a profile."""
-    registry = load_registry()
+    registry = registry_with(plugins)
     found = list(_shown(registry, name))
     if not found:
         known = sorted({*registry.attacks, *registry.checks, *registry.data, *registry.profiles})
@@ -83,7 +89,7 @@ def _attack_rows(registry: Registry) -> _Rows:
     return [
         {
             "name": spec.name,
-            "norms": sorted(spec.norms),
+            "norms": [name for name in sorted(registry.norms) if spec.knows(name)],
             "needs": spec.needs,
             "summary": spec.summary,
             "reference": spec.reference,
@@ -114,7 +120,11 @@ def _data_rows(registry: Registry) -> _Rows:
 
 def _norm_rows(registry: Registry) -> _Rows:
     return [
-        {"name": norm.name, "summary": (type(norm).__doc__ or "").split("\n", 1)[0]}
+        {
+            "name": norm.name,
+            "summary": summary_of(norm),
+            "plugin": registry.origins.get(("norms", norm.name), ""),
+        }
         for norm in registry.norms.values()
     ]
 
@@ -127,6 +137,7 @@ def _plugin_rows(registry: Registry) -> _Rows:
             "origin": record.origin,
             "version": record.version,
             "detail": record.detail,
+            "remedy": record.remedy,
         }
         for record in registry.plugins
     ]
@@ -144,12 +155,25 @@ def _profile_rows(registry: Registry) -> _Rows:
     ]
 
 
-def _report_rows(_: Registry) -> _Rows:
-    from auditor.report import FORMATS
-
-    return [
-        {"name": name, "summary": (writer.__doc__ or "").split("\n", 1)[0]}
+def _report_rows(registry: Registry) -> _Rows:
+    built_in = [
+        {"name": name, "summary": (writer.__doc__ or "").split("\n", 1)[0], "plugin": ""}
         for name, writer in FORMATS.items()
+    ]
+    return built_in + [
+        {"name": one.name, "summary": one.summary, "plugin": registry.origins["reports", one.name]}
+        for one in registry.reports.values()
+    ]
+
+
+def _surrogate_rows(registry: Registry) -> _Rows:
+    return [
+        {
+            "name": one.name,
+            "summary": one.summary,
+            "plugin": registry.origins["surrogates", one.name],
+        }
+        for one in registry.surrogates.values()
     ]
 
 
@@ -161,6 +185,7 @@ _ROWS: dict[Kind, Callable[[Registry], _Rows]] = {
     Kind.PLUGINS: _plugin_rows,
     Kind.PROFILES: _profile_rows,
     Kind.REPORTS: _report_rows,
+    Kind.SURROGATES: _surrogate_rows,
 }
 
 
@@ -197,7 +222,8 @@ def _shown(registry: Registry, name: str) -> Iterator[Callable[[], None]]:
 def _show_spec(spec: Spec, kind: str, snippet: str) -> None:
     typer.echo(f"{spec.name} ({kind})\n\n{spec.doc}\n")
     if isinstance(spec, AttackSpec):
-        typer.echo(f"norms:     {', '.join(sorted(spec.norms))}\nneeds:     {spec.needs}")
+        norms = f"{', '.join(sorted(spec.norms))}{' and others' if spec.any_norm else ''}"
+        typer.echo(f"norms:     {norms}\nneeds:     {spec.needs}")
     if spec.reference:
         typer.echo(f"reference: {spec.reference}\n")
     hints = fields_of(spec.cls)

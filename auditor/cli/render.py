@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.options import PluginOption, registry_with
 from auditor.cli.terminal import shown_path
 from auditor.errors import UsageError
 from auditor.report import FORMATS, write_reports
@@ -17,9 +18,11 @@ def report(
     formats: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", help=f"One of {', '.join(FORMATS)}; repeat it, or separate by commas."
+            "--format",
+            help=f"{', '.join(FORMATS)}, or a plugin's; repeat it, or separate by commas.",
         ),
     ] = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Render the reports again from audit.json; needs no model and no GPU."""
     directory = run_directory.parent if run_directory.name == "audit.json" else run_directory
@@ -30,14 +33,17 @@ def report(
             expected="the directory of a finished run",
             remedy="name one of the directories that `auditor run` wrote",
         )
+    registry = registry_with(plugins)
+    known = [*FORMATS, *registry.reports]
     wanted = [name for text in formats or list(FORMATS) for name in text.split(",")]
-    unknown = [name for name in wanted if name not in FORMATS]
+    unknown = [name for name in wanted if name not in known]
     if unknown:
         raise UsageError(
             f"There is no report format {unknown[0]!r}.",
             where="--format",
-            expected=f"one of: {', '.join(FORMATS)}",
+            expected=f"one of: {', '.join(known)}",
             remedy="auditor list reports",
         )
-    for path in write_reports(directory, wanted):
+    written = write_reports(directory, wanted, registry.reports, registry.signed_sections)
+    for path in written:
         typer.echo(shown_path(path))

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from auditor.cli.options import PluginOption, broken_plugins
 from auditor.cli.terminal import Screen, show_summary, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.errors import AuditorError, ExitStatus, LoadError
@@ -35,20 +36,23 @@ def run(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print the cells and their estimated cost; run nothing.")
     ] = False,
+    plugins: PluginOption = None,
 ) -> None:
     """Run the audit, write the reports, then apply the gates."""
-    overrides = set_ or []
-    settings, registry = load_config(config, overrides)
+    overrides, named = set_ or [], plugins or []
+    settings, registry = load_config(config, overrides, named)
     console = Console()
     if plan:
         _print_plan(console, settings, registry)
         return
-    raise typer.Exit(_audit(console, settings, registry, _command(config, overrides), resume))
+    command = _command(config, overrides, named)
+    raise typer.Exit(_audit(console, settings, registry, command, resume))
 
 
-def _command(config: Path, overrides: list[str]) -> str:
+def _command(config: Path, overrides: list[str], plugins: list[str]) -> str:
     words = ["auditor", "run", shown_path(config)]
-    return shlex.join(words + [word for text in overrides for word in ("--set", text)])
+    words += [word for text in overrides for word in ("--set", text)]
+    return shlex.join(words + [word for text in plugins for word in ("-p", text)])
 
 
 def _audit(
@@ -57,17 +61,19 @@ def _audit(
     """Run the audit and everything after it; returns the exit status."""
     from auditor.engine.audit import Audit
     from auditor.engine.directory import mark_finished
+    from auditor.engine.sinks import Broadcast
 
     screen = Screen(console)
-    audit = Audit(settings, registry, command, screen, resume, selftest=stored())
+    listener = Broadcast(screen, registry, screen.line)
+    audit = Audit(settings, registry, command, listener, resume, selftest=stored())
     try:
-        for broken in registry.broken:
-            screen.line(f"plugin {broken.name} is broken and left out: {broken.detail}")
+        for line in broken_plugins(registry):
+            screen.line(f"warning: {line}")
         with screen:
             result = audit.run()
         show_summary(console, result)
         assert audit.ledger is not None  # there is a result, so there is a run
-        _report(screen, audit.ledger.directory, settings.report.formats)
+        _report(screen, audit.ledger.directory, settings.report.formats, registry)
         mark_finished(audit.ledger, result.status, result.exit_status)
     except KeyboardInterrupt:
         _interrupted(screen, audit.ledger.directory if audit.ledger else None, command)
@@ -83,10 +89,10 @@ def _audit(
     return result.exit_status
 
 
-def _report(screen: Screen, directory: Path, formats: tuple[str, ...]) -> None:
-    """Write the reports; a missing PDF library costs the PDF and nothing else."""
+def _report(screen: Screen, directory: Path, formats: tuple[str, ...], registry: Registry) -> None:
+    """Write the reports; what one of them lacks costs that one and nothing else."""
     try:
-        for path in write_reports(directory, formats):
+        for path in write_reports(directory, formats, registry.reports, registry.signed_sections):
             screen.line(f"report: {shown_path(path)}")
     except LoadError as error:
         screen.line(f"warning: {error.render()}")

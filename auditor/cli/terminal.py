@@ -75,7 +75,9 @@ class Screen:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        self._handlers[type(event)](event)
+        handler = self._handlers.get(type(event))
+        if handler:
+            handler(event)
 
     def line(self, text: str) -> None:
         """One line of plain text, above the bars."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.options import PluginOption, broken_plugins
 from auditor.config.load import load_config
 
 
@@ -16,9 +17,10 @@ def validate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as run.seed=3."),
     ] = None,
+    plugins: PluginOption = None,
 ) -> None:
     """Check a configuration; nothing is loaded or run."""
-    audit, registry = load_config(config, set_ or ())
+    audit, registry = load_config(config, set_ or (), plugins or ())
     source = f"profile {audit.profile}" if audit.attacks_from_profile else "as listed"
     threats = sum(len(threat.epsilons) for threat in audit.threats)
     counts = [
@@ -30,8 +32,8 @@ def validate(
     typer.echo(f"{config} is valid: {', '.join(counts)}. Models and data were not loaded.")
     if audit.left_out:
         typer.echo(f"Left out of the profile by [plugins] disable: {', '.join(audit.left_out)}.")
-    for plugin in registry.broken:
-        typer.echo(f"warning: plugin {plugin.name} is broken: {plugin.detail}", err=True)
+    for line in broken_plugins(registry):
+        typer.echo(f"warning: {line}", err=True)
 
 
 def _count(number: int, noun: str) -> str:

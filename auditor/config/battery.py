@@ -12,7 +12,7 @@ from auditor.config.context import Context
 from auditor.config.model import AttackConfig, CheckConfig
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
-from auditor.config.schema import UseTable
+from auditor.config.schema import AttackTable, UseTable
 from auditor.errors import LoadError
 
 _C = TypeVar("_C", AttackConfig, CheckConfig)
@@ -24,7 +24,8 @@ class _Kind(Generic[_C]):
 
     #: As users call one; the plural is the registry's field.
     word: str
-    make: Callable[[str, str, dict[str, Any], bool], _C]
+    table: type[UseTable]
+    make: Callable[[UseTable, dict[str, Any], bool], _C]
 
     def available(self, context: Context) -> dict[str, Any]:
         """Those that are installed, by name."""
@@ -32,12 +33,21 @@ class _Kind(Generic[_C]):
         return found
 
 
-_ATTACKS: _Kind[AttackConfig] = _Kind("attack", AttackConfig)
-_CHECKS: _Kind[CheckConfig] = _Kind("check", CheckConfig)
+def _attack(table: UseTable, parameters: dict[str, Any], from_profile: bool) -> AttackConfig:
+    surrogate = table.surrogate if isinstance(table, AttackTable) else None
+    return AttackConfig(table.use, table.label or table.use, parameters, surrogate, from_profile)
+
+
+def _check(table: UseTable, parameters: dict[str, Any], from_profile: bool) -> CheckConfig:
+    return CheckConfig(table.use, table.label or table.use, parameters, from_profile)
+
+
+_ATTACKS: _Kind[AttackConfig] = _Kind("attack", AttackTable, _attack)
+_CHECKS: _Kind[CheckConfig] = _Kind("check", UseTable, _check)
 
 
 def resolve_attacks(
-    context: Context, tables: Sequence[UseTable | None], norms: Sequence[str]
+    context: Context, tables: Sequence[AttackTable | None], norms: Sequence[str]
 ) -> list[AttackConfig]:
     """[[attack]], as far as they have no faults.
 
@@ -46,7 +56,7 @@ def resolve_attacks(
     """
     for index, table in enumerate(tables):
         spec = context.registry.attacks.get(table.use) if table else None
-        if spec is not None and norms and not spec.norms.intersection(norms):
+        if spec is not None and norms and not any(map(spec.knows, norms)):
             context.problems.add(
                 ("attack", index, "use"),
                 f'The attack "{spec.name}" knows no norm of the threats ({", ".join(norms)}).',
@@ -86,6 +96,7 @@ def _resolve(context: Context, kind: _Kind[_C], tables: Sequence[UseTable | None
             continue
         path: KeyPath = (kind.word, index)
         _check_label(context, path, table, labels, kind.word)
+        _check_surrogate(context, (*path, "surrogate"), table)
         spec = kind.available(context).get(table.use)
         if spec is None:
             context.unknown((*path, "use"), kind.word, table.use, kind.available(context))
@@ -93,7 +104,7 @@ def _resolve(context: Context, kind: _Kind[_C], tables: Sequence[UseTable | None
         given = dict(table.model_extra or {})
         parameters = context.parameters(path, spec, given, f'The {kind.word} "{spec.name}"')
         if parameters is not None:
-            found.append(kind.make(table.use, table.label or table.use, parameters, False))
+            found.append(kind.make(table, parameters, False))
     return found
 
 
@@ -112,13 +123,20 @@ def _check_label(
     labels.add(label)
 
 
+def _check_surrogate(context: Context, path: KeyPath, table: UseTable) -> None:
+    known = context.registry.surrogates
+    name = table.surrogate if isinstance(table, AttackTable) else None
+    if name is not None and name not in known:
+        context.unknown(path, "surrogate", name, known)
+
+
 def _of_profile(
     context: Context, kind: _Kind[_C], profile: str, entries: Sequence[dict[str, Any]]
 ) -> tuple[list[_C], list[str]]:
     found, left_out = [], []
     for entry in entries:
         try:
-            table = UseTable.model_validate(entry)
+            table = kind.table.model_validate(entry)
         except ValidationError as error:
             context.problems.add(
                 ("profile",),
@@ -128,13 +146,14 @@ def _of_profile(
             )
             continue
         label = table.label or table.use
+        _check_surrogate(context, ("profile",), table)
         spec = kind.available(context).get(table.use)
         if spec is not None:
             heading = f'The {kind.word} "{label}" of the profile "{profile}"'
             given = dict(table.model_extra or {})
             parameters = context.parameters(("profile",), spec, given, heading)
             if parameters is not None:
-                found.append(kind.make(table.use, label, parameters, True))
+                found.append(kind.make(table, parameters, True))
         elif _may_be_disabled(context, table.use):
             left_out.append(label)
         else:

@@ -67,6 +67,18 @@ class Context:
             )
             return
         what = f'There is no {kind} called "{name}".'
+        suspects = self.registry.suspects(name)
+        if suspects:  # whatever else has a near name, this is what is meant
+            broken = [f'plugin "{it.name}" is broken: {it.detail}' for it in suspects]
+            remedies = [it.remedy for it in suspects]
+            self.problems.add(
+                path,
+                f"{what[:-1]}: the plugin that names it could not be loaded.",
+                expected="; ".join(broken),
+                remedy="; ".join(remedies),
+                kind=LoadError,
+            )
+            return
         close = nearest(name, known)
         plugins = self.registry.plugins
         broken = [f'plugin "{it.name}" is broken: {it.detail}' for it in self.registry.broken]

@@ -21,6 +21,7 @@ from auditor.config.model import (
     ReportConfig,
     ThreatConfig,
 )
+from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, did_you_mean, listed, shown
 from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
 from auditor.config.source import read_source
@@ -28,31 +29,39 @@ from auditor.config.subjects import resolve_data, resolve_models, resolve_run, r
 from auditor.config.tables import Tables, read_tables
 from auditor.errors import LoadError
 from auditor.registry import Registry, load_registry
+from auditor.report import FORMATS
+from auditor.sources import is_file
 
 SCHEMA = 1
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[AuditConfig, Registry]:
+def load_config(
+    path: Path, overrides: Sequence[str] = (), named: Sequence[str] = ()
+) -> tuple[AuditConfig, Registry]:
     """Read, check and resolve a configuration; plugins are loaded, models and data are not.
 
     Args:
         path: the audit.toml.
         overrides: `dotted.key=value` texts that go before what the file says.
+        named: files and modules of plugins to load beside those of the file; files are relative to
+            the working directory.
 
     Raises:
         ConfigError: all its faults; it is a LoadError as well if plugins are the only ones.
     """
-    problems = Problems(read_source(path, overrides))
+    problems = Problems(read_source(path, overrides, named))
     _check_schema(problems)
     tables = read_tables(problems)
     plugins = tables.plugins or PluginsTable()
     directory = problems.source.path.parent
-    paths = tuple((directory / text).absolute() for text in plugins.paths)
+    paths = tuple(
+        (directory / text).absolute() if is_file(text) else text for text in plugins.paths
+    )
     registry = load_registry(paths, plugins.disable)
     context = Context(directory, registry, problems, tables.plugins is not None)
     _check_plugins(context, plugins)
-    named = PluginsConfig(paths, tuple(plugins.paths), tuple(plugins.disable))
-    config = _resolve(context, tables, named)
+    resolved = PluginsConfig(paths, tuple(plugins.paths), tuple(plugins.disable))
+    config = _resolve(context, tables, resolved)
     problems.raise_if_any()
     assert config is not None, "a table is missing, and nothing was said about it"
     return config, registry
@@ -89,16 +98,21 @@ def _check_plugins(context: Context, plugins: PluginsTable) -> None:
     for index, (text, record) in enumerate(zip(plugins.paths, records, strict=True)):
         if record.status != "broken":
             continue
-        missing = not (context.directory / text).is_file()
+        path: KeyPath = ("plugins", "paths", index)
+        option = problems.source.override_of(path)
+        without = f"leave {option} out" if option else f"take {shown(text)} out of [plugins] paths"
+        missing = is_file(text) and not (context.directory / text).is_file()
         problems.add(
-            ("plugins", "paths", index),
+            path,
             f"There is no plugin file {shown(text)}."
             if missing
             else f'The plugin "{record.name}" is broken: {record.detail}.',
-            expected="a Python file with hooks marked @hookimpl, relative to audit.toml",
+            expected="a Python file with hooks marked @hookimpl, relative to audit.toml"
+            if is_file(text)
+            else "a module with hooks marked @hookimpl that can be imported",
             remedy=neighbour(context.directory / text)
             if missing
-            else f"mend it, or take {shown(text)} out of [plugins] paths",
+            else f"{record.remedy}; or {without}",
             kind=LoadError,
         )
     offered = {name for _, name in registry.origins}
@@ -170,17 +184,16 @@ def _checks(
 
 def _report(context: Context, table: ReportTable) -> ReportConfig:
     if "formats" in table.model_fields_set:
-        from auditor.report import FORMATS  # its writers load only when they are used
-
+        known = {**FORMATS, **context.registry.reports}
         for index, name in enumerate(table.formats):
-            if name not in FORMATS or name in table.formats[:index]:
-                twice = name in FORMATS
+            if name not in known or name in table.formats[:index]:
+                twice = name in known
                 context.problems.add(
                     ("report", "formats", index),
                     f'The format "{name}" is there twice.'
                     if twice
                     else f'The report format "{name}" is not available in this version.',
-                    expected="each format once" if twice else listed(FORMATS),
-                    remedy="remove one of them" if twice else did_you_mean(name, FORMATS),
+                    expected="each format once" if twice else listed(known),
+                    remedy="remove one of them" if twice else did_you_mean(name, known),
                 )
     return ReportConfig(tuple(table.formats), table.gallery, tuple(table.reviewers))

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from auditor.config.load import SCHEMA
-from auditor.config.model import AuditConfig, GateConfig, ModelConfig, Normalize, ThreatConfig
+from auditor.config.model import (
+    AttackConfig,
+    AuditConfig,
+    CheckConfig,
+    GateConfig,
+    ModelConfig,
+    Normalize,
+    ThreatConfig,
+)
 from auditor.registry import Registry
 
 
@@ -80,8 +87,11 @@ def _tree(config: AuditConfig) -> dict[str, Any]:
             **config.data.written,
         },
         "threat": [_threat(threat) for threat in config.threats],
-        "attack": [_use(attack.use, attack.label, attack.parameters) for attack in config.attacks],
-        "check": [_use(check.use, check.label, check.parameters) for check in config.checks],
+        "attack": [
+            {**_use(attack), "surrogate": attack.surrogate, **attack.parameters}
+            for attack in config.attacks
+        ],
+        "check": [{**_use(check), **check.parameters} for check in config.checks],
         "gate": [_gate(gate) for gate in config.gates],
         "report": {
             "formats": list(report.formats),
@@ -99,8 +109,8 @@ def _stands_first(value: Any) -> bool:
     return not isinstance(value, (dict, list)) or value == []
 
 
-def _use(use: str, label: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {"use": use, "label": label, **parameters}
+def _use(one: AttackConfig | CheckConfig) -> dict[str, Any]:
+    return {"use": one.use, "label": one.label}
 
 
 def _model(model: ModelConfig) -> dict[str, Any]:

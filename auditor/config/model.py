@@ -98,11 +98,15 @@ class ThreatConfig:
 
 @dataclass(frozen=True)
 class AttackConfig:
-    """An attack with all its parameters, as plain JSON values."""
+    """An attack with all its parameters, as plain JSON values.
+
+    `surrogate` names what it runs on, if that is not the victim's own autograd.
+    """
 
     use: str
     label: str
     parameters: dict[str, Any]
+    surrogate: str | None = None
     from_profile: bool = field(default=False, compare=False)
 
 
@@ -144,7 +148,8 @@ class ReportConfig:
 class PluginsConfig:
     """Which plugins are loaded beside the installed ones, and what is left out."""
 
-    paths: tuple[Path, ...]
+    #: Files, and names of modules.
+    paths: tuple[Path | str, ...]
     paths_text: tuple[str, ...]
     disable: tuple[str, ...]
 

@@ -166,13 +166,21 @@ class ThreatTable(Table):
 
 
 class UseTable(Table):
-    """[[attack]] or [[check]]; every other key is its own parameter."""
+    """[[check]]; every other key is its own parameter."""
 
     model_config = ConfigDict(extra="allow")
 
     use: Text = Field(description="its name")
     label: Text | None = Field(
         default=None, description="how the report calls it; default: its name"
+    )
+
+
+class AttackTable(UseTable):
+    """[[attack]]; every other key is its own parameter."""
+
+    surrogate: Text | None = Field(
+        default=None, description="what it runs on; default: the model's own autograd"
     )
 
 
@@ -205,7 +213,8 @@ class PluginsTable(Table):
     """[plugins]."""
 
     paths: Annotated[list[PathText], Expects("a list of Python files")] = Field(
-        default_factory=list, description="files loaded beside the installed plugins"
+        default_factory=list,
+        description="files (file.py) and modules (package.module) loaded beside installed plugins",
     )
     disable: Annotated[list[Text], Expects("a list of names")] = Field(
         default_factory=list, description="plugins, or what they offer, to leave out"
@@ -229,7 +238,7 @@ class AuditFile(HeadTable):
     model: list[ModelTable] | ModelTable
     data: DataTable
     threat: list[ThreatTable] | ThreatTable
-    attack: list[UseTable] | UseTable | None = None
+    attack: list[AttackTable] | AttackTable | None = None
     check: list[UseTable] | UseTable | None = None
     gate: list[GateTable] | GateTable = Field(default_factory=list)
     report: ReportTable = Field(default_factory=lambda: ReportTable())
@@ -242,7 +251,7 @@ TABLES: dict[str, type[Table]] = {
     "model": ModelTable,
     "data": DataTable,
     "threat": ThreatTable,
-    "attack": UseTable,
+    "attack": AttackTable,
     "check": UseTable,
     "gate": GateTable,
     "report": ReportTable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from auditor.config.positions import KeyPath, key_lines, split_key
 from auditor.config.schema import ARRAYS
 from auditor.errors import AuditorError, ConfigError, UsageError
+from auditor.sources import is_file
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 #: How `tomllib` writes the name of a table.
@@ -40,7 +42,7 @@ _SYNTAX_REMEDIES = {
 class Source:
     """The tree of values of a configuration, with the place of each.
 
-    `name` is the file as the user called it; `overrides` are the command line's texts by key.
+    `name` is the file as the user called it; `overrides` are the command line's words by key.
     """
 
     path: Path
@@ -54,7 +56,7 @@ class Source:
         return key_lines(self.text)
 
     def override_of(self, path: KeyPath) -> str | None:
-        """The last --set that wrote this key, or a table around it."""
+        """The last option that wrote this key, or a table around it."""
         found = [text for key, text in self.overrides.items() if path[: len(key)] == key]
         return found[-1] if found else None
 
@@ -78,7 +80,7 @@ class Source:
         """The place of a key, with the line of the file that it stands on."""
         override = self.override_of(path)
         if override is not None:
-            return f"command line: --set {override}"
+            return f"command line: {override}"
         key, line = self.key_text(path), self.line(path)
         if line is None:
             return self.name
@@ -97,8 +99,8 @@ def _excerpt(text: str, line: int, column: int | None = None) -> str:
     return f"{excerpt}\n{_INDENT}{' ' * len(str(line))} | {' ' * offset}^"
 
 
-def read_source(path: Path, overrides: Sequence[str]) -> Source:
-    """Read a file and apply the overrides.
+def read_source(path: Path, overrides: Sequence[str], plugins: Sequence[str] = ()) -> Source:
+    """Read a file, apply the overrides, and add the plugins that -p names.
 
     Raises:
         ConfigError: there is no such text, it is not TOML, or an override cannot be applied.
@@ -110,7 +112,21 @@ def read_source(path: Path, overrides: Sequence[str]) -> Source:
     if problems:
         raise ConfigError(str(path), problems)
     as_lists(source.data)
+    _add_plugins(source, plugins)
     return source
+
+
+def _add_plugins(source: Source, plugins: Sequence[str]) -> None:
+    """Write what -p names at the end of [plugins] paths, where the lock file will have it."""
+    table = source.data.setdefault("plugins", {}) if plugins else None
+    paths = table.setdefault("paths", []) if isinstance(table, dict) else None
+    if not isinstance(paths, list):  # which is a fault of its own
+        return
+    for text in plugins:
+        written = os.path.relpath(text, source.path.parent) if is_file(text) else text
+        if written not in paths:
+            source.overrides["plugins", "paths", len(paths)] = f"-p {text}"
+            paths.append(written)
 
 
 def as_lists(data: dict[str, Any]) -> None:
@@ -185,7 +201,7 @@ def _apply(source: Source, override: str) -> AuditorError | None:
     else:
         holder[last] = value
     source.overrides.pop(path, None)  # the last one counts
-    source.overrides[path] = override
+    source.overrides[path] = f"--set {override}"
     return None
 
 

@@ -13,6 +13,7 @@ from auditor.config.problems import Problems, shown
 from auditor.config.schema import (
     ARRAYS,
     TABLES,
+    AttackTable,
     DataTable,
     GateTable,
     HeadTable,
@@ -51,7 +52,7 @@ class Tables:
     models: tuple[ModelTable | None, ...]
     data: DataTable | None
     threats: tuple[ThreatTable | None, ...]
-    attacks: tuple[UseTable | None, ...] | None
+    attacks: tuple[AttackTable | None, ...] | None
     checks: tuple[UseTable | None, ...] | None
     gates: tuple[GateTable | None, ...]
     report: ReportTable | None
@@ -76,7 +77,7 @@ def read_tables(problems: Problems) -> Tables:
         models=_several(problems, "model", ModelTable),
         data=_single(problems, "data", DataTable) if "data" in data else None,
         threats=_several(problems, "threat", ThreatTable),
-        attacks=_several(problems, "attack", UseTable) if "attack" in data else None,
+        attacks=_several(problems, "attack", AttackTable) if "attack" in data else None,
         checks=_several(problems, "check", UseTable) if "check" in data else None,
         gates=_several(problems, "gate", GateTable),
         report=_single(problems, "report", ReportTable),

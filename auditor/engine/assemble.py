@@ -39,6 +39,7 @@ from auditor.results import (
 )
 from auditor.samples import Samples
 from auditor.stats import accuracy
+from auditor.threat import NORMS, summary_of
 
 _VERSIONS = ("numpy", "scipy", "torchvision", "safetensors", "pyarrow", "pydantic", "pluggy")
 
@@ -68,7 +69,7 @@ def assemble(
 ) -> AuditResult:
     """The whole result, judged."""
     results = tuple(
-        _model(config, samples, model, attacks, outcomes, checks.get(name, []))
+        _model(config, registry, samples, model, attacks, outcomes, checks.get(name, []))
         for name, model in models.items()
     )
     incomplete = [f"{name}: {model.preflight.stop}" for name, model in models.items()
@@ -106,6 +107,7 @@ def _profile(config: AuditConfig, registry: Registry) -> str:
 
 def _model(
     config: AuditConfig,
+    registry: Registry,
     samples: Samples,
     model: ModelUnderAudit,
     attacks: tuple[AttackPlan, ...],
@@ -116,7 +118,7 @@ def _model(
     threats = tuple(
         result
         for threat in config.threats
-        for result in _threats(threat, model, attacks, outcomes, checks)
+        for result in _threats(threat, _meaning(registry, threat), model, attacks, outcomes, checks)
     )
     reports = [outcome.report for outcome in checks if outcome.report is not None]
     return ModelResult(
@@ -139,8 +141,15 @@ def _model(
     )
 
 
+def _meaning(registry: Registry, threat: ThreatConfig) -> str:
+    """What a plugin's norm measures, for the report, which knows the built-in ones."""
+    norm = registry.norms[threat.norm]
+    return "" if norm in NORMS else summary_of(norm)
+
+
 def _threats(
     threat: ThreatConfig,
+    meaning: str,
     model: ModelUnderAudit,
     attacks: tuple[AttackPlan, ...],
     outcomes: Outcomes,
@@ -176,6 +185,7 @@ def _threats(
             attacks=tuple(rows),
             robust=accuracy(int((correct & ~broken).sum()), n) if ran else None,
             robust_8bit=accuracy(int((correct & ~broken_8bit).sum()), n) if ran else None,
+            norm_meaning=meaning,
         )
 
 
@@ -233,14 +243,14 @@ def _missing(
     models: tuple[ModelResult, ...], attacks: tuple[AttackPlan, ...], known: set[str]
 ) -> list[str]:
     """Why attacks that were to run have no number, one sentence each, beside what is `known`."""
-    norms = {plan.config.label: plan.spec.norms for plan in attacks}
+    specs = {plan.config.label: plan.spec for plan in attacks}
     sentences: dict[str, None] = {}
     for model in models:
         for threat in model.threats:
             for row in threat.attacks:
-                expected = threat.norm in norms[row.label] and row.reason not in known
+                expected = specs[row.label].knows(threat.norm) and row.reason not in known
                 if row.status != "done" and expected:
-                    what = "failed" if row.status == "error" else "was not run"
+                    what = "failed" if row.status == "error" else "has no result"
                     reason = row.reason.removesuffix(".")
                     sentences[f"{model.name}: attack {row.label} {what}: {reason}."] = None
     return list(sentences)
@@ -253,7 +263,7 @@ def _unchecked(models: tuple[ModelResult, ...], known: set[str]) -> list[str]:
         for check in model.checks:
             if check.status == "skipped" and check.sentence not in known:
                 reason = check.sentence.removesuffix(".")
-                sentences[f"{model.name}: check {check.label} was not run: {reason}."] = None
+                sentences[f"{model.name}: check {check.label} has no result: {reason}."] = None
     return list(sentences)
 
 

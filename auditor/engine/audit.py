@@ -17,6 +17,7 @@ from auditor.engine.machine import Machine, measured, prepare, tune
 from auditor.engine.masking import check_label
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan, Cell, build_attacks, build_checks, cells, cut
+from auditor.engine.pool import OutOfTimeError
 from auditor.engine.runner import CellError, CellRunner, ModelUnderAudit
 from auditor.engine.tuning import choose_device, make_repeatable
 from auditor.events import (
@@ -25,6 +26,7 @@ from auditor.events import (
     CellStarted,
     Listener,
     ModelReady,
+    RunFinished,
     RunStarted,
 )
 from auditor.preflight import count_classes, preflight
@@ -119,6 +121,7 @@ class Audit:
         write_samples(directory / "samples.parquet", samples, models, outcomes)
         write_adversarial(directory / "adversarial.safetensors", samples, outcomes)
         write_atomically(directory / "audit.json", to_json(result).encode())
+        self.listener(RunFinished(directory, result))
         return result
 
     def _look(
@@ -153,7 +156,7 @@ class Audit:
         resumed: bool,
     ) -> Outcomes:
         """Run or read every cell."""
-        runner = self._runner(samples, machine)
+        runner = self._runner(samples, machine, begin)
         todo = list(cells(self.config, attacks, cut(len(samples), samples.shape)))
         self.listener(
             RunStarted(
@@ -174,9 +177,16 @@ class Audit:
             self._one(ledger, runner, cell, model, target)
         return outcomes
 
-    def _runner(self, samples: Samples, machine: Machine) -> CellRunner:
+    def _runner(self, samples: Samples, machine: Machine, begin: float) -> CellRunner:
+        hashes = self.registry.hashes
         return CellRunner(
-            samples, self.registry.norms, self._hashes(), self.config.run.seed, machine.batch_size
+            samples,
+            self.registry.norms,
+            self._hashes(),
+            {name: hashes["surrogates", name] for name in self.registry.surrogates},
+            self.config.run.seed,
+            machine.batch_size,
+            lambda: self._out_of_time(begin),
         )
 
     def _check(
@@ -191,7 +201,7 @@ class Audit:
     ) -> dict[str, list[CheckOutcome]]:
         """Run or read the checks of every model; what they break is added to `outcomes`."""
         plans = build_checks(self.config, self.registry)
-        runner = self._runner(samples, machine)
+        runner = self._runner(samples, machine, begin)
         found: dict[str, list[CheckOutcome]] = {}
         for config in self.config.models:
             model = models[config.name]
@@ -259,12 +269,9 @@ class Audit:
 
     def _hashes(self) -> dict[str, str]:
         """sha256 of the code of each attack; a composite may use that of every plugin."""
-        hashes = {record.name: record.sha256 for record in self.registry.plugins}
-        every = self._every_hash()
+        every, hashes = self._every_hash(), self.registry.hashes
         return {
-            name: every
-            if hasattr(spec.cls, "stages")
-            else hashes[self.registry.origins["attacks", name]]
+            name: every if hasattr(spec.cls, "stages") else hashes["attacks", name]
             for name, spec in self.registry.attacks.items()
         }
 
@@ -287,6 +294,9 @@ class Audit:
                 record = runner.run(
                     cell, model, lambda done, broken: self.listener(CellProgress(done, broken))
                 )
+            except OutOfTimeError as stopped:
+                self._unfinished(ledger, cell, target, f"{stopped} while it ran")
+                return
             except CellError as error:
                 target.fail(str(error))
                 ledger.log("cell failed", cell=cell.title, reason=str(error))
@@ -298,6 +308,12 @@ class Audit:
             ledger.log("cell", cell=cell.title, key=key, seconds=record.meta.seconds)
         target.add(record, ledger.cell_path(key))
         self.listener(_done(cell, record, images, reused))
+
+    def _unfinished(self, ledger: Ledger, cell: Cell, target: AttackOutcome, reason: str) -> None:
+        """Note a cell that was stopped between two steps: none of it counts."""
+        target.skip(reason)
+        ledger.log("cell stopped", cell=cell.title, reason=reason)
+        self.listener(CellDone(cell.title, "skipped", reason, None, 0.0, False, _cost(cell)))
 
     def _out_of_time(self, begin: float) -> str:
         budget = self.config.run.time_budget

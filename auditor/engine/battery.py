@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from auditor.attack import Trust
 from auditor.checks import CheckReport, Symptom
@@ -18,6 +20,7 @@ from auditor.engine.ledger import CellMeta, CellRecord, Ledger, cell_key, record
 from auditor.engine.outcome import Block
 from auditor.engine.outcomes import Outcomes
 from auditor.engine.plan import CheckPlan
+from auditor.engine.pool import OutOfTimeError, Stop
 from auditor.engine.probe import EngineProbe, Fallen
 from auditor.engine.runner import ModelUnderAudit
 from auditor.events import CheckDone, CheckStarted, Listener
@@ -62,7 +65,7 @@ class Battery:
     """Runs the checks of one model.
 
     Attributes:
-        stop: why no further check is to be started; empty while it may be.
+        stop: why no further check, or step of its attacks, is to be begun; empty while it may be.
     """
 
     theatre: Theatre
@@ -71,7 +74,7 @@ class Battery:
     seed: int
     batch_size: int
     listener: Listener
-    stop: Callable[[], str]
+    stop: Stop
     fallen: Fallen = field(init=False)
     _symptoms: list[Symptom] = field(default_factory=list)
 
@@ -116,6 +119,10 @@ class Battery:
             record = self._run(plan)
         except KeyboardInterrupt:
             raise
+        except OutOfTimeError as stopped:
+            reason = f"{stopped} while it ran"
+            self.listener(CheckDone(title, "skipped", reason, False, 0.0))
+            return CheckOutcome(_result(plan, "skipped", reason, None))
         except BaseException as error:  # a check is a plugin, and may raise anything
             return self._crashed(plan, title, error)
         self.ledger.write(key, record)
@@ -140,14 +147,14 @@ class Battery:
             batch_size=self.batch_size,
             standing=self.fallen.copy(),
             known=tuple(self._symptoms),
+            stop=self.stop,
         )
         for part in (model.victim, model.surrogate.model):
             part.begin(f"{self.seed} {model.victim.name} check {plan.config.label}")
         passes, begin = model.victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
         report = plan.check.run(probe)
-        if not isinstance(report, CheckReport):
-            raise TypeError(f"it returned {type(report).__name__}, not a CheckReport")
+        report = _checked(report)
         meta = CellMeta(
             seconds=time.perf_counter() - begin,
             forwards=passes.forwards - forwards,
@@ -202,6 +209,30 @@ class Battery:
         return CheckOutcome(
             _result(plan, "error", f"It crashed: {why}", None, flagged=True), findings=(finding,)
         )
+
+
+def _checked(report: object) -> CheckReport:
+    """What a check returned, if it can be written down and read again.
+
+    Raises:
+        TypeError: it is no report, or something in it is not what its field holds.
+        ValueError: a measurement is not finite.
+    """
+    if not isinstance(report, CheckReport):
+        raise TypeError(f"it returned {type(report).__name__}, not a CheckReport")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what does not fit its field is told by reading it
+        written = _REPORT.dump_python(report, mode="json")
+    try:
+        read = _REPORT.validate_python(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise TypeError(f"its report has a wrong {where}: {first['msg']}") from error
+    for measured in read.measurements:
+        if not all(map(math.isfinite, (measured.value, *(measured.ci95 or ())))):
+            raise ValueError(f"its measurement {measured.name!r} is not finite")
+    return read
 
 
 def _result(

@@ -13,7 +13,15 @@ from auditor.attack import AttackSpec, Trust, spec_of, wishes_of
 from auditor.composite import Brief, Evidence, Stage, StagePrecision, Standing
 from auditor.engine.lanes import LanePlan
 from auditor.engine.outcome import Block, Outcome
-from auditor.engine.pool import MOST_RESTARTS, AttackDefectError, Pool, Progress
+from auditor.engine.pool import (
+    MOST_RESTARTS,
+    AttackDefectError,
+    OutOfTimeError,
+    Pool,
+    Progress,
+    Stop,
+    go_on,
+)
 from auditor.engine.verify import Verifier
 from auditor.objectives import Objective, choose_objective
 from auditor.surrogate import Surrogate
@@ -59,6 +67,7 @@ class Campaign:
         search: the one for stages that ask for a faster precision.
         key: names the attack and its parameters in the random numbers.
         trust: what the attack trusts on these surrogates; None works it out for the victim's own.
+        stop: looked at before every step.
     """
 
     spec: AttackSpec
@@ -72,6 +81,7 @@ class Campaign:
     key: str
     batch_size: int
     trust: Trust | None = None
+    stop: Stop = go_on
 
     def run(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
         """Attack every image; with `second_run` of the attack, twice from the start.
@@ -79,6 +89,7 @@ class Campaign:
         Raises:
             AttackDefectError: the attack broke the protocol.
             NoGradientError: the attack needs a gradient and there is none.
+            OutOfTimeError: `stop` says so.
         """
         outcome, log = self._once(block, progress)
         if getattr(self.attack, "second_run", False):
@@ -125,6 +136,8 @@ class Campaign:
         """Run one stage after another, until the attack has no more."""
         standing: Standing | None = None
         while True:
+            if reason := self.stop():
+                raise OutOfTimeError(reason)
             try:
                 stage = next(stages) if standing is None else stages.send(standing)
             except StopIteration as stop:
@@ -243,6 +256,7 @@ class Campaign:
             self.key + name,
             self.batch_size,
             self.trust,
+            self.stop,
         )
 
 

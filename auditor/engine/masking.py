@@ -173,7 +173,7 @@ def _control(checks: list[CheckOutcome]) -> PlantedControl | None:
 def _missing(checks: list[CheckOutcome]) -> Iterator[str]:
     for check in checks:
         if check.result.status in ("error", "skipped"):
-            what = "crashed" if check.result.status == "error" else "was not run"
+            what = "crashed" if check.result.status == "error" else "has no result"
             yield f"The check {check.result.label} {what}."
 
 

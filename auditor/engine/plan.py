@@ -11,6 +11,7 @@ from auditor.checks import CheckSpec
 from auditor.config import AttackConfig, AuditConfig, CheckConfig, Epsilon
 from auditor.registry import Registry
 from auditor.samples import Samples
+from auditor.surrogate import SurrogateMaker
 
 #: A block holds at most so many images and bytes of pixels: what a crash can cost, and what memory.
 _BLOCK_IMAGES = 2048
@@ -26,15 +27,24 @@ class AttackPlan:
     attack: Any
     #: Of the data's labels.
     classes: int
+    #: What it runs on, if not the victim's own autograd.
+    surrogate: SurrogateMaker | None = None
 
     def cost(self, images: int) -> tuple[int, int]:
         """Forward and backward passes on `images` images that all withstand, as far as known."""
+        try:
+            forwards, backwards = self._each()
+        except Exception:  # the attack's own code ran: what is wrong there is told when it runs
+            return 0, 0
+        return images * forwards, images * backwards
+
+    def _each(self) -> tuple[int, int]:
         if hasattr(self.attack, "stages"):
             forwards, backwards = self.attack.passes(self.classes)
         else:
             forwards, backwards = self._plain()
         runs = 2 if getattr(self.attack, "second_run", False) else 1
-        return runs * images * forwards, runs * images * backwards
+        return int(runs * forwards), int(runs * backwards)
 
     def _plain(self) -> tuple[int, int]:
         wishes, steps = wishes_of(self.attack), self.attack.steps
@@ -77,7 +87,9 @@ def build_attacks(
     plans = []
     for attack in config.attacks:
         spec = registry.attacks[attack.use]
-        plans.append(AttackPlan(attack, spec, spec.build(dict(attack.parameters)), classes))
+        surrogate = registry.surrogates[attack.surrogate] if attack.surrogate else None
+        built = spec.build(dict(attack.parameters))
+        plans.append(AttackPlan(attack, spec, built, classes, surrogate))
     return tuple(plans)
 
 
@@ -105,6 +117,6 @@ def cells(
         for threat in config.threats:
             for epsilon in threat.epsilons:
                 for plan in attacks:
-                    if threat.norm in plan.spec.norms:
+                    if plan.spec.knows(threat.norm):
                         for block in blocks:
                             yield Cell(model.name, threat.norm, epsilon, plan, block)

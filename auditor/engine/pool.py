@@ -43,8 +43,19 @@ class AttackDefectError(Exception):
     """An attack returned something that the protocol does not allow."""
 
 
+class OutOfTimeError(Exception):
+    """The work was stopped between two steps; the text says why."""
+
+
 #: Called as images leave the pool, with (finished, broken) so far.
 Progress = Callable[[int, int], None]
+#: Why no further step is to be begun; empty while it may be.
+Stop = Callable[[], str]
+
+
+def go_on() -> str:
+    """Nothing stops the work."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class Pool:
         batch_size: at most so many points are evaluated at once, or one image's lanes that advance
             side by side.
         trust: what the attack trusts on this surrogate; None works it out for the victim's own.
+        stop: looked at before every step.
     """
 
     spec: AttackSpec
@@ -78,6 +90,7 @@ class Pool:
     key: str
     batch_size: int
     trust: Trust | None = None
+    stop: Stop = go_on
 
     def __post_init__(self) -> None:
         self._wishes: Wishes = wishes_of(self.attack)
@@ -101,6 +114,7 @@ class Pool:
         Raises:
             AttackDefectError: the attack broke the protocol.
             NoGradientError: the attack needs a gradient and there is none.
+            OutOfTimeError: `stop` says so.
         """
         reached = torch.full_like(plan.row, -torch.inf, dtype=torch.float64)
         queue, finished = LaneQueue(plan), 0
@@ -119,6 +133,8 @@ class Pool:
                     state = started if state is None else concatenate(state, started)
             if lanes is None or state is None:
                 return reached
+            if reason := self.stop():
+                raise OutOfTimeError(reason)
             look = self._look(lanes, state, outcome, claims)
             seen = look.seen
             if look.ended.any():
@@ -270,6 +286,10 @@ class Pool:
                 f"not as {expected} {lanes.x.dtype}"
             )
         for name, tensor in tensors(state).items():
+            if tensor.device != lanes.x.device:
+                raise AttackDefectError(
+                    f"{who} has {name} on the device {tensor.device}, not on {lanes.x.device}"
+                )
             if tensor.shape[:1] != (len(lanes),):
                 raise AttackDefectError(
                     f"{who} keeps {name} of shape {tuple(tensor.shape)}, without a row per image"

@@ -12,6 +12,7 @@ from auditor.attack import GRADIENT, Trust, spec_of, wishes_of
 from auditor.checks import Attempt, Symptom
 from auditor.engine.campaign import Campaign
 from auditor.engine.outcome import TRUSTS, Block, Outcome
+from auditor.engine.pool import Stop, go_on
 from auditor.engine.runner import ModelUnderAudit
 from auditor.engine.verify import Verifier
 from auditor.randomness import Noise
@@ -59,6 +60,7 @@ class EngineProbe:
         label: the check's, which names its random numbers.
         standing: what has fallen so far, brought up to date by each attempt.
         known: what earlier checks found.
+        stop: looked at before every step of an attack.
         outcome: of what the check's attempts broke within the threat.
     """
 
@@ -73,6 +75,7 @@ class EngineProbe:
     batch_size: int
     standing: Fallen
     known: tuple[Symptom, ...]
+    stop: Stop = go_on
     outcome: Outcome = field(init=False)
     attempts: list[AttemptSummary] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
@@ -161,6 +164,7 @@ class EngineProbe:
             f"check {self.label} {name}",
             self.batch_size,
             trust,
+            self.stop,
         )
         found, _ = campaign.run(part, lambda finished, broken: None)
         self.attempts.append(

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from auditor.attack import GRADIENT
+from auditor.attack import GRADIENT, Trust
 from auditor.engine.campaign import Campaign
 from auditor.engine.ledger import CellMeta, CellRecord, cell_key, record_of
 from auditor.engine.outcome import Block
-from auditor.engine.plan import Cell
-from auditor.engine.pool import AttackDefectError, Progress
+from auditor.engine.plan import AttackPlan, Cell
+from auditor.engine.pool import AttackDefectError, OutOfTimeError, Progress, Stop, go_on
 from auditor.engine.verify import Verifier
 from auditor.preflight import Preflight, read_batch
 from auditor.samples import Samples
@@ -52,11 +52,15 @@ class CellRunner:
     samples: Samples
     norms: dict[str, Norm]
     plugin_hashes: dict[str, str]
+    surrogate_hashes: dict[str, str]
     seed: int
     batch_size: int
+    stop: Stop = go_on
 
     def key(self, cell: Cell, model: ModelUnderAudit) -> str:
         """The name under which the ledger keeps this cell."""
+        chosen = cell.plan.config.surrogate
+        surrogate = {"surrogate": [chosen, self.surrogate_hashes[chosen]]} if chosen else {}
         return cell_key(
             {
                 **self.key_parts(model, cell.block, cell.norm, cell.epsilon.value),
@@ -64,6 +68,7 @@ class CellRunner:
                 "parameters": cell.plan.config.parameters,
                 "plugin": self.plugin_hashes.get(cell.plan.config.use, ""),
                 "search": model.search_precision if hasattr(cell.plan.attack, "stages") else "",
+                **surrogate,
             }
         )
 
@@ -92,34 +97,41 @@ class CellRunner:
         """Attack the cell's images that the model classifies correctly.
 
         Raises:
-            CellError: the model gives no gradient, or attack or model failed.
+            CellError: the model gives no gradient, or attack, surrogate or model failed.
+            OutOfTimeError: `stop` says so; nothing of the cell is kept.
         """
         victim, plan = model.victim, cell.plan
-        if plan.spec.needs == GRADIENT and not model.preflight.has_gradient:
+        has_gradient = model.preflight.has_gradient or plan.surrogate is not None
+        if plan.spec.needs == GRADIENT and not has_gradient:
             raise CellError("the model gives no gradient, and this attack needs one")
+        exact, search, trust = _surrogates(plan, model)
         block, position = self.block(cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
         campaign = Campaign(
             plan.spec,
             plan.attack,
-            model.surrogate,
-            model.search,
+            exact,
+            search,
             verifier,
             model.preflight.classes,
-            model.preflight.has_gradient,
+            has_gradient,
             self.seed,
             cell_key({"use": plan.config.use, "parameters": plan.config.parameters}),
             self.batch_size,
+            trust,
+            self.stop,
         )
-        for part in (victim, model.surrogate.model, model.search.model):
+        for part in (victim, exact.model, search.model):
             part.begin(f"{self.seed} {cell.title} {cell.block.start}")
         passes, begin = victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
         try:
             outcome, log = campaign.run(block, progress)
-        except (AttackDefectError, NoGradientError) as error:
+        except AttackDefectError as error:
             raise CellError(str(error)) from error
-        except KeyboardInterrupt:
+        except NoGradientError as error:
+            raise CellError(f"there is no gradient on the surrogate {exact.name}") from error
+        except (KeyboardInterrupt, OutOfTimeError):
             raise
         except BaseException as error:  # user code may raise anything, SystemExit included
             raise CellError(f"{type(error).__name__}: {error}") from error
@@ -141,3 +153,23 @@ class CellRunner:
         y = torch.from_numpy(self.samples.labels[position]).to(device)
         image = torch.from_numpy(self.samples.index[position]).to(device)
         return Block(x[torch.from_numpy(correct).to(device)], y, image), torch.from_numpy(position)
+
+
+def _surrogates(
+    plan: AttackPlan, model: ModelUnderAudit
+) -> tuple[Surrogate, Surrogate, Trust | None]:
+    """What the attack runs on, what its searching stages run on, and what it trusts there.
+
+    Raises:
+        CellError: the surrogate that the configuration names could not be made.
+    """
+    if plan.surrogate is None:
+        return model.surrogate, model.search, None
+    try:
+        made = plan.surrogate.of(model.surrogate)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a surrogate is a plugin, and may raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise CellError(f"the surrogate {plan.surrogate.name} failed: {what}") from error
+    return made, made, "nothing"

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from auditor.errors import LoadError, UsageError
+from auditor.errors import LoadError, UsageError, raised_at
+from auditor.reporting import Reporter, Section
 from auditor.results import AuditResult, from_json
 
 __all__ = ["FORMATS", "Source", "Writer", "write_reports"]
@@ -27,9 +28,11 @@ class Source:
     result: AuditResult
     #: audit.json as it lies on the disk.
     raw: bytes
+    #: Of plugins, with the plugin's name.
+    sections: tuple[tuple[Section, str], ...] = ()
 
     @classmethod
-    def read(cls, run_directory: Path) -> Source:
+    def read(cls, run_directory: Path, sections: Sequence[tuple[Section, str]] = ()) -> Source:
         """The source of the reports on the audit in `run_directory`.
 
         Raises:
@@ -38,7 +41,7 @@ class Source:
         path = run_directory / "audit.json"
         try:
             raw = path.read_bytes()
-            return cls(from_json(raw), raw)
+            return cls(from_json(raw), raw, tuple(sections))
         except (OSError, ValueError) as error:
             raise UsageError(
                 "There is no audit to report on.",
@@ -52,7 +55,7 @@ class Source:
         """The HTML report, which the PDF is set from too."""
         from auditor.report import html
 
-        return html.render(self.result, self.raw)
+        return html.render(self.result, self.raw, self.sections)
 
 
 def write_html(source: Source, directory: Path) -> Path:
@@ -79,36 +82,71 @@ Writer = Callable[[Source, Path], Path]
 FORMATS: Mapping[str, Writer] = MappingProxyType({"html": write_html, "pdf": write_pdf})
 
 
-def write_reports(run_directory: Path, formats: Sequence[str]) -> list[Path]:
+def write_reports(
+    run_directory: Path,
+    formats: Sequence[str],
+    reporters: Mapping[str, Reporter] = MappingProxyType({}),
+    sections: Sequence[tuple[Section, str]] = (),
+) -> list[Path]:
     """Render audit.json in `run_directory` in each of `formats`, beside it.
 
+    Args:
+        reporters: further formats, those of plugins.
+        sections: what plugins add to the HTML and PDF report, with each plugin's name.
+
     Returns:
-        The files written, in the order of `FORMATS`.
+        The files written, those of `FORMATS` first.
 
     Raises:
         UsageError: a format is unknown, or there is no audit; nothing was written.
-        LoadError: a format's libraries are missing; all the others were written.
+        LoadError: some formats could not be written; all the others were.
     """
+    writers = {**FORMATS, **{name: _of_plugin(one) for name, one in reporters.items()}}
     for name in formats:
-        if name not in FORMATS:
-            nearest = get_close_matches(name, FORMATS, n=1)
+        if name not in writers:
+            nearest = get_close_matches(name, writers, n=1)
             raise UsageError(
                 f"There is no report format {name!r}.",
-                expected=" | ".join(FORMATS),
+                expected=" | ".join(writers),
                 remedy=f"did you mean {nearest[0]!r}?" if nearest else "",
             )
-    source = Source.read(run_directory)
+    source = Source.read(run_directory, sections)
     written: list[Path] = []
     missing: list[LoadError] = []
-    for name, write in FORMATS.items():
+    for name, write in writers.items():
         if name in formats:
             try:
                 written.append(write(source, run_directory))
             except LoadError as error:
                 missing.append(error)
+    if len(missing) > 1:
+        raise LoadError("\n\n".join(error.render() for error in missing))
     if missing:
         raise missing[0]
     return written
+
+
+def _of_plugin(reporter: Reporter) -> Writer:
+    """A plugin's format as one of ours, whatever it does."""
+
+    def write(source: Source, directory: Path) -> Path:
+        try:
+            path = Path(reporter.write(source.result, directory))
+            if not path.is_file():
+                raise FileNotFoundError(f"it returned {path}, where there is no file")
+        except (KeyboardInterrupt, LoadError):
+            raise
+        except BaseException as error:  # a plugin may raise anything
+            raise LoadError(
+                f"The report format {reporter.name!r} failed: {type(error).__name__}: {error}",
+                where=raised_at(error),
+                expected="a file in the run directory; the other reports were written",
+                remedy="mend the plugin that offers it, then `auditor report RUN_DIR --format "
+                f"{reporter.name}`",
+            ) from error
+        return path
+
+    return write
 
 
 def _write(path: Path, content: bytes) -> Path:

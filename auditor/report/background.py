@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from auditor.report import wording
 from auditor.report.wording import MASKINGS, PLUGINS, Badge, plural, shorten
-from auditor.results import AuditResult, ModelResult, Provenance, SelftestRecord
+from auditor.results import AuditResult, ModelResult, PluginRecord, Provenance, SelftestRecord
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -87,11 +87,17 @@ def background(result: AuditResult, sha256: str) -> Background:
         versions=tuple(provenance.versions.items()),
         hashes=(("audit.json", sha256), *provenance.hashes.items()),
         plugins=tuple(
-            PluginRow(p.name, p.version, p.origin, p.sha256, PLUGINS[p.status], p.detail)
+            PluginRow(p.name, p.version, p.origin, p.sha256, PLUGINS[p.status], _told(p))
             for p in provenance.plugins
         ),
         selftest=_selftest(result.selftest) if result.selftest else None,
     )
+
+
+def _told(plugin: PluginRecord) -> str:
+    """What is wrong with a plugin, and what to do about it."""
+    parts = [plugin.detail, f"remedy: {plugin.remedy}" if plugin.remedy else ""]
+    return " ".join(wording.sentence(part) for part in parts if part)
 
 
 def _selftest(record: SelftestRecord) -> SelftestView:
@@ -117,15 +123,17 @@ def _selftest(record: SelftestRecord) -> SelftestView:
 def threats_in_words(models: Sequence[ModelResult]) -> tuple[Threat, ...]:
     """The threats that share a norm and a rationale, together."""
     groups: dict[tuple[str, str], dict[str, float]] = {}
+    meanings: dict[str, str] = {}
     for model in models:
         for threat in model.threats:
+            meanings[threat.norm] = threat.norm_meaning
             key = (threat.norm, threat.rationale.strip())
             groups.setdefault(key, {})[threat.epsilon_text] = threat.epsilon
     return tuple(
         Threat(
             norm=wording.norm(name),
             epsilons=", ".join(epsilons),
-            meaning=wording.norm_meaning(name),
+            meaning=wording.norm_meaning(name, meanings[name]),
             scale=_scale(name, epsilons),
             rationale=rationale,
         )

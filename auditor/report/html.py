@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -10,17 +11,19 @@ from markupsafe import Markup
 
 from auditor.report.view import build
 from auditor.report.wording import Badge, Number, printable
+from auditor.reporting import Section
 from auditor.results import AuditResult
 
 _TEMPLATES = "auditor_report_templates"
 
 
-def render(result: AuditResult, raw: bytes) -> str:
+def render(result: AuditResult, raw: bytes, sections: Sequence[tuple[Section, str]] = ()) -> str:
     """The page; a style sheet within it serves screen and paper.
 
     Args:
         result: the audit.
         raw: audit.json as it lies on the disk, for the audit's identifier.
+        sections: those of plugins, with each plugin's name.
     """
     environment = Environment(
         loader=FunctionLoader(_read),
@@ -33,7 +36,8 @@ def render(result: AuditResult, raw: bytes) -> str:
     environment.tests["badge"] = lambda value: isinstance(value, Badge)
     environment.tests["number"] = lambda value: isinstance(value, Number)
     page = environment.get_template("report.html.j2")
-    return page.render(report=build(result, raw), css=Markup(_read("report.css")))
+    report = build(result, raw, sections)
+    return page.render(report=report, css=Markup(_read("report.css")))
 
 
 def _read(name: str) -> str:

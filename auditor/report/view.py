@@ -16,7 +16,9 @@ from auditor.report.background import Background, background
 from auditor.report.drawing import Chart
 from auditor.report.model_view import ModelView, model_view
 from auditor.report.overview import Overview, overview
+from auditor.report.plugin_sections import PluginSection, plugin_sections
 from auditor.report.wording import GATES, MASKINGS, Badge, Number, plural, shorten
+from auditor.reporting import Section as PluginsOwn
 from auditor.results import AuditResult, GateResult, ModelResult, ThreatResult
 
 _MODELS_ABREAST = 4
@@ -81,6 +83,7 @@ class Report:
     background: Background
     not_tested: tuple[str, ...]
     reasons: tuple[str, ...]
+    appended: tuple[PluginSection, ...]
 
     @property
     def contents(self) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
@@ -94,13 +97,17 @@ class Report:
         return next(s for s in self.sections if s.anchor == anchor)
 
 
-def build(result: AuditResult, raw: bytes) -> Report:
+def build(
+    result: AuditResult, raw: bytes, sections: Sequence[tuple[PluginsOwn, str]] = ()
+) -> Report:
     """Everything the template needs.
 
     Args:
         result: the audit.
         raw: audit.json as it lies on the disk; its SHA-256 identifies the audit.
+        sections: those of plugins, with each plugin's name.
     """
+    appended = plugin_sections(result, sections)
     sha256 = hashlib.sha256(raw).hexdigest()
     started = wording.moment(result.provenance.started)
     data = result.provenance.data
@@ -117,7 +124,7 @@ def build(result: AuditResult, raw: bytes) -> Report:
         f"{data.available:,} · profile {result.profile}",
         complete=result.status == "complete",
         answer=answer(result),
-        sections=tuple(_sections(models, selftest=result.selftest is not None)),
+        sections=tuple(_sections(models, appended, selftest=result.selftest is not None)),
         overview=overview(result.models),
         comparison=tuple(_comparison(result.models)),
         comparison_chart=charts.compare_models(result.models)
@@ -128,11 +135,14 @@ def build(result: AuditResult, raw: bytes) -> Report:
         background=background(result, sha256),
         not_tested=result.not_tested,
         reasons=result.reasons,
+        appended=appended,
     )
 
 
-def _sections(models: Sequence[ModelView], *, selftest: bool) -> Iterator[Section]:
-    """The contents: fixed sections around one section per model."""
+def _sections(
+    models: Sequence[ModelView], appended: Sequence[PluginSection], *, selftest: bool
+) -> Iterator[Section]:
+    """The contents: fixed sections around one section per model, and those of plugins."""
     titles = [("side-by-side", "Models side by side" if len(models) > 1 else "Results in brief")]
     titles.append(("gates", "Gates"))
     titles += [(model.anchor, f"Model {shorten(model.name, 60)}") for model in models]
@@ -144,6 +154,7 @@ def _sections(models: Sequence[ModelView], *, selftest: bool) -> Iterator[Sectio
         ("reproducibility", "Reproducibility"),
         ("limitations", "Limitations"),
         ("glossary", "Glossary"),
+        *((section.anchor, shorten(section.title, 60)) for section in appended),
     ]
     parts = {model.anchor: model.parts for model in models}
     for number, (anchor, title) in enumerate(titles, 1):

@@ -299,9 +299,16 @@ def norm(name: str) -> str:
     return _NORMS.get(name, name)
 
 
-def norm_meaning(name: str) -> str:
-    """What the norm allows, in one sentence."""
-    return _NORM_MEANING.get(name, "Defined by the plugin that provides this norm.")
+def norm_meaning(name: str, measured: str = "") -> str:
+    """What the norm allows, in a sentence or two.
+
+    Args:
+        measured: what the plugin that offers it says that it measures.
+    """
+    if name in _NORM_MEANING:
+        return _NORM_MEANING[name]
+    what = f"{sentence(measured)} This is at most ε; " if measured else ""
+    return sentence(f"{what}the plugin that provides this norm defines it")
 
 
 def value_text(value: Any) -> str:

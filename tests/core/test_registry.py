@@ -96,10 +96,10 @@ BROKEN = {
     "an exit at import": ("import sys; sys.exit(3)", "SystemExit"),
     "a syntax error": ("def", "SyntaxError"),
     "a missing module": ("import no_such_module_at_all", "no_such_module_at_all"),
-    "nothing offered": ("x = 1", "offers nothing"),
+    "nothing offered": ("x = 1", "it offers nothing: it has no hook"),
     "a hook without its mark": (
         ATTACK.format(name="m").replace("@hookimpl\n", ""),
-        "offers nothing",
+        "auditor_attacks is not marked",
     ),
     "an empty offer": (ATTACK.format(name="m").replace("[Mine]", "[]"), "offers nothing"),
     "a misspelt hook": (
@@ -112,7 +112,7 @@ BROKEN = {
         ATTACK.format(name="m").replace("[Mine]", "[State]"),
         "decorate it",
     ),
-    "no list": (ATTACK.format(name="m").replace("[Mine]", "None"), "TypeError"),
+    "no list": (ATTACK.format(name="m").replace("[Mine]", "None"), "returned None"),
     "a field of unknown type": (
         ATTACK.format(name="m").replace(": PositiveInt", ": 'Unheard'"),
         "Unheard",

@@ -1,0 +1,40 @@
+"""The option -p that several commands have, and what they say of plugins that are broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditor.registry import Registry, load_registry
+from auditor.sources import is_file
+
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--plugin",
+        metavar="FILE_OR_MODULE",
+        help="Load this plugin beside the installed ones; repeat it for several.",
+    ),
+]
+
+
+def registry_with(plugins: Sequence[str] | None) -> Registry:
+    """The registry with the plugins that -p names; broken ones are told on standard error."""
+    named = [Path(text).absolute() if is_file(text) else text for text in plugins or ()]
+    registry = load_registry(named)
+    for line in broken_plugins(registry):
+        typer.echo(f"warning: {line}", err=True)
+    return registry
+
+
+def broken_plugins(registry: Registry) -> Iterator[str]:
+    """What is to be said of each plugin that could not be loaded."""
+    for plugin in registry.broken:
+        yield (
+            f"plugin {plugin.name} is broken and left out: {plugin.detail}\n"
+            f"  origin: {plugin.origin}\n  remedy: {plugin.remedy}"
+        )

@@ -1,0 +1,40 @@
+"""Passes the events of a run on to the sinks of plugins, none of which can harm it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from auditor.events import Event, Listener
+from auditor.registry import Registry
+
+
+class Broadcast:
+    """A listener that tells `screen`, and after it every sink of the registry.
+
+    A sink that raises is switched off; `say` is told, and the registry, and so the report.
+    """
+
+    def __init__(self, screen: Listener, registry: Registry, say: Callable[[str], None]) -> None:
+        self._screen, self._registry, self._say = screen, registry, say
+        self._sinks = dict(registry.sinks)
+
+    def __call__(self, event: Event) -> None:
+        """Pass one event on."""
+        self._screen(event)
+        for name, sink in list(self._sinks.items()):
+            try:
+                sink.receive(event)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plugin may raise anything
+                del self._sinks[name]
+                self._tell(name, event, error)
+
+    def _tell(self, name: str, event: Event, error: BaseException) -> None:
+        plugin = self._registry.origins["sinks", name]
+        what = (
+            f"its sink {name} was switched off: on {type(event).__name__} it raised "
+            f"{type(error).__name__}: {error}"
+        )
+        self._registry.note(plugin, what)
+        self._say(f"warning: plugin {plugin}: {what}")

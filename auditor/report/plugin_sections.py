@@ -1,0 +1,48 @@
+"""The sections that plugins add to the report: made safely, whatever the plugins do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from auditor.report.safe_html import safe
+from auditor.report.wording import printable
+from auditor.reporting import Section
+from auditor.results import AuditResult
+
+
+@dataclass(frozen=True)
+class PluginSection:
+    """A section of a plugin, or why there is none."""
+
+    anchor: str
+    title: str
+    plugin: str
+    html: Markup
+    failure: str
+
+
+def plugin_sections(
+    result: AuditResult, sections: Sequence[tuple[Section, str]]
+) -> tuple[PluginSection, ...]:
+    """Each section, rendered from `result`, beside the name of the plugin that answers for it."""
+    return tuple(
+        _made(f"plugin-section-{number}", section, plugin, result)
+        for number, (section, plugin) in enumerate(sections, 1)
+    )
+
+
+def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> PluginSection:
+    html, failure = Markup(), ""
+    try:
+        text = section.render(result)
+        if not isinstance(text, str):
+            raise TypeError(f"it returned {type(text).__name__}, not text")
+        html = Markup(safe(printable(text)))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything
+        failure = f"{type(error).__name__}: {error}"
+    return PluginSection(anchor, str(section.title), plugin, html, failure)
