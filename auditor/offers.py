@@ -138,7 +138,7 @@ def _offer(hook: Hook, function: str, item: Any) -> Offer:
         raise PluginFaultError(f"{function}: {error}") from error
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise PluginFaultError(
-            f"{function}: {name!r} cannot be the name of a {hook.word}",
+            f"{function}: {name!r} cannot be a name",
             "begin with a letter or digit, go on with these and . _ + -",
         )
     return Offer(hook.kind, name, value)
@@ -184,13 +184,6 @@ def _command(item: Any) -> tuple[str, Any]:
     return name, item
 
 
-def _section(item: Any) -> tuple[str, Any]:
-    """A title is not a name that anybody types: what names a section is its function."""
-    if not isinstance(item, Section):
-        raise TypeError(f"{item!r} is not a section: decorate it with @section(...)")
-    return getattr(item.render, "__name__", type(item.render).__name__), item
-
-
 def _instance(cls: type, said: str) -> Callable[[Any], tuple[str, Any]]:
     """Vets things that are of a class of ours, and have a name."""
 
@@ -223,7 +216,9 @@ HOOKS: dict[str, Hook] = {
         "report format",
         _instance(Reporter, "a report format: decorate it with @reporter(...)"),
     ),
-    "auditor_sections": Hook("sections", "section", _section),
+    "auditor_sections": Hook(
+        "sections", "section", _instance(Section, "a section: decorate it with @section(...)")
+    ),
     "auditor_sinks": Hook("sinks", "sink", _instance(Sink, "a sink: decorate it with @sink(...)")),
     "auditor_commands": Hook("commands", "command", _command),
 }

@@ -42,6 +42,7 @@ class Section:
     holds (scripts, styles, links out of the page) is left out, and open elements are closed.
     """
 
+    name: str
     title: str
     render: RenderSection
 
@@ -51,6 +52,11 @@ def reporter(*, name: str) -> Callable[[WriteReport], Reporter]:
     return lambda write: Reporter(name, write)
 
 
-def section(*, title: str) -> Callable[[RenderSection], Section]:
-    """Function decorator that says what stands above the section and in the contents."""
-    return lambda render: Section(title, render)
+def section(*, name: str, title: str) -> Callable[[RenderSection], Section]:
+    """Function decorator that names a section.
+
+    Args:
+        name: what users write in `disable` to leave it out.
+        title: what stands above it and in the contents.
+    """
+    return lambda render: Section(name, title, render)

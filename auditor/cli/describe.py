@@ -53,7 +53,8 @@ def list_(
     if json_:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif rows:
-        _print_table(rows)
+        # What to do about broken plugins is said in whole sentences, on standard error.
+        _print_table([{name: row[name] for name in row if name != "remedy"} for row in rows])
     else:
         typer.echo(f"No {kind.value} are installed.")
 

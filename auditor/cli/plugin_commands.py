@@ -15,7 +15,9 @@ from auditor.errors import AuditorError, ExitStatus
 from auditor.registry import Registry, load_registry
 
 #: What click itself has to say of a command line, whichever click typer comes with.
-_USAGE: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+_USAGE: type[Exception] = next(
+    cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException"
+)
 
 
 class CommandLine(TyperGroup):

@@ -69,13 +69,13 @@ class Context:
         what = f'There is no {kind} called "{name}".'
         suspects = self.registry.suspects(name)
         if suspects:  # whatever else has a near name, this is what is meant
-            broken = [f'plugin "{it.name}" is broken: {it.detail}' for it in suspects]
-            remedies = [it.remedy for it in suspects]
+            broken = [f'plugin "{it.name}", which names it, is broken: {it.detail}'
+                      for it in suspects]  # fmt: skip
             self.problems.add(
                 path,
-                f"{what[:-1]}: the plugin that names it could not be loaded.",
-                expected="; ".join(broken),
-                remedy="; ".join(remedies),
+                f"{what[:-1]}; {'; '.join(broken)}.",
+                expected=listed(known),
+                remedy="; ".join(it.remedy for it in suspects),
                 kind=LoadError,
             )
             return

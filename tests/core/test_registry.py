@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from auditor.hookspecs import API_VERSION
 from auditor.registry import Registry, load_registry
 
 ATTACK = '''
@@ -133,6 +134,157 @@ def test_a_broken_plugin_is_recorded_and_harms_no_other(write, registry, kind):
     assert [one.name for one in loaded.broken] == ["bad"]
     assert set(loaded.attacks) == {*registry.attacks, "good"}
     assert loaded.attacks["pgd"].cls is registry.attacks["pgd"].cls
+
+
+API = ATTACK.format(name="m")
+#: What is wrong, and what the remedy has to say.
+REMEDIES = {
+    "an error at import": ("x = 1\nraise RuntimeError('boom')", "boom", "mend it, at bad.py:2"),
+    "a missing package": ("import no_such.part", "no_such", "install what provides 'no_such'"),
+    "a name that auditor.api does not have": (
+        "from auditor.api import Telepathy",
+        "cannot import name 'Telepathy'",
+        "upgrade auditor, or install the version of the plugin that was made for this one",
+    ),
+    "a misspelt hook": (
+        API.replace("def auditor_attacks", "def auditor_atacks"),
+        "there is no hook called auditor_atacks",
+        "did you mean auditor_attacks?",
+    ),
+    "no mark": (
+        API.replace("@hookimpl\n", ""),
+        "auditor_attacks is not marked",
+        "write @hookimpl above def auditor_attacks",
+    ),
+    "a hook with arguments": (
+        API.replace("auditor_attacks()", "auditor_attacks(config)"),
+        "auditor_attacks takes arguments",
+        "write def auditor_attacks():",
+    ),
+    "no list": (API.replace("[Mine]", "Mine"), "auditor_attacks returned type", "return a list"),
+    "a newer minor version": (
+        f"AUDITOR_API = ({API_VERSION[0]}, {API_VERSION[1] + 1})\n{API}",
+        "it needs version",
+        "upgrade auditor, or install an older version of the plugin",
+    ),
+    "a newer major version": (
+        f"AUDITOR_API = ({API_VERSION[0] + 1}, 0)\n{API}",
+        "it needs version",
+        "upgrade auditor, or install an older version of the plugin",
+    ),
+    "an older major version": (
+        f"AUDITOR_API = ({API_VERSION[0] - 1}, 9)\n{API}",
+        "it needs version",
+        "install a newer version of the plugin, or an older auditor",
+    ),
+    "no version": (f"AUDITOR_API = '1.0'\n{API}", "its AUDITOR_API is '1.0'", "(major, minor)"),
+    "a name that is taken": (
+        ATTACK.format(name="pgd"),
+        "attack name 'pgd' is already taken by plugin 'pgd'",
+        "give it another name",
+    ),
+    "a name that cannot be one": (
+        ATTACK.format(name="my attack"),
+        "auditor_attacks: 'my attack' cannot be a name",
+        "begin with a letter or digit",
+    ),
+    "a parameter that is a key already": (
+        API.replace("steps: PositiveInt", "label: PositiveInt"),
+        "'m' cannot have a parameter called 'label'",
+        "mend it",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REMEDIES)
+def test_what_is_wrong_comes_with_a_remedy(write, kind):
+    text, detail, remedy = REMEDIES[kind]
+    found = record(load_registry([write("bad.py", text)]), "bad.py")
+    assert found.status == "broken"
+    assert detail in found.detail
+    assert remedy in found.remedy
+
+
+@pytest.mark.parametrize("wanted", [API_VERSION, (API_VERSION[0], 0)])
+def test_a_plugin_for_this_version_or_an_older_minor_one_loads(write, wanted):
+    path = write("good.py", f"AUDITOR_API = {wanted}\n{API}")
+    assert load_registry([path]).broken == []
+
+
+#: Hooks that return one thing, and names that auditor itself has, by hook.
+OTHER_HOOKS = {
+    "auditor_norms": ("type('N', (type(LINF),), {'name': 'NAME'})()", "linf"),
+    "auditor_surrogates": ("surrogate(name='NAME')(lambda own: own)", None),
+    "auditor_reports": ("reporter(name='NAME')(lambda result, directory: directory)", "pdf"),
+    "auditor_sections": ("section(name='NAME', title='Any')(lambda result: '')", None),
+    "auditor_sinks": ("sink(name='NAME')(lambda event: None)", None),
+    "auditor_commands": ("command('NAME')", "doctor"),
+}
+PREAMBLE = """
+import typer
+from auditor.api import hookimpl, reporter, section, sink, surrogate
+from auditor.threat import NORMS
+
+LINF = NORMS[0]
+
+def command(name):
+    app = typer.Typer(name=name)
+    app.command()(lambda: None)
+    return app
+
+@hookimpl
+def HOOK():
+    return [THING]
+"""
+
+
+@pytest.mark.parametrize("hook", OTHER_HOOKS)
+def test_other_hooks(write, hook):
+    thing, taken = OTHER_HOOKS[hook]
+    text = PREAMBLE.replace("HOOK", hook)
+    good = text.replace("THING", thing).replace("NAME", "mine")
+    wrong = text.replace("THING", "object()")
+    loaded = load_registry([write("good.py", good), write("wrong.py", wrong)])
+    assert record(loaded, "good.py").detail == ""
+    kind = hook.removeprefix("auditor_")
+    (offered,) = [name for of, name in loaded.origins if loaded.origins[of, name] == "good"]
+    assert offered in getattr(loaded, kind)
+    assert record(loaded, "wrong.py").detail.startswith(f"{hook}: <object object")
+    assert "is not a" in record(loaded, "wrong.py").detail
+    if taken:
+        loaded = load_registry([write("good.py", good.replace("mine", taken))])
+        assert f"name '{taken}' is already taken by auditor itself" in loaded.broken[0].detail
+
+
+def test_a_module_is_a_plugin_and_of_a_package_every_file_counts(write, monkeypatch, tmp_path):
+    write("a_package/__init__.py", "from a_package.part import *")
+    part = write("a_package/part.py", ATTACK.format(name="mine"))
+    monkeypatch.syspath_prepend(tmp_path)
+    before = record(load_registry(["a_package"]), "module a_package")
+    assert before.status == "loaded"
+    part.write_text(ATTACK.format(name="mine") + "# changed\n")
+    assert record(load_registry(["a_package"]), "module a_package").sha256 != before.sha256
+
+
+def test_a_plugin_that_is_named_twice_is_loaded_once(write, monkeypatch, tmp_path):
+    write("named_twice.py", ATTACK.format(name="mine"))
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = load_registry(["named_twice", "named_twice"])
+    assert loaded.broken == []
+    assert loaded.plugins[-1].detail == "the same as plugin 'named_twice', loaded before"
+
+
+def test_what_a_broken_plugin_would_have_offered_is_known_by_its_code(write):
+    text = "raise RuntimeError\n" + ATTACK.format(name="mine")
+    loaded = load_registry([write("bad.py", text), write("worse.py", "raise RuntimeError")])
+    assert [one.name for one in loaded.suspects("mine")] == ["bad"]
+    assert loaded.suspects("other") == []
+
+
+def test_the_hash_of_an_attack_is_that_of_its_own_plugin(write):
+    paths = [write(f"{name}/plugin.py", ATTACK.format(name=name)) for name in ("one", "two")]
+    hashes = load_registry(paths).hashes
+    assert hashes["attacks", "one"] != hashes["attacks", "two"]
 
 
 def test_a_plugin_that_offers_one_taken_name_offers_nothing(write):

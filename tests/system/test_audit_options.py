@@ -15,6 +15,8 @@ from system_files import (
     run_directories,
 )
 
+FGSM = '[[attack]]\nuse = "fgsm"\n\n'
+NOISE = '[[attack]]\nuse     = "noise"\nsamples = 4\n\n'
 OPEN = '[[gate]]\nmetric  = "masking"\nat_most = "confirmed"\n'
 #: Half of the images fall at epsilon 0.1, and all are classified correctly.
 HOLDS = '[[gate]]\nmetric = "robust_accuracy"\nat_least = 0.5\n'
@@ -122,6 +124,7 @@ def test_plan_makes_nothing(here: Path) -> None:
 
 def test_time_budget_and_what_is_left_of_it(here: Path) -> None:
     Path("model.py").write_text(MODEL + SLOW_ONCE, encoding="utf-8")
+    Path("audit.toml").write_text(CONFIG.replace(FGSM, "").replace(NOISE, NOISE + FGSM))
     Path("slow").touch()
     # Nothing is measured: the first gradient of several images is an attack's.
     budget = (
@@ -130,19 +133,22 @@ def test_time_budget_and_what_is_left_of_it(here: Path) -> None:
     )  # fmt: skip
     status, said = auditor("run", "audit.toml", *budget)
     directory = only_run()
-    audit, reason = audit_json(directory), "the time budget of 4 seconds was used up"
+    audit = audit_json(directory)
+    reason = "the time budget of 4 seconds was used up while it ran"
     rows = attack_rows(audit)
     assert (status, audit["status"], audit["verdict"]) == (3, "incomplete", "inconclusive")
-    assert rows["fgsm"]["robust"]["correct"] == 12
-    assert (rows["noise"]["status"], rows["noise"]["reason"]) == ("skipped", reason)
-    assert reason in said
+    assert rows["noise"]["status"] == "done"
+    # It was in the middle: its second point was not evaluated any more.
+    assert (rows["fgsm"]["status"], rows["fgsm"]["reason"]) == ("skipped", reason)
+    assert rows["fgsm"]["robust"] is None
+    assert f"attack fgsm has no result: {reason}" in said
     assert reason in (directory / "report.html").read_text(encoding="utf-8")
     # Only when asked to does it go on with a run that has ended.
     status, said = auditor("run", "audit.toml", *budget, "--resume")
     audit = audit_json(only_run())
     assert (status, audit["status"], audit["verdict"]) == (0, "complete", "pass")
-    assert "fgsm: robust 50.0%, kept from before" in said
-    assert attack_rows(audit)["noise"]["status"] == "done"
+    assert "noise: robust 100.0%, kept from before" in said
+    assert attack_rows(audit)["fgsm"]["robust"]["correct"] == 12
 
 
 def test_run_that_has_ended_is_not_gone_on_with(here: Path) -> None:

@@ -1,0 +1,188 @@
+"""Plugins that never end, take too long, or return what nobody can use: the audit still ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from system_files import CONFIG, attack_rows, audit_json, auditor, only_run
+from test_plugins_in_audits import BRIGHTER
+
+ENDLESS_STAGES = """
+from dataclasses import dataclass
+
+import torch
+
+from auditor.api import SCORES, Stage, State, attack, hookimpl
+
+
+@attack(name="still", norms={"linf"}, needs=SCORES, reference="none")
+@dataclass(frozen=True)
+class Still:
+    steps: int = 1
+
+    def start(self, task):
+        return State(x=task.x)
+
+    def step(self, task, state, seen):
+        return state
+
+
+@attack(name="brighter", norms={"linf"}, needs=SCORES, reference="none")
+@dataclass(frozen=True)
+class Endless:
+    def passes(self, classes):
+        return 2, 0
+
+    def stages(self, brief):
+        while True:
+            yield Stage("again", Still(), torch.arange(ROWS), precision="exact")
+
+
+@hookimpl
+def auditor_attacks():
+    return [Endless]
+"""
+CHECK = """
+import time
+from dataclasses import dataclass
+
+from auditor.api import (
+    SCORES, CheckReport, Measurement, State, Symptom, attack, check, hookimpl,
+)
+
+
+@attack(name="brighter", norms={"linf"}, needs=SCORES, reference="none")
+@dataclass(frozen=True)
+class Still:
+    steps: int = 10**9
+
+    def start(self, task):
+        return State(x=task.x)
+
+    def step(self, task, state, seen):
+        return state
+
+
+@check(name="odd", reference="none")
+@dataclass(frozen=True)
+class Odd:
+    def run(self, probe):
+        RUN
+
+
+@hookimpl
+def auditor_checks():
+    return [Odd]
+"""
+BUDGET = "the time budget of 2 seconds was used up"
+
+
+def run(plugin: str, *options: str, own: str = '[[attack]]\nuse = "brighter"\n') -> Any:
+    """Exit status, what was said, and audit.json of the small audit with one plugin."""
+    Path("mine.py").write_text(plugin, encoding="utf-8")
+    Path("audit.toml").write_text(CONFIG + own, encoding="utf-8")
+    formats = ("--set", 'report.formats=["html"]')
+    status, said = auditor("run", "audit.toml", "-p", "mine.py", *formats, *options)
+    assert (only_run() / "report.html").is_file(), said
+    return status, said, audit_json(only_run())
+
+
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        BRIGHTER.replace("param(3,", "param(10**9,"),
+        ENDLESS_STAGES.replace("ROWS", "len(brief.y)"),
+        ENDLESS_STAGES.replace("ROWS", "0"),
+        BRIGHTER.replace(
+            "return State(x=task.x)", '__import__("time").sleep(2.1)\n        return State(task.x)'
+        ),
+    ],
+    ids=["steps without end", "stages without end", "stages of nothing", "a slow start"],
+)
+def test_the_time_budget_ends_an_attack_between_two_steps(plugin: str, here: Path) -> None:
+    status, _, audit = run(plugin, "--set", 'run.time_budget="2s"')
+    rows = attack_rows(audit)
+    reason = f"{BUDGET} while it ran"
+    assert (status, audit["status"], audit["verdict"]) == (3, "incomplete", "inconclusive")
+    assert (rows["brighter"]["status"], rows["brighter"]["reason"]) == ("skipped", reason)
+    assert rows["fgsm"]["robust"]["correct"] == 12
+    assert audit["reasons"] == [f"bands: attack brighter has no result: {reason}."]
+    assert reason in (only_run() / "report.html").read_text(encoding="utf-8")
+    # The rest is still there, and is gone on with.
+    assert "kept from before" in auditor("run", "audit.toml", "-p", "mine.py", "--resume", "--set",
+                                         'run.time_budget="1s"')[1]  # fmt: skip
+
+
+def test_the_time_budget_ends_the_attack_of_a_check(here: Path) -> None:
+    plugin = CHECK.replace("RUN", "probe.attack('forever', Still(), probe.survivors())")
+    status, _, audit = run(
+        plugin, "--set", 'run.time_budget="2s"', own='[[check]]\nuse = "odd"\n'
+    )  # fmt: skip
+    assert status == 3
+    (row,) = audit["models"][0]["checks"]
+    assert (row["status"], row["sentence"]) == ("skipped", f"{BUDGET} while it ran")
+    assert f"bands: check odd has no result: {BUDGET} while it ran." in audit["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("raise OSError('disk')", "OSError: disk"),
+        ("return None", "TypeError: it returned NoneType, not a CheckReport"),
+        ("return CheckReport(3)", "TypeError: its report has a wrong sentence: Input should be a"),
+        ("return CheckReport('', symptoms=('x',))", "TypeError: its report has a wrong symptoms.0"),
+        (
+            "return CheckReport('', measurements=(Measurement('m', float('nan'), None, 1, ''),))",
+            "ValueError: its measurement 'm' is not finite",
+        ),
+    ],
+)
+def test_a_check_that_fails_is_a_finding(line: str, reason: str, here: Path) -> None:
+    status, _, audit = run(CHECK.replace("RUN", line), own='[[check]]\nuse = "odd"\n')
+    (row,) = audit["models"][0]["checks"]
+    assert row["status"] == "error"
+    assert row["sentence"].startswith(f"It crashed: {reason}")
+    (finding,) = [it for it in audit["models"][0]["findings"] if it["code"] == "check-failed"]
+    assert finding["summary"].endswith(row["sentence"].removeprefix("It crashed: "))
+    assert audit["models"][0]["masking"]["verdict"] == "inconclusive"
+    assert status == 0  # the gate of this audit lets every verdict through
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "reason"),
+    [
+        (
+            "return State(x=task.x)",
+            "return State(x=task.x.to('meta'))",
+            "attack 'brighter' has x on the device meta, not on cpu",
+        ),
+        (
+            'steps: PositiveInt = param(3, "bands to try")',
+            "@property\n    def steps(self):\n        raise ValueError('how many')",
+            "ValueError: how many",
+        ),
+        (
+            'steps: PositiveInt = param(3, "bands to try")',
+            "steps = 'three'",
+            "TypeError: ",
+        ),
+    ],
+)
+def test_a_defect_costs_its_own_row(line: str, replacement: str, reason: str, here: Path) -> None:
+    assert line in BRIGHTER
+    status, _, audit = run(BRIGHTER.replace(line, replacement))
+    row = attack_rows(audit)["brighter"]
+    assert (status, row["status"]) == (3, "error")
+    assert row["reason"].startswith(reason)
+    assert attack_rows(audit)["noise"]["status"] == "done"
+
+
+def test_passes_that_raise_cost_their_own_row(here: Path) -> None:
+    plugin = ENDLESS_STAGES.replace("return 2, 0", "raise ValueError('unknown')")
+    plugin = plugin.replace("while True:", "if 1 / 0:").replace("ROWS", "1")
+    status, _, audit = run(plugin)
+    row = attack_rows(audit)["brighter"]
+    assert (status, row["status"]) == (3, "error")
+    assert row["reason"] == "ZeroDivisionError: division by zero"
