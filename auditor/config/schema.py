@@ -111,7 +111,7 @@ class RunTable(Table):
     )
     executor: Executor = Field(default="local", description="what runs the cells")
     time_budget: Duration | None = Field(
-        default=None, description="stop starting new work after it"
+        default=None, description="start no new work, and no further step of an attack, after it"
     )
 
 

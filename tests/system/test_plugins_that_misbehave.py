@@ -76,13 +76,15 @@ class Odd:
 def auditor_checks():
     return [Odd]
 """
-BUDGET = "the time budget of 2 seconds was used up"
+#: Long enough for all that comes before the plugin, on a busy machine too.
+BUDGET = "the time budget of 4 seconds was used up"
 
 
 def run(plugin: str, *options: str, own: str = '[[attack]]\nuse = "brighter"\n') -> Any:
     """Exit status, what was said, and audit.json of the small audit with one plugin."""
     Path("mine.py").write_text(plugin, encoding="utf-8")
-    Path("audit.toml").write_text(CONFIG + own, encoding="utf-8")
+    config = CONFIG.replace("check  = []\n", "") if "[[check]]" in own else CONFIG
+    Path("audit.toml").write_text(config + own, encoding="utf-8")
     formats = ("--set", 'report.formats=["html"]')
     status, said = auditor("run", "audit.toml", "-p", "mine.py", *formats, *options)
     assert (only_run() / "report.html").is_file(), said
@@ -93,16 +95,15 @@ def run(plugin: str, *options: str, own: str = '[[attack]]\nuse = "brighter"\n')
     "plugin",
     [
         BRIGHTER.replace("param(3,", "param(10**9,"),
-        ENDLESS_STAGES.replace("ROWS", "len(brief.y)"),
         ENDLESS_STAGES.replace("ROWS", "0"),
         BRIGHTER.replace(
-            "return State(x=task.x)", '__import__("time").sleep(2.1)\n        return State(task.x)'
+            "return State(x=task.x)", '__import__("time").sleep(4.1)\n        return State(task.x)'
         ),
     ],
-    ids=["steps without end", "stages without end", "stages of nothing", "a slow start"],
+    ids=["steps without end", "stages without end", "a slow start"],
 )
 def test_the_time_budget_ends_an_attack_between_two_steps(plugin: str, here: Path) -> None:
-    status, _, audit = run(plugin, "--set", 'run.time_budget="2s"')
+    status, _, audit = run(plugin, "--set", 'run.time_budget="4s"')
     rows = attack_rows(audit)
     reason = f"{BUDGET} while it ran"
     assert (status, audit["status"], audit["verdict"]) == (3, "incomplete", "inconclusive")
@@ -110,15 +111,12 @@ def test_the_time_budget_ends_an_attack_between_two_steps(plugin: str, here: Pat
     assert rows["fgsm"]["robust"]["correct"] == 12
     assert audit["reasons"] == [f"bands: attack brighter has no result: {reason}."]
     assert reason in (only_run() / "report.html").read_text(encoding="utf-8")
-    # The rest is still there, and is gone on with.
-    assert "kept from before" in auditor("run", "audit.toml", "-p", "mine.py", "--resume", "--set",
-                                         'run.time_budget="1s"')[1]  # fmt: skip
 
 
 def test_the_time_budget_ends_the_attack_of_a_check(here: Path) -> None:
     plugin = CHECK.replace("RUN", "probe.attack('forever', Still(), probe.survivors())")
     status, _, audit = run(
-        plugin, "--set", 'run.time_budget="2s"', own='[[check]]\nuse = "odd"\n'
+        plugin, "--set", 'run.time_budget="4s"', own='[[check]]\nuse = "odd"\n'
     )  # fmt: skip
     assert status == 3
     (row,) = audit["models"][0]["checks"]
