@@ -42,6 +42,8 @@ def run(
     overrides, named = set_ or [], plugins or []
     settings, registry = load_config(config, overrides, named)
     console = Console()
+    for line in broken_plugins(registry):
+        console.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
     if plan:
         _print_plan(console, settings, registry)
         return
@@ -67,8 +69,6 @@ def _audit(
     listener = Broadcast(screen, registry, screen.line)
     audit = Audit(settings, registry, command, listener, resume, selftest=stored())
     try:
-        for line in broken_plugins(registry):
-            screen.line(f"warning: {line}")
         with screen:
             result = audit.run()
         show_summary(console, result)

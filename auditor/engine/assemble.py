@@ -271,9 +271,9 @@ def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> It
     norms = sorted(set(registry.norms) - {threat.norm for threat in config.threats})
     if norms:
         yield f"Perturbations measured in {', '.join(norms)}."
-    foreign = next((t.norm for t in config.threats[:1] if _meaning(registry, t)), "")
-    if foreign and config.checks:
-        yield f"Whether the masking checks, made for l1, l2 and linf, are strong under {foreign}."
+    first = config.threats[0].norm
+    if config.checks and registry.norms[first] not in NORMS:
+        yield f"Whether the masking checks, made for l1, l2 and linf, are strong under {first}."
     if not config.checks:
         yield "Whether the model hides its gradient: no masking checks ran."
     yield "Attacks adapted by hand to this model, and transfer from models outside this audit."

@@ -178,12 +178,10 @@ class Audit:
         return outcomes
 
     def _runner(self, samples: Samples, machine: Machine, begin: float) -> CellRunner:
-        hashes = self.registry.hashes
         return CellRunner(
             samples,
             self.registry.norms,
             self._hashes(),
-            {name: hashes["surrogates", name] for name in self.registry.surrogates},
             self.config.run.seed,
             machine.batch_size,
             lambda: self._out_of_time(begin),
@@ -267,12 +265,13 @@ class Audit:
         """Of the code of all plugins: checks use the attacks of others."""
         return "".join(record.sha256 for record in self.registry.plugins)
 
-    def _hashes(self) -> dict[str, str]:
-        """sha256 of the code of each attack; a composite may use that of every plugin."""
-        every, hashes = self._every_hash(), self.registry.hashes
-        return {
-            name: every if hasattr(spec.cls, "stages") else hashes["attacks", name]
+    def _hashes(self) -> dict[tuple[str, str], str]:
+        """sha256 of the code of what plugins offer; a composite may use that of every plugin."""
+        every = self._every_hash()
+        return self.registry.hashes | {
+            ("attacks", name): every
             for name, spec in self.registry.attacks.items()
+            if hasattr(spec.cls, "stages")
         }
 
     def _one(

@@ -51,8 +51,8 @@ class CellRunner:
 
     samples: Samples
     norms: dict[str, Norm]
-    plugin_hashes: dict[str, str]
-    surrogate_hashes: dict[str, str]
+    #: sha256 of the code of what plugins offer, by (kind, name).
+    hashes: dict[tuple[str, str], str]
     seed: int
     batch_size: int
     stop: Stop = go_on
@@ -60,13 +60,13 @@ class CellRunner:
     def key(self, cell: Cell, model: ModelUnderAudit) -> str:
         """The name under which the ledger keeps this cell."""
         chosen = cell.plan.config.surrogate
-        surrogate = {"surrogate": [chosen, self.surrogate_hashes[chosen]]} if chosen else {}
+        surrogate = {"surrogate": [chosen, self.hashes["surrogates", chosen]]} if chosen else {}
         return cell_key(
             {
                 **self.key_parts(model, cell.block, cell.norm, cell.epsilon.value),
                 "attack": cell.plan.config.use,
                 "parameters": cell.plan.config.parameters,
-                "plugin": self.plugin_hashes.get(cell.plan.config.use, ""),
+                "plugin": self.hashes["attacks", cell.plan.config.use],
                 "search": model.search_precision if hasattr(cell.plan.attack, "stages") else "",
                 **surrogate,
             }
@@ -78,7 +78,9 @@ class CellRunner:
         """What everything that is done to these images of this model depends on."""
         victim = model.victim
         normalize = victim.normalize
+        code = self.hashes.get(("norms", norm))
         return {
+            **({"norm code": code} if code else {}),
             "model": victim.fingerprint,
             "precision": str(victim.precision),
             "outputs": victim.outputs,
