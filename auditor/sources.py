@@ -44,23 +44,25 @@ class Source:
     named: bool = False
 
     @cached_property
-    def code(self) -> list[Path]:
-        """Its files: a module alone, or all of a package."""
+    def _code(self) -> bytes:
+        """Of its module alone, or of all modules of its package; empty where it cannot be read."""
         if self.file is None or not self.file.is_file():
-            return []
+            return b""
         package = self.file.name == "__init__.py"
-        return sorted(self.file.parent.rglob("*.py")) if package else [self.file]
+        files = sorted(self.file.parent.rglob("*.py")) if package else [self.file]
+        try:
+            return b"".join(one.read_bytes() for one in files)
+        except OSError:
+            return b""
 
     @cached_property
     def sha256(self) -> str:
         """Of its code; empty where there is none to be read."""
-        code = b"".join(one.read_bytes() for one in self.code)
-        return hashlib.sha256(code).hexdigest() if self.code else ""
+        return hashlib.sha256(self._code).hexdigest() if self._code else ""
 
     def mentions(self, name: str) -> bool:
         """Whether its code has `name` in quotes, as that of a plugin which offers it would."""
-        texts = (one.read_text(encoding="utf-8", errors="replace") for one in self.code)
-        return any(f'"{name}"' in text or f"'{name}'" in text for text in texts)
+        return any(f"{quote}{name}{quote}".encode() in self._code for quote in "\"'")
 
 
 def is_file(text: str) -> bool:
