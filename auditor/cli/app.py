@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auditor.cli.describe import list_, schema, show
+from auditor.cli.doctor import doctor
 from auditor.cli.failure import reporting_errors
 from auditor.cli.render import report
 from auditor.cli.run import run
@@ -52,6 +53,7 @@ def _options(
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
     "validate": validate,
+    "doctor": doctor,
     "list": list_,
     "show": show,
     "report": report,
