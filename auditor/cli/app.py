@@ -10,6 +10,7 @@ import typer
 from auditor.cli.describe import list_, schema, show
 from auditor.cli.doctor import doctor
 from auditor.cli.failure import reporting_errors
+from auditor.cli.init import init
 from auditor.cli.render import report
 from auditor.cli.run import run
 from auditor.cli.selftest import selftest
@@ -52,6 +53,7 @@ def _options(
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
+    "init": init,
     "validate": validate,
     "doctor": doctor,
     "list": list_,

@@ -23,7 +23,7 @@ from auditor.config.model import (
 )
 from auditor.config.problems import Problems, did_you_mean, listed, shown
 from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
-from auditor.config.source import read_source
+from auditor.config.source import Source, read_source
 from auditor.config.subjects import resolve_data, resolve_models, resolve_run, resolve_threats
 from auditor.config.tables import Tables, read_tables
 from auditor.errors import LoadError
@@ -42,7 +42,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[AuditConfig,
     Raises:
         ConfigError: all its faults; it is a LoadError as well if plugins are the only ones.
     """
-    problems = Problems(read_source(path, overrides))
+    return resolve_source(read_source(path, overrides))
+
+
+def resolve_source(source: Source) -> tuple[AuditConfig, Registry]:
+    """The same for a configuration that has been read, or is not a file yet.
+
+    Raises:
+        ConfigError: as above.
+    """
+    problems = Problems(source)
     _check_schema(problems)
     tables = read_tables(problems)
     plugins = tables.plugins or PluginsTable()

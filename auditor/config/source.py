@@ -40,7 +40,7 @@ _SYNTAX_REMEDIES = {
 class Source:
     """The tree of values of a configuration, with the place of each.
 
-    `name` is the file as the user called it; `overrides` are the command line's texts by key.
+    `name` is the file as the user called it; `overrides` are the command line's options by key.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class Source:
         return key_lines(self.text)
 
     def override_of(self, path: KeyPath) -> str | None:
-        """The last --set that wrote this key, or a table around it."""
+        """The last option that wrote this key, or a table around it."""
         found = [text for key, text in self.overrides.items() if path[: len(key)] == key]
         return found[-1] if found else None
 
@@ -78,7 +78,7 @@ class Source:
         """The place of a key, with the line of the file that it stands on."""
         override = self.override_of(path)
         if override is not None:
-            return f"command line: --set {override}"
+            return f"command line: {override}"
         key, line = self.key_text(path), self.line(path)
         if line is None:
             return self.name
@@ -106,11 +106,20 @@ def read_source(path: Path, overrides: Sequence[str]) -> Source:
     text = _read_text(path)
     source = Source(path.absolute(), str(path), text, _parse(str(path), text))
     as_lists(source.data)
-    problems = [problem for override in overrides if (problem := _apply(source, override))]
-    if problems:
-        raise ConfigError(str(path), problems)
-    as_lists(source.data)
+    override(source, overrides)
     return source
+
+
+def override(source: Source, overrides: Sequence[str]) -> None:
+    """Write the `key=value` texts of --set into the tree.
+
+    Raises:
+        ConfigError: one cannot be applied.
+    """
+    problems = [problem for text in overrides if (problem := _apply(source, text))]
+    if problems:
+        raise ConfigError(source.name, problems)
+    as_lists(source.data)
 
 
 def as_lists(data: dict[str, Any]) -> None:
@@ -185,7 +194,7 @@ def _apply(source: Source, override: str) -> AuditorError | None:
     else:
         holder[last] = value
     source.overrides.pop(path, None)  # the last one counts
-    source.overrides[path] = override
+    source.overrides[path] = f"--set {override}"
     return None
 
 
