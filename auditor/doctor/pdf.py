@@ -68,7 +68,7 @@ def _seen(tried: Tried) -> Iterator[Proof]:
         yield Proof(
             AREA,
             "warning",
-            " ".join(tried.said["complaints"]),
+            str(tried.said["complaints"][0]),
             expected="a page that is set without complaints",
             remedy="on Debian or Ubuntu `apt install libharfbuzz-subset0`, on Alpine `apk add "
             "harfbuzz-subset`; elsewhere it comes with HarfBuzz",

@@ -74,6 +74,7 @@ def subject_of(config: str, model: str = MODEL) -> list[Proof]:
 # --- A sound machine
 
 
+@pytest.mark.slow
 def test_a_sound_machine_and_a_sound_audit(here: Path) -> None:
     done = process("doctor", "audit.toml")
     assert done.returncode == 0, done.stdout
@@ -206,7 +207,8 @@ def test_an_output_below_a_file(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on files there")
 def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from auditor.doctor.storage import storage;"
+        "import resource, sys; from pathlib import Path;"
+        "from auditor.doctor.storage import storage;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
         "print(*[(one.outcome, one.what) for one in storage(Path(sys.argv[1]))])"
     )

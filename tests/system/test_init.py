@@ -152,7 +152,7 @@ def test_a_model_that_raises(bare: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--model", "modle.py:make", "--data", "data.npz"), ('did you mean "model.py"', "--model")),
+        (("--model", "modle.py:make", "--data", "data.npz"), ('"model.py"?', "--model modle.py")),
         (("--model", "model.py", "--data", "data.npz"), ('"model.py:NAME"',)),
         (("--model", "model.py:make", "--data", "dta.npz"), ('did you mean "data.npz"', "--data")),
         (("--model", "model.py:make", "--data", "data.csv"), ("--adapter with one of: ", "npz")),
