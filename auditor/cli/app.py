@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from auditor.cli.describe import list_, schema, show
+from auditor.cli.doctor import doctor
 from auditor.cli.failure import reporting_errors
+from auditor.cli.init import init
 from auditor.cli.plugin_commands import CommandLine
 from auditor.cli.render import report
 from auditor.cli.run import run
@@ -53,7 +55,9 @@ def _options(
 
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "run": run,
+    "init": init,
     "validate": validate,
+    "doctor": doctor,
     "list": list_,
     "show": show,
     "report": report,

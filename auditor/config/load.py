@@ -24,7 +24,7 @@ from auditor.config.model import (
 from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, did_you_mean, listed, shown
 from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
-from auditor.config.source import read_source
+from auditor.config.source import Source, read_source
 from auditor.config.subjects import resolve_data, resolve_models, resolve_run, resolve_threats
 from auditor.config.tables import Tables, read_tables
 from auditor.errors import LoadError
@@ -49,7 +49,16 @@ def load_config(
     Raises:
         ConfigError: all its faults; it is a LoadError as well if plugins are the only ones.
     """
-    problems = Problems(read_source(path, overrides, named))
+    return resolve_source(read_source(path, overrides, named))
+
+
+def resolve_source(source: Source) -> tuple[AuditConfig, Registry]:
+    """The same for a configuration that has been read, or is not a file yet.
+
+    Raises:
+        ConfigError: as above.
+    """
+    problems = Problems(source)
     _check_schema(problems)
     tables = read_tables(problems)
     plugins = tables.plugins or PluginsTable()

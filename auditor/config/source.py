@@ -108,12 +108,21 @@ def read_source(path: Path, overrides: Sequence[str], plugins: Sequence[str] = (
     text = _read_text(path)
     source = Source(path.absolute(), str(path), text, _parse(str(path), text))
     as_lists(source.data)
-    problems = [problem for override in overrides if (problem := _apply(source, override))]
-    if problems:
-        raise ConfigError(str(path), problems)
-    as_lists(source.data)
+    override(source, overrides)
     _add_plugins(source, plugins)
     return source
+
+
+def override(source: Source, overrides: Sequence[str]) -> None:
+    """Write the `key=value` texts of --set into the tree.
+
+    Raises:
+        ConfigError: one cannot be applied.
+    """
+    problems = [problem for text in overrides if (problem := _apply(source, text))]
+    if problems:
+        raise ConfigError(source.name, problems)
+    as_lists(source.data)
 
 
 def _add_plugins(source: Source, plugins: Sequence[str]) -> None:

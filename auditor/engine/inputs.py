@@ -11,7 +11,7 @@ from auditor.errors import LoadError
 from auditor.loading import Factory, fingerprint, load_module, load_stand_in
 from auditor.preflight import left_in_training
 from auditor.registry import Registry
-from auditor.samples import Samples, choose_samples
+from auditor.samples import Images, Samples, choose_samples
 from auditor.victim import Normalize, Victim
 
 
@@ -21,9 +21,19 @@ def load_samples(config: AuditConfig, registry: Registry) -> Samples:
     Raises:
         LoadError: they cannot be read or audited.
     """
+    images = load_images(config, registry)
+    return choose_samples(images, config.data.samples, config.run.seed)
+
+
+def load_images(config: AuditConfig, registry: Registry) -> Images:
+    """All images of the set that the configuration names.
+
+    Raises:
+        LoadError: they cannot be read.
+    """
     adapter = registry.data[config.data.adapter].build(dict(config.data.parameters))
     try:
-        images = adapter.load()
+        images: Images = adapter.load()
     except (KeyboardInterrupt, LoadError):
         raise
     except BaseException as error:  # an adapter is a plugin, and may raise anything
@@ -33,7 +43,7 @@ def load_samples(config: AuditConfig, registry: Registry) -> Samples:
             expected="images and labels",
             remedy="check the keys of [data]; if they are right, the adapter is at fault",
         ) from error
-    return choose_samples(images, config.data.samples, config.run.seed)
+    return images
 
 
 def load_stand_in_of(model: ModelConfig, victim: Victim) -> Victim | None:

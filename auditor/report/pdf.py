@@ -19,7 +19,8 @@ from auditor.results import AuditResult
 
 _REMEDY = (
     "install Pango and HarfBuzz: on Debian or Ubuntu "
-    "`apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0`, on macOS "
+    "`apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0`, on Fedora "
+    "`dnf install pango`, on Alpine `apk add pango harfbuzz-subset`, on macOS "
     "`brew install pango`, on Windows the MSYS2 package `mingw-w64-x86_64-pango`, with its `bin` "
     "folder in WEASYPRINT_DLL_DIRECTORIES; then `auditor report RUN_DIR --format pdf`"
 )
@@ -46,18 +47,33 @@ def render(result: AuditResult, raw: bytes, page: str) -> bytes:
         modified=started,
         relationship="Data",
     )
-    # Nothing but what the page carries within itself is ever fetched: names in it may be hostile.
-    fetcher = weasyprint.urls.URLFetcher(allowed_protocols=("data",))
-    document = weasyprint.HTML(string=page, url_fetcher=fetcher, base_url=None)
-    with _source_date(started), warnings.catch_warnings():
-        # WeasyPrint leaves closing its colour profile to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        pdf: bytes = document.write_pdf(
-            pdf_variant="pdf/a-3a",
+    with _source_date(started):
+        return _write(
+            weasyprint,
+            page,
             pdf_identifier=hashlib.sha256(raw).digest()[:16],
             attachments=[attachment],
             finisher=_name_attachment_once,
         )
+
+
+def render_page(page: str) -> bytes:
+    """`page` alone as PDF bytes, set by the libraries that set the reports; for `auditor doctor`.
+
+    Raises:
+        LoadError: the libraries that set the type are missing.
+    """
+    return _write(_weasyprint(), page)
+
+
+def _write(weasyprint: Any, page: str, **options: Any) -> bytes:
+    # Nothing but what the page carries within itself is ever fetched: names in it may be hostile.
+    fetcher = weasyprint.urls.URLFetcher(allowed_protocols=("data",))
+    document = weasyprint.HTML(string=page, url_fetcher=fetcher, base_url=None)
+    with warnings.catch_warnings():
+        # WeasyPrint leaves closing its colour profile to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        pdf: bytes = document.write_pdf(pdf_variant="pdf/a-3a", **options)
     return pdf
 
 

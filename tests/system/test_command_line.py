@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 BUILT_IN_ATTACKS = {
     "fgsm", "r-fgsm", "noise", "pgd", "apgd", "fab", "square", "autoattack", "cascade",
 }  # fmt: skip
-COMMANDS = ("run", "validate", "list", "show", "report", "selftest", "schema")
+COMMANDS = ("run", "init", "validate", "doctor", "list", "show", "report", "selftest", "schema")
 
 #: Runs a command and says whether torch and numpy have been loaded, which is more than imported:
 #: until something of them is used, an empty module stands in for each.

@@ -1,0 +1,1 @@
+"""Drafts an audit.toml for a model and data that it has looked at."""
