@@ -125,7 +125,7 @@ def _profiles(registry: Registry) -> Iterator[str]:
     yield ""
     yield (
         "What runs when audit.toml names no `[[attack]]`, or no `[[check]]`. A profile is fixed: "
-        "whoever says `profile = \"standard\"` gets the same battery until its version changes."
+        'whoever says `profile = "standard"` gets the same battery until its version changes.'
     )
     for profile in registry.profiles.values():
         yield f"\n## `{profile.name}`, version {profile.version}\n\n```toml"

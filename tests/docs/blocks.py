@@ -90,7 +90,11 @@ def _console(block: Block, folder: Path) -> None:
         if words[0] == "auditor":
             words = [sys.executable, "-m", *words]
         elif words[0] in ("python", "pytest"):
-            words = [sys.executable, *(["-m", "pytest"] if words[0] == "pytest" else []), *words[1:]]
+            words = [
+                sys.executable,
+                *(["-m", "pytest"] if words[0] == "pytest" else []),
+                *words[1:],
+            ]
         _run(words, folder, int(status[1]) if status else 0)
 
 
