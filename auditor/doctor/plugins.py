@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auditor.doctor.proof import Proof
-from auditor.registry import DISTRIBUTION, Registry
+from auditor.registry import Registry
 from auditor.results import PluginRecord
+from auditor.sources import DISTRIBUTION
 
 AREA = "Plugins"
 _BUILT_IN = "built-in"
