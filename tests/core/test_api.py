@@ -52,6 +52,8 @@ def described() -> Iterator[str]:
             yield from (f"    {member}" for member in sorted(members(thing)))
         elif inspect.isfunction(thing):
             yield f"def {name}{signature(thing)}"
+        elif hasattr(thing, "__metadata__"):  # how pydantic writes its bounds is pydantic's
+            yield f"{name} = {thing.__origin__.__name__} within bounds"
         else:
             yield f"{name} = {thing}"
     for name in HOOKS:
