@@ -9,6 +9,7 @@ import typer
 
 from auditor.cli.describe import list_, schema, show
 from auditor.cli.failure import reporting_errors
+from auditor.cli.plugin import plugin
 from auditor.cli.render import report
 from auditor.cli.run import run
 from auditor.cli.selftest import selftest
@@ -61,3 +62,5 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
 
 for _name, _command in _COMMANDS.items():
     app.command(_name, epilog=_EPILOG if _name == "run" else None)(reporting_errors(_command))
+
+app.add_typer(plugin, name="plugin")
