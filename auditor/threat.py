@@ -11,6 +11,7 @@ are not uniform over the intersection.
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -94,7 +95,7 @@ class L2:
 
     def sample(self, x0: torch.Tensor, radius: float, noise: Noise) -> torch.Tensor:
         direction = noise.normal(*x0.shape[1:])
-        dimensions = direction[0].numel()
+        dimensions = math.prod(x0.shape[1:])
         direction = direction / _images(direction.flatten(1).norm(dim=1), x0)
         scale = radius * noise.named("radius").uniform(1)[:, 0] ** (1 / dimensions)
         return self.project(x0 + direction * _images(scale, x0), x0, radius)
@@ -227,7 +228,7 @@ class Ball:
 
         The norm of a change of every pixel by one unit in the last place. The box has no tolerance.
         """
-        zero = torch.zeros_like(self.x0[:1])
+        zero = self.x0.new_zeros(1, *self.x0.shape[1:])
         return self.norm.distance(zero + _PIXEL_ROUNDING, zero).item()
 
     def contains(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -98,7 +99,7 @@ class RayS:
         radius = torch.where(closed, high, state.radius)
         best = torch.where(closed[:, None, None, None], state.trial, state.best)
         on = closed | ~searching  # to the next block
-        level, block = _next(state, on, task.x[0].numel())
+        level, block = _next(state, on, math.prod(task.x.shape[1:]))
         trial = torch.where(on[:, None, None, None], _turned(best, level, block), state.trial)
         length = torch.where(on, radius.clamp(max=1), (low + high) / 2)
         state = Ray(

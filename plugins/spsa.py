@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -112,7 +113,7 @@ def estimated(direction: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
 
 def _per_pixel(length: float, task: Task) -> float:
     """What every pixel moves by if all together move by `length`."""
-    pixels = task.x[0].numel()
+    pixels = math.prod(task.x.shape[1:])
     scale: float = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[task.ball.norm.name]
     return length / scale
 

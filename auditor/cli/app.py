@@ -11,6 +11,7 @@ from auditor.cli.describe import list_, schema, show
 from auditor.cli.doctor import doctor
 from auditor.cli.failure import reporting_errors
 from auditor.cli.init import init
+from auditor.cli.plugin import plugin
 from auditor.cli.plugin_commands import CommandLine
 from auditor.cli.render import report
 from auditor.cli.run import run
@@ -67,3 +68,5 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
 
 for _name, _command in _COMMANDS.items():
     app.command(_name, epilog=_EPILOG if _name == "run" else None)(reporting_errors(_command))
+
+app.add_typer(plugin, name="plugin")

@@ -130,7 +130,7 @@ class APGD:
         Returns these rows; None if no image is at a checkpoint.
         """
         window = _windows(self.steps, task.y.device)[task.step]
-        if int(window.max()) < 0:
+        if not (window >= 0).any():
             return None
         now = window >= 0
         oscillates = state.rises < self.rho * window

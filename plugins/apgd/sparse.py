@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -101,7 +102,7 @@ def _check(
     changed = (state.best - task.x).abs() > _DUST
     support = (changed & (torch.minimum(state.best, 1 - state.best) > _DUST)).flatten(1).sum(1)
     # From the clean image on, a fifth of all pixels: where the paper begins without phases.
-    fifth = max(1, task.x[0].numel() // 5)
+    fifth = max(1, math.prod(task.x.shape[1:]) // 5)
     pixels = torch.where(support > 0, (2 * support + 1) // 3, fifth)  # rounded
     sparser = now & (support < 0.95 * state.support)
     shorter = torch.maximum(state.length / 1.5, first / 10)
@@ -122,7 +123,7 @@ def _uphill(
     sign, slopes = gradient.sign(), gradient.abs().flatten(1)
     room = ((x + sign).clamp_(0, 1) - x).abs_().flatten(1)
     free = slopes * (room > _DUST)
-    least = free.topk(int(pixels.max()), dim=1).values.gather(1, pixels[:, None] - 1)
+    least = free.topk(max(pixels.tolist(), default=0), dim=1).values.gather(1, pixels[:, None] - 1)
     count = ((free >= least) & (free > 0)).sum(1, keepdim=True).clamp_(min=1)
     s = sign.flatten(1) * (slopes >= least)
     return x + (s * (length[:, None] / count)).view(x.shape)
@@ -140,4 +141,4 @@ def _projected(task: Task, x: torch.Tensor, radius: torch.Tensor) -> torch.Tenso
 
 def _all(task: Task) -> torch.Tensor:
     """(B,) int64, twice the number of pixels: more than any point changes."""
-    return torch.full_like(task.y, 2 * task.x[0].numel())
+    return torch.full_like(task.y, 2 * math.prod(task.x.shape[1:]))

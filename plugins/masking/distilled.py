@@ -62,7 +62,8 @@ def distilled(probe: Probe, epochs: int) -> Surrogate:
     """A surrogate trained on the victim's answers to the images and to noisy copies of them."""
     x, target = _answers(probe)
     base = probe.surrogate.model
-    copy = Copy(x.shape[1], min(x.shape[2:]), target.shape[1]).to(x.device, x.dtype)
+    with torch.random.fork_rng([]):  # layers draw weights when they are made
+        copy = Copy(x.shape[1], min(x.shape[2:]), target.shape[1]).to(x.device, x.dtype)
     seen = x if base.normalize is None else base.normalize(x)
     with torch.enable_grad():
         _train(copy, seen, target, epochs)

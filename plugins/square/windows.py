@@ -76,7 +76,7 @@ class Sizes:
     def at(step: torch.Tensor, schedule: Schedule) -> Sizes:
         """Those at each image's step (B,)."""
         stages = schedule.stage(step)
-        return Sizes(schedule.sides, stages, schedule.sides[int(stages.min())])
+        return Sizes(schedule.sides, stages, schedule.sides[min(stages.tolist(), default=0)])
 
     def pick(self, table: torch.Tensor) -> torch.Tensor:
         """(B, 1, L * L): each image's of the squares (T, S, S)."""
@@ -149,4 +149,4 @@ class Windows:
     def write(self, images: torch.Tensor, values: torch.Tensor) -> None:
         """Set them in `images` (B, C, H, W), contiguous, to `values` (B, C, L * L), in place."""
         index = self.pixels.expand(-1, images.shape[1], -1)
-        images.view(*images.shape[:2], -1).scatter_(2, index, values)
+        images.flatten(2).scatter_(2, index, values)

@@ -1,0 +1,63 @@
+"""From a plugin to the properties that it has to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from pydantic import ValidationError
+
+from auditor.testing import adapters, attacks, checks, strength
+from auditor.testing.case import Case, Violation
+from auditor.testing.subject import Parameters, Subject, subjects
+
+#: What is made of a subject, and its properties by name: (meaning, look).
+_KINDS: dict[str, tuple[Callable[[Subject], Any], dict[str, Any]]] = {
+    "attack": (attacks.AttackTrial, attacks.PROPERTIES | strength.PROPERTIES),
+    "check": (checks.CheckTrial, checks.PROPERTIES),
+    "data adapter": (adapters.AdapterTrial, adapters.PROPERTIES),
+}
+
+
+def cases(module: ModuleType, parameters: Parameters) -> list[Case]:
+    """All properties of all that `module` offers.
+
+    Raises:
+        LoadError: what it offers cannot be read.
+    """
+    return [case for subject in subjects(module, parameters) for case in _cases(subject)]
+
+
+def _cases(subject: Subject) -> list[Case]:
+    try:
+        _ = subject.made
+    except (ValidationError, TypeError, ValueError) as error:
+        return [_not_built(subject, error)]
+    make, properties = _KINDS[subject.kind]
+    trial = make(subject)
+    return [
+        Case(subject.name, name, meaning, _bound(look, trial))
+        for name, (meaning, look) in properties.items()
+    ]
+
+
+def _bound(look: Callable[[Any], Violation | None], trial: Any) -> Callable[[], Violation | None]:
+    return lambda: look(trial)
+
+
+def _not_built(subject: Subject, error: Exception) -> Case:
+    """A case that fails: it cannot be built from the parameters."""
+    why = str(error)
+    if isinstance(error, ValidationError):
+        why = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
+    needed = ", ".join(one.name for one in subject.spec.parameters if one.required)
+    violation = Violation(
+        "built",
+        f"it cannot be built: {why}",
+        "that defaults, and the parameters given here, suffice",
+        f'give {needed or "the parameters"}: parameters={{"{subject.spec.name}": {{...}}}} in the '
+        f"mark, or --set {subject.spec.name}.KEY=VALUE on the command line",
+        error,
+    )
+    return Case(subject.name, "built", "It can be built.", lambda: violation)

@@ -1,0 +1,250 @@
+"""The properties of attacks that are about what they achieve, and at what cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from auditor.attack import GRADIENT, attack, wishes_of
+from auditor.composite import Brief, Stage
+from auditor.testing.arena import Fight, Setting, fight
+from auditor.testing.attacks import AttackTrial
+from auditor.testing.case import Violation
+from auditor.testing.models import Ladder, Linear, numbers, radius
+from auditor.threat import Ball, Norm
+
+#: What has to be reached of the optimum: in one step, and in at least ten.
+_ONE_STEP, _MANY_STEPS = 0.75, 0.9
+_ENOUGH_STEPS = 10
+#: By how many rungs of twenty noise may be ahead, by luck.
+_LUCK = 2
+#: Points of noise that a composite is compared with, and the most for any attack.
+_COMPOSITE, _MOST_NOISE = 100, 5000
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """A whole run on the ladder."""
+
+    norm: Norm
+    ladder: Ladder
+    epsilon: float
+    run: Fight
+
+    def broken(self, most: float = 1.0) -> torch.Tensor:
+        """(m,) bool, of the rungs up to `most`."""
+        assert self.run.outcome is not None
+        return self.run.outcome.broken[self.ladder.rung <= most + 1e-9]
+
+
+def _climbs(trial: AttackTrial) -> list[_Climb]:
+    """Whole runs in every norm; kept for the next property."""
+    kept: list[_Climb] | None = vars(trial).get("climbs")
+    if kept is None:
+        kept = [_climb(trial, norm) for norm in trial.norms]
+        vars(trial)["climbs"] = kept
+    return kept
+
+
+def _climb(trial: AttackTrial, norm: Norm) -> _Climb:
+    epsilon = radius(norm, Ladder.SHAPE)
+    ladder = Ladder.for_norm(norm, epsilon)
+    labels = torch.zeros(len(ladder.x), dtype=torch.int64)
+    setting = Setting(norm, ladder.model, ladder.x, labels, epsilon=epsilon, whole=True)
+    return _Climb(norm, ladder, epsilon, fight(trial.subject.made, setting))
+
+
+def budget(trial: AttackTrial) -> Violation | None:
+    """It takes no more evaluations than its steps, restarts, targets and points say, and ends."""
+    if not trial.stands:
+        return None
+    subject = trial.subject
+    if trial.composite:
+        passes = subject.made.passes(10)
+        if not (isinstance(passes, tuple) and len(passes) == 2 and min(passes) >= 0):
+            return Violation("budget", f"passes(10) gave {passes!r}", "two numbers, (forward, "
+                             "backward)", "`auditor run --plan` prints them")  # fmt: skip
+    elif queries := getattr(subject.made, "queries", None):
+        wishes = wishes_of(subject.made)
+        points = (subject.made.steps + 1) * wishes.points
+        if points > queries:
+            return Violation("budget", f"queries = {queries}, and {points} points are evaluated",
+                             "no more points per restart than `queries`",
+                             "the start is a point as well: steps = queries - 1")  # fmt: skip
+    for climb in _climbs(trial):
+        if found := climb.run.record.violations.get("budget"):
+            return found
+        if climb.run.passed > climb.run.counted:
+            return Violation(
+                "budget",
+                f"{climb.run.passed} images went through the model, and the engine knows of "
+                f"{climb.run.counted}",
+                "every evaluation is the engine's, so that the report's cost is true",
+                "it calls the model by itself: propose points in State.x and look at `seen`",
+            )
+    return None
+
+
+def optimum(trial: AttackTrial) -> Violation | None:
+    """On a linear model, whose best adversarial example is known, it comes near it."""
+    if not trial.stands or trial.spec.needs != GRADIENT:
+        return None
+    steps = _ENOUGH_STEPS if trial.composite else trial.subject.made.steps
+    needed = _MANY_STEPS if steps >= _ENOUGH_STEPS else _ONE_STEP
+    for climb in _climbs(trial):
+        if climb.run.outcome is None:
+            return _failed(climb, "optimum")
+        broken = climb.broken(needed)
+        if not broken.all():
+            reached = climb.ladder.rung[: len(broken)][broken]
+            best = reached.max().item() if len(reached) else 0.0
+            return Violation(
+                "optimum",
+                f"of images that take at most {needed:.0%} of what is possible in the ball, "
+                f"{int((~broken).sum())} of {len(broken)} withstood ({climb.norm.name}); the "
+                f"hardest it broke takes {best:.0%}",
+                f"all of them fall: logits are W x + b here, and the optimum is known "
+                f"({steps} steps: {needed:.0%} of it suffice)",
+                _why_weak(climb),
+            )
+    return None
+
+
+def _why_weak(climb: _Climb) -> str:
+    if climb.run.record.moved == 0:
+        return "it does nothing: every point it proposed is the clean image"
+    if not climb.broken().any():
+        return (
+            "it walks the wrong way, or hardly moves: seen.gradient points to success (x + step, "
+            "not x - step)"
+        )
+    return (
+        "its steps together are too short (number x length has to exceed epsilon well), or not "
+        "along the steepest direction of the norm: task.ball.steepest(x, seen.gradient, length)"
+    )
+
+
+def noise(trial: AttackTrial) -> Violation | None:
+    """On a linear model it breaks at least what random points of the same number break."""
+    if not trial.stands:
+        return None
+    for climb in _climbs(trial):
+        if climb.run.outcome is None:
+            return _failed(climb, "noise")
+        points = _points(trial.subject.made)
+        by_noise = int((climb.ladder.rung <= _noise_reaches(climb, points)).sum())
+        broken = int(climb.broken().sum())
+        if broken < by_noise - _LUCK:
+            return Violation(
+                "noise",
+                f"{points} random points of the ball break {by_noise} of {len(climb.broken())} "
+                f"images, and the attack {broken} ({climb.norm.name})",
+                "at least as many as noise of the same number of evaluations",
+                _why_weak(climb) if climb.run.record.moved == 0 or not broken else
+                "it keeps to a small part of the ball, or does not keep what it finds",
+            )  # fmt: skip
+    return None
+
+
+def _points(made: Any) -> int:
+    """How many points the attack evaluates on an image that withstands."""
+    if hasattr(made, "stages"):
+        return _COMPOSITE
+    wishes = wishes_of(made)
+    return min(_MOST_NOISE, wishes.restarts * wishes.points * (int(made.steps) + 1))
+
+
+def _noise_reaches(climb: _Climb, points: int) -> torch.Tensor:
+    """(n,) the part of the optimum that the best of `points` random points reaches.
+
+    Half of them come from the inside of the ball, half are the extreme points of random directions.
+    """
+    ladder, best = climb.ladder, []
+    for row in range(len(ladder.x)):
+        x0 = ladder.x[row : row + 1].expand(points, *ladder.SHAPE)
+        ball = Ball(climb.norm, climb.epsilon, x0)
+        drawn = numbers(points, purpose=f"noise {row}")
+        corners = ball.steepest(x0, drawn.named("corner").normal(*ladder.SHAPE), climb.epsilon)
+        inside = ball.sample(drawn.named("inside"))
+        odd = (torch.arange(points) % 2 == 1).view(-1, 1, 1, 1)
+        x = torch.where(odd, ball.project(corners), inside)
+        best.append(((x - x0).flatten(1) @ ladder.direction).max() / ladder.gain[row])
+    return torch.stack(best)
+
+
+def _failed(climb: _Climb, name: str) -> Violation:
+    (found, *_) = climb.run.record.violations.values()
+    return replace(found, property=name)
+
+
+def targets(trial: AttackTrial) -> Violation | None:
+    """Aimed at a class, it comes nearer to that class than aimed at another."""
+    if not trial.stands or trial.composite:
+        return None
+    made = trial.subject.made
+    if trial.subject.has("targets"):
+        made = trial.subject.variant(targets=2)
+    if not wishes_of(made).targets:
+        return None
+    for norm in trial.norms:
+        reach = {aim: _reach(made, norm, aim) for aim in (1, 2)}
+        towards = reach[1][1] - reach[2][1] + reach[2][2] - reach[1][2]
+        possible = reach[1][0] + reach[2][0]
+        if not bool((towards.mean() > 0.05 * possible.mean()).all()):
+            return Violation(
+                "targets",
+                f"aimed at class 1 and aimed at class 2 it comes equally near to both "
+                f"({norm.name})",
+                "an attack with `targets` goes where task.target says",
+                "task.target is not used where a direction, a class or a loss is chosen: use it, "
+                "or leave `targets` out (seen.loss and seen.gradient already aim at the target)",
+            )
+    return None
+
+
+def _reach(made: Any, norm: Norm, aim: int) -> dict[int, torch.Tensor]:
+    """(n,) how much nearer than the clean image it comes to class 1 and 2; 0: what is possible."""
+    shape = (1, 6, 7)
+    rows = numbers(4, purpose="classes").normal(42)
+    model = Linear(rows, rows.new_tensor([100.0, 0, 0, -50]) - 0.5 * rows.sum(1))
+    x = 0.3 + 0.4 * numbers(6, purpose="aims").uniform(*shape)
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    setting = Setting(norm, model, x, labels)
+    run = fight(_aimed(made, aim), setting)
+    best: dict[int, torch.Tensor] = {}
+    for k in (1, 2):
+        w = rows[k] - rows[0]
+        best[k] = torch.stack(
+            [_gain(call.x, x, w) for call in run.record.calls if len(call.x) == len(x)]
+        ).amax(0)
+    slope = (rows[aim] - rows[0]).view(1, *shape).expand_as(x)
+    best[0] = _gain(norm.steepest(x, slope, setting.radius), x, rows[aim] - rows[0])
+    return best
+
+
+def _gain(x: torch.Tensor, x0: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """(n,) the largest <w, x - x0> over the points of each image."""
+    points = x.reshape(len(x0), -1, x0[0].numel())
+    return ((points - x0.flatten(1)[:, None]) @ w).amax(1)
+
+
+def _aimed(made: Any, aim: int) -> Any:
+    """A composite of the attack alone, aimed at one class."""
+
+    @attack(name="aimed", norms={"linf"}, needs=GRADIENT, reference="")
+    class Aimed:
+        def stages(self, brief: Brief) -> Any:
+            image = torch.arange(len(brief.y))
+            yield Stage("aimed", made, image, target=torch.full_like(image, aim))
+
+    return Aimed()
+
+
+PROPERTIES = {
+    "budget": (budget.__doc__ or "", budget),
+    "optimum": (optimum.__doc__ or "", optimum),
+    "noise": (noise.__doc__ or "", noise),
+    "targets": (targets.__doc__ or "", targets),
+}

@@ -1,0 +1,137 @@
+"""What a plugin offers, and instances of it to try."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from auditor import hookspecs
+from auditor.attack import spec_of
+from auditor.checks import check_spec_of
+from auditor.errors import LoadError, raised_at
+from auditor.registry import Registry, load_registry
+from auditor.spec import Spec
+
+#: Parameters by the name of what has them.
+Parameters = Mapping[str, Mapping[str, Any]]
+
+
+def load_plugin(name: str) -> ModuleType:
+    """The module of a plugin: a file, a module's name, or what an installed plugin is called.
+
+    Raises:
+        LoadError: there is no such plugin, or it cannot be imported.
+    """
+    for entry in metadata.entry_points(group="auditor"):
+        if entry.name == name:
+            name = entry.module
+    try:
+        return _from_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything at all, SystemExit included
+        place = raised_at(error)
+        raise LoadError(
+            f"The plugin cannot be imported: {type(error).__name__}: {error}",
+            where=f"{name}, {place}" if place else name,
+            expected="a file such as my_attack.py, or a module that is installed",
+            remedy="mend the line above, or install the package (pip install -e .)",
+        ) from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    name = f"_plugin_under_test_{path.stem}"
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path.name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An attack, check or data adapter, and the parameters to try it with."""
+
+    #: "attack", "check" or "data adapter".
+    kind: str
+    spec: Spec
+    parameters: Mapping[str, Any]
+    registry: Registry
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.kind} {self.spec.name!r}"
+
+    @cached_property
+    def made(self) -> Any:
+        """With the parameters given, and defaults for the others."""
+        return self.variant()
+
+    def variant(self, **changes: Any) -> Any:
+        """The same with other values of some parameters.
+
+        Raises:
+            pydantic.ValidationError: a parameter is missing, unknown, or has an impossible value.
+        """
+        return self.spec.build({**self.parameters, **changes})
+
+    def has(self, parameter: str) -> bool:
+        """Whether users may write such a key."""
+        return any(one.name == parameter for one in self.spec.parameters)
+
+
+def subjects(module: ModuleType, parameters: Parameters) -> Iterator[Subject]:
+    """All that the hooks of a module offer, in their order.
+
+    Raises:
+        LoadError: it offers nothing, a hook is misspelt, or `parameters` names what is not there.
+    """
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    try:
+        manager.check_pending()
+        offered: list[tuple[str, Spec]] = []
+        offered += [("attack", spec_of(one)) for one in _items(manager.hook.auditor_attacks)]
+        offered += [("check", check_spec_of(one)) for one in _items(manager.hook.auditor_checks)]
+        offered += [("data adapter", one.data_spec) for one in _items(manager.hook.auditor_data)]
+    except Exception as error:  # hooks are the author's code
+        raise _refused(module, f"{type(error).__name__}: {error}") from error
+    if not offered:
+        raise _refused(module, "no hook returns an attack, a check or a data adapter")
+    unknown = parameters.keys() - {spec.name for _, spec in offered}
+    if unknown:
+        raise _refused(module, f"it offers nothing called {sorted(unknown)[0]!r}")
+    registry = load_registry()
+    for kind, spec in offered:
+        yield Subject(kind, spec, parameters.get(spec.name, {}), registry)
+
+
+def _items(caller: Any) -> list[Any]:
+    """What one hook returns."""
+    return [item for returned in caller() for item in returned]
+
+
+def _refused(module: ModuleType, why: str) -> LoadError:
+    return LoadError(
+        f"The plugin's offer cannot be read: {why}.",
+        where=module.__name__,
+        expected="functions auditor_attacks, auditor_checks or auditor_data, marked @hookimpl, "
+        "that return lists of decorated classes",
+        remedy="see docs/writing-a-plugin.md",
+    )
