@@ -54,6 +54,8 @@ def described() -> Iterator[str]:
             yield f"def {name}{signature(thing)}"
         elif hasattr(thing, "__metadata__"):  # how pydantic writes its bounds is pydantic's
             yield f"{name} = {thing.__origin__.__name__} within bounds"
+        elif callable(thing) and not hasattr(thing, "__args__"):
+            yield f"{name} (callable)"
         else:
             yield f"{name} = {thing}"
     for name in HOOKS:
