@@ -74,7 +74,7 @@ Look = Callable[[AttackTrial], Violation | None]
 
 
 def described(trial: AttackTrial) -> Violation | None:
-    """It has a docstring, a reference, known norms and a name of its own; parameters have meanings."""
+    """It has a docstring, a reference, known norms, its own name; parameters have meanings."""
     spec, registry = trial.spec, trial.subject.registry
     missing = [one.name for one in spec.parameters if not one.doc]
     unknown = sorted(spec.norms - registry.norms.keys())
