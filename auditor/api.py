@@ -37,7 +37,14 @@ from auditor.composite import (
 from auditor.errors import LoadError
 from auditor.hookspecs import Profile, hookimpl
 from auditor.objectives import ObjectiveName, choose_objective
-from auditor.quantities import NonNegativeInt, PixelLength, PositiveInt
+from auditor.quantities import (
+    FactoryPath,
+    FilePath,
+    FolderPath,
+    NonNegativeInt,
+    PixelLength,
+    PositiveInt,
+)
 from auditor.randomness import Noise
 from auditor.results import DirectionCurve, MaskingKind, Measurement, PlantedControl
 from auditor.samples import DataAdapter, Images, data_adapter
@@ -45,6 +52,7 @@ from auditor.spec import param
 from auditor.stats import clopper_pearson
 from auditor.surrogate import Evaluation, NoGradientError, Surrogate
 from auditor.threat import Ball
+from auditor.usercode import call_factory, raised_by_user_code
 from auditor.victim import Victim
 
 API_VERSION = (1, 0)
@@ -64,7 +72,10 @@ __all__ = [
     "DirectionCurve",
     "Evaluation",
     "Evidence",
+    "FactoryPath",
     "Family",
+    "FilePath",
+    "FolderPath",
     "Images",
     "LoadError",
     "MaskingKind",
@@ -89,6 +100,7 @@ __all__ = [
     "Trust",
     "Victim",
     "attack",
+    "call_factory",
     "check",
     "choose_objective",
     "clopper_pearson",
@@ -97,4 +109,5 @@ __all__ = [
     "likeliest_rivals",
     "not_applicable",
     "param",
+    "raised_by_user_code",
 ]

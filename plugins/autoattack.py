@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+
+from auditor.api import GRADIENT, Brief, Stage, Standing, attack, hookimpl, param
 from auditor_plugins.apgd import APGD
 from auditor_plugins.fab import FAB
 from auditor_plugins.square import Square
-
-from auditor.api import GRADIENT, Brief, Stage, Standing, attack, hookimpl, param
 
 #: What the published versions aim at: the nine likeliest wrong classes; in l1 APGD at five.
 _TARGETS = 9

@@ -11,10 +11,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from auditor_plugins.apgd import APGD
-from auditor_plugins.fab import FAB
-from auditor_plugins.fgsm import FGSM
-from auditor_plugins.square import Square
 
 from auditor.api import (
     SCORES,
@@ -30,6 +26,10 @@ from auditor.api import (
     likeliest_rivals,
     param,
 )
+from auditor_plugins.apgd import APGD
+from auditor_plugins.fab import FAB
+from auditor_plugins.fgsm import FGSM
+from auditor_plugins.square import Square
 
 #: An image is worth further effort while its shortfall is at most so much: before the targeted
 #: sweep, before the long attacks, and in the rounds at the end.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from auditor_plugins.fab.hyperplane import shortest_shift
 
 from auditor.api import (
     GRADIENT,
@@ -20,6 +19,7 @@ from auditor.api import (
     hookimpl,
     param,
 )
+from auditor_plugins.fab.hyperplane import shortest_shift
 
 #: For each norm the dual one: |f| / |w|_dual is the distance to a hyperplane, the box aside.
 _DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}

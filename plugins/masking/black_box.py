@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from auditor.api import CheckReport, PositiveInt, Probe, Symptom, check, param
 from auditor_plugins.rays import RayS
 from auditor_plugins.spsa import SPSA
 from auditor_plugins.square import Square
-
-from auditor.api import CheckReport, PositiveInt, Probe, Symptom, check, param
 
 from .survivors import (
     DRAWS,

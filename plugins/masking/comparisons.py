@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from auditor_plugins.fgsm import FGSM, RandomFGSM
-from auditor_plugins.pgd import PGD
 
 from auditor.api import (
     CheckReport,
@@ -22,6 +20,8 @@ from auditor.api import (
     not_applicable,
     param,
 )
+from auditor_plugins.fgsm import FGSM, RandomFGSM
+from auditor_plugins.pgd import PGD
 
 from .ray import FromImage, GradientRay
 from .survivors import DRAWS, bounds, nothing_left, of, sample

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from auditor_plugins.apgd import APGD
-
 from auditor.api import (
     CheckReport,
     MaskingKind,
@@ -22,6 +20,7 @@ from auditor.api import (
     not_applicable,
     param,
 )
+from auditor_plugins.apgd import APGD
 
 from .averaged import NoiseAveragedPGD
 from .survivors import (

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from auditor_plugins.apgd import APGD
 
 from auditor.api import (
     CheckReport,
@@ -21,6 +20,7 @@ from auditor.api import (
     check,
     param,
 )
+from auditor_plugins.apgd import APGD
 
 from .measuring import (
     ball_around,

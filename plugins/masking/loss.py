@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from auditor_plugins.apgd import APGD
 
 from auditor.api import (
     CheckReport,
@@ -18,6 +17,7 @@ from auditor.api import (
     not_applicable,
     param,
 )
+from auditor_plugins.apgd import APGD
 
 from .survivors import Gap, bounds, is_telling, nothing_left, of, pursue, split
 

@@ -6,8 +6,6 @@ import contextlib
 from dataclasses import dataclass, replace
 
 import torch
-from auditor_plugins.apgd import APGD
-from auditor_plugins.square import Square
 
 from auditor.api import (
     CheckReport,
@@ -19,6 +17,8 @@ from auditor.api import (
     not_applicable,
     param,
 )
+from auditor_plugins.apgd import APGD
+from auditor_plugins.square import Square
 
 from .survivors import DRAWS, bounds, nothing_left, split
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from auditor_plugins.pgd import PGD
 
 from auditor.api import (
     GRADIENT,
@@ -17,6 +16,7 @@ from auditor.api import (
     attack,
     param,
 )
+from auditor_plugins.pgd import PGD
 
 
 @dataclass

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from auditor_plugins.apgd import APGD
-from auditor_plugins.pgd import PGD
 
 from auditor.api import CheckReport, Probe, Surrogate, Trust, clopper_pearson, not_applicable
+from auditor_plugins.apgd import APGD
+from auditor_plugins.pgd import PGD
 
 #: Where a smaller part of the images survives, a hidden gradient could hide next to nothing.
 _LEAST = 0.02

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from auditor_plugins.apgd import APGD
-
 from auditor.api import (
     CheckReport,
     PositiveInt,
@@ -16,6 +14,7 @@ from auditor.api import (
     not_applicable,
     param,
 )
+from auditor_plugins.apgd import APGD
 
 from .survivors import Gap, nothing_left, pursue, unexplained
 

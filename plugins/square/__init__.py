@@ -12,9 +12,6 @@ from typing import Annotated
 
 import torch
 from annotated_types import Gt, Le
-from auditor_plugins.square.bumps import grid, transferred
-from auditor_plugins.square.corners import recoloured, stripes
-from auditor_plugins.square.windows import Schedule, Sizes, drawn, sides
 
 from auditor.api import (
     SCORES,
@@ -27,6 +24,9 @@ from auditor.api import (
     hookimpl,
     param,
 )
+from auditor_plugins.square.bumps import grid, transferred
+from auditor_plugins.square.corners import recoloured, stripes
+from auditor_plugins.square.windows import Schedule, Sizes, drawn, sides
 
 #: Random numbers are drawn for so many queries at once: a draw costs much, a number little.
 AHEAD = 64

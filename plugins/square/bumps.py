@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 
 import torch
-from auditor_plugins.square.windows import Sizes, Windows, repeated
 
 from auditor.api import Task
+from auditor_plugins.square.windows import Sizes, Windows, repeated
 
 #: The aim is below epsilon by so many units of rounding, to stay inside the ball.
 _ROUNDING = 8

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from auditor_plugins.square.windows import Sizes, Windows
 
 from auditor.api import Task
+from auditor_plugins.square.windows import Sizes, Windows
 
 
 def stripes(task: Task) -> torch.Tensor:

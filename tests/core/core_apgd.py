@@ -9,7 +9,6 @@ from fractions import Fraction
 import core_reference as reference
 import numpy as np
 import torch
-from auditor_plugins.apgd import APGD
 from core_models import NORM, normal
 from torch import nn
 
@@ -17,6 +16,7 @@ from auditor.attack import Observation, State, Task
 from auditor.objectives import choose_objective, margin
 from auditor.randomness import Noise
 from auditor.threat import Ball
+from auditor_plugins.apgd import APGD
 
 # --- Driving the attack without the engine
 

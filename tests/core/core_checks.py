@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from auditor_plugins.apgd import APGD
 from core_models import NORM, SmallCNN, uniform
 from torch import nn
 
@@ -16,6 +15,7 @@ from auditor.engine.outcome import Block
 from auditor.engine.probe import EngineProbe, Fallen
 from auditor.surrogate import Surrogate, naive
 from auditor.victim import Victim
+from auditor_plugins.apgd import APGD
 
 #: Radii at which attacks break about half of the images of `CNN`.
 EPSILON = {"linf": 0.025, "l2": 0.15, "l1": 0.6}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from auditor_plugins.fgsm import FGSM, RandomFGSM
-from auditor_plugins.noise import Noise
-from auditor_plugins.pgd import PGD
 from core_models import linear_victim, uniform
 
 from auditor.attack import SCORES, Observation, State, Task, attack
 from auditor.engine.outcome import Block, Outcome
 from auditor.threat import NORMS
 from auditor.victim import Victim
+from auditor_plugins.fgsm import FGSM, RandomFGSM
+from auditor_plugins.noise import Noise
+from auditor_plugins.pgd import PGD
 
 N = 24
 X = uniform(N, 1, 8, 9, seed=1)

@@ -8,7 +8,6 @@ import core_reference as reference
 import numpy as np
 import pytest
 import torch
-from auditor_plugins.apgd import APGD, checkpoints
 from core_apgd import (
     Hill,
     algorithm_1,
@@ -43,6 +42,7 @@ from torch import nn
 
 from auditor.attack import Observation
 from auditor.engine.pool import Block
+from auditor_plugins.apgd import APGD, checkpoints
 
 N = 8
 X = uniform(N, 1, 8, 9, seed=1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from auditor_plugins.autoattack import AutoAttack
 from core_models import SmallCNN, block_of, run_attack, uniform
 
 from auditor.composite import Brief, Stage, Standing
 from auditor.engine.outcome import Block
 from auditor.threat import NORMS, Ball
 from auditor.victim import Victim
+from auditor_plugins.autoattack import AutoAttack
 
 NORM = {norm.name: norm for norm in NORMS}
 X = uniform(12, 1, 8, 9, seed=1)

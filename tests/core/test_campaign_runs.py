@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from auditor_plugins.noise import Noise
-from auditor_plugins.pgd import PGD
 from core_campaign import Greys, Scripted, bright_from, dark, of, run_campaign
 from core_models import Counted, block_of, cnn_victim, uniform
 from core_pool import X
@@ -15,6 +13,8 @@ from core_pool import X
 from auditor.composite import Stage
 from auditor.surrogate import naive
 from auditor.victim import Victim
+from auditor_plugins.noise import Noise
+from auditor_plugins.pgd import PGD
 
 # Two runs
 

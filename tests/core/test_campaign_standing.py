@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from auditor_plugins.noise import Noise
 from core_campaign import Greys, Scripted, bright_from, dark, of, run_campaign
 from core_lanes import Aimed, margins
 from core_models import block_of, cnn_victim
@@ -17,6 +16,7 @@ from torch import nn
 from auditor.composite import Evidence, Stage
 from auditor.engine.outcome import Block
 from auditor.victim import Victim
+from auditor_plugins.noise import Noise
 
 N = 8
 X, IDS = ALL[:N], ALL_IDS[:N]

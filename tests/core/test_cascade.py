@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from auditor_plugins import autoattack, cascade
-from auditor_plugins.cascade import Cascade
 from core_linear import clean, distance_to_the_hyperplane, dominated, safe_radius
 from core_models import (
     NORM,
@@ -26,6 +24,8 @@ from auditor.composite import Brief, Evidence, Stage, Standing
 from auditor.engine.outcome import Block
 from auditor.threat import Ball
 from auditor.victim import Victim
+from auditor_plugins import autoattack, cascade
+from auditor_plugins.cascade import Cascade
 
 X = uniform(24, 1, 8, 9, seed=1)
 EPSILON = {"linf": 0.02, "l2": 0.15, "l1": 0.6}

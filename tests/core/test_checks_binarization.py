@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from auditor_plugins.masking.binarization import Binarization, last_linear, separating_heads
 from core_checks import (
     IMAGES,
     SYMPTOM,
@@ -19,6 +18,8 @@ from core_checks import (
 )
 from core_models import normal
 from torch import nn
+
+from auditor_plugins.masking.binarization import Binarization, last_linear, separating_heads
 
 SOME = IMAGES[:36]
 CHECK = Binarization(images=12, inner=60, steps=40)

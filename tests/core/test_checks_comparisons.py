@@ -6,16 +6,6 @@ from math import comb, sqrt
 
 import pytest
 import torch
-from auditor_plugins.fgsm import FGSM
-from auditor_plugins.masking.comparisons import (
-    Convergence,
-    EpsilonMonotone,
-    OneStep,
-    Unbounded,
-    largest_radius,
-    mcnemar,
-)
-from auditor_plugins.masking.ray import FromImage, GradientRay
 from core_checks import (
     IMAGES,
     Mask,
@@ -31,6 +21,16 @@ from core_models import block_of, cnn_victim, run_attack
 from torch import nn
 
 from auditor.checks import check_spec_of
+from auditor_plugins.fgsm import FGSM
+from auditor_plugins.masking.comparisons import (
+    Convergence,
+    EpsilonMonotone,
+    OneStep,
+    Unbounded,
+    largest_radius,
+    mcnemar,
+)
+from auditor_plugins.masking.ray import FromImage, GradientRay
 
 FEW, SOME = IMAGES[:24], IMAGES[:36]
 CHECKS = [

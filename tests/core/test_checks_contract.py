@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from auditor_plugins.masking.answers import OperationTrace, OutputKind, Staircase
-from auditor_plugins.masking.contract import BatchDependence, Determinism, TrainMode
 from core_checks import IMAGES, Mask, battle, blinded, cnn, decision, probe_of, stairs
 from core_models import Linear, normal
 from torch import nn
 
 from auditor.checks import CheckReport, Symptom
 from auditor.engine.probe import EngineProbe
+from auditor_plugins.masking.answers import OperationTrace, OutputKind, Staircase
+from auditor_plugins.masking.contract import BatchDependence, Determinism, TrainMode
 
 CHECKS = (Determinism, BatchDependence, TrainMode, OutputKind, OperationTrace, Staircase)
 

@@ -6,17 +6,6 @@ import re
 
 import pytest
 import torch
-from auditor_plugins.apgd import APGD
-from auditor_plugins.masking.black_box import BlackBoxGap
-from auditor_plugins.masking.distilled import distilled
-from auditor_plugins.masking.gaps import BPDAGap, EOTGap, NoiseAveragedGap
-from auditor_plugins.masking.loss import LossRepair
-from auditor_plugins.masking.planted import PlantedMask
-from auditor_plugins.masking.second_look import SecondLook
-from auditor_plugins.masking.survivors import bounds, decides_only, sample
-from auditor_plugins.masking.transfer import TransferGap
-from auditor_plugins.pgd import PGD
-from auditor_plugins.rays import RayS
 from core_checks import (
     IMAGES,
     SYMPTOM,
@@ -36,6 +25,17 @@ from torch import nn
 
 from auditor.checks import check_spec_of
 from auditor.surrogate import Surrogate
+from auditor_plugins.apgd import APGD
+from auditor_plugins.masking.black_box import BlackBoxGap
+from auditor_plugins.masking.distilled import distilled
+from auditor_plugins.masking.gaps import BPDAGap, EOTGap, NoiseAveragedGap
+from auditor_plugins.masking.loss import LossRepair
+from auditor_plugins.masking.planted import PlantedMask
+from auditor_plugins.masking.second_look import SecondLook
+from auditor_plugins.masking.survivors import bounds, decides_only, sample
+from auditor_plugins.masking.transfer import TransferGap
+from auditor_plugins.pgd import PGD
+from auditor_plugins.rays import RayS
 
 FEW = IMAGES[:24]
 #: Enough for a symptom.

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from auditor_plugins.masking.curvature import SecondOrder
-from auditor_plugins.masking.gradient import RankTest, ZeroGradients
-from auditor_plugins.masking.measuring import median_limit
-from auditor_plugins.masking.slopes import FiniteDifferences, LossDirections, NoiseGradient
 from core_checks import IMAGES, Mask, battle, blinded, cnn, decision, flipped, probe_of, stairs
 from core_models import Linear, normal
 from torch import nn
 
 from auditor.checks import CheckReport, Symptom
 from auditor.engine.probe import EngineProbe
+from auditor_plugins.masking.curvature import SecondOrder
+from auditor_plugins.masking.gradient import RankTest, ZeroGradients
+from auditor_plugins.masking.measuring import median_limit
+from auditor_plugins.masking.slopes import FiniteDifferences, LossDirections, NoiseGradient
 
 CHECKS = (ZeroGradients, RankTest, FiniteDifferences, NoiseGradient, SecondOrder)
 #: Forward and backward passes, a backward being two forwards, per image looked at.

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from auditor_plugins.masking.half_precision import HalfPrecision, layer_errors
 from core_checks import IMAGES, Mask, battle, cnn, probe_of
 from core_models import Linear, normal
 from torch import nn
 
 from auditor.checks import CheckReport
 from auditor.victim import Victim
+from auditor_plugins.masking.half_precision import HalfPrecision, layer_errors
 
 
 def value(report: CheckReport, name: str) -> float:

@@ -12,7 +12,6 @@ import core_reference as reference
 import numpy as np
 import pytest
 import torch
-from auditor_plugins.fab import FAB
 from core_linear import clean, distance_to_the_hyperplane, dominated, safe_radius
 from core_models import (
     NORM,
@@ -31,6 +30,7 @@ from auditor.engine.pool import Block
 from auditor.randomness import Noise
 from auditor.threat import Ball
 from auditor.victim import Victim
+from auditor_plugins.fab import FAB
 
 SHAPE = (2, 6, 5)
 #: Overshoots, and how far beyond the distance they may end.

@@ -6,9 +6,10 @@ import core_reference as reference
 import numpy as np
 import pytest
 import torch
-from auditor_plugins.fab.hyperplane import shortest_shift
 from core_models import normal, uniform
 from scipy.optimize import linprog, minimize
+
+from auditor_plugins.fab.hyperplane import shortest_shift
 
 PIXELS = 12
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from auditor_plugins.pgd import PGD
 from core_models import block_of, cnn_victim, run_attack, uniform
 
 from auditor.engine import ledger as module
@@ -19,6 +18,7 @@ from auditor.engine.ledger import (
     record_of,
     write_atomically,
 )
+from auditor_plugins.pgd import PGD
 
 META = CellMeta(1.5, 10, 9, "naive", "margin", "why “so”", {"outside the ball": 3})
 

@@ -17,9 +17,6 @@ import core_reference as reference
 import numpy as np
 import pytest
 import torch
-from auditor_plugins.fgsm import FGSM, RandomFGSM
-from auditor_plugins.noise import Noise
-from auditor_plugins.pgd import PGD
 from core_linear import (
     IMAGES,
     SHAPES,
@@ -34,6 +31,9 @@ from core_linear import (
 from core_models import linear_victim, normal, run_attack
 
 from auditor.engine.pool import Block
+from auditor_plugins.fgsm import FGSM, RandomFGSM
+from auditor_plugins.noise import Noise
+from auditor_plugins.pgd import PGD
 
 TOLERANCE = {"linf": 1e-4, "l2": 1e-2, "l1": 1e-2}
 LOSSES = ("cross-entropy", "margin")

@@ -10,7 +10,6 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from auditor_plugins.pgd import PGD
 from core_models import SmallCNN, block_of, run_attack
 from core_pool import EPSILON, IDS, N, X, assert_same
 from torch import nn
@@ -19,6 +18,7 @@ from auditor.memory import Pieces, is_out_of_memory
 from auditor.objectives import choose_objective
 from auditor.surrogate import naive
 from auditor.victim import Victim
+from auditor_plugins.pgd import PGD
 
 
 def cuda_runs_out() -> None:

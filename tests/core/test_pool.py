@@ -6,9 +6,6 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from auditor_plugins.fgsm import RandomFGSM
-from auditor_plugins.noise import Noise
-from auditor_plugins.pgd import PGD
 from core_models import (
     NORM,
     Counted,
@@ -24,6 +21,9 @@ from auditor.attack import GRADIENT, Observation, State, Task
 from auditor.engine.pool import Block
 from auditor.surrogate import naive
 from auditor.victim import Victim
+from auditor_plugins.fgsm import RandomFGSM
+from auditor_plugins.noise import Noise
+from auditor_plugins.pgd import PGD
 
 # What happens to an image is a function of that image
 

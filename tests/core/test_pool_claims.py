@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from auditor_plugins.noise import Noise
-from auditor_plugins.pgd import PGD
 from core_models import (
     NORM,
     block_of,
@@ -25,6 +23,8 @@ from auditor.engine.verify import to_8bit
 from auditor.surrogate import naive
 from auditor.threat import Ball
 from auditor.victim import Victim
+from auditor_plugins.noise import Noise
+from auditor_plugins.pgd import PGD
 
 # Verified facts
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from auditor_plugins.npz import Npz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ExitStatus, LoadError
 from auditor.samples import Images, Samples, choose_samples
+from auditor_plugins.npz import Npz
 
 LABELS = np.arange(6) % 3
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from auditor_plugins.spsa import SPSA, estimated
 from core_linear import dominated, optimum, relative_to_the_gain
 from core_models import block_of, cnn_victim, linear_victim, normal, run_attack, uniform
 from core_pool import EPSILON, IDS, X, assert_same
@@ -12,6 +11,7 @@ from torch import nn
 
 from auditor.engine.pool import Block
 from auditor.victim import Victim
+from auditor_plugins.spsa import SPSA, estimated
 
 
 def test_the_estimate_is_the_mean_of_the_slopes_along_the_directions():

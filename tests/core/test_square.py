@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from auditor_plugins.noise import Noise as RandomPoints
-from auditor_plugins.square import AHEAD, Square
 from core_linear import SHAPES, clean, dominated, optimum, relative_to_the_gain, safe_radius
 from core_models import NORM, block_of, cnn_victim, linear_victim, normal, run_attack
 from core_pool import EPSILON, IDS, X, assert_same
@@ -18,6 +16,8 @@ from auditor.attack import Observation, spec_of
 from auditor.engine.pool import Block
 from auditor.threat import Ball
 from auditor.victim import Victim
+from auditor_plugins.noise import Noise as RandomPoints
+from auditor_plugins.square import AHEAD, Square
 
 # --- How far it comes
 

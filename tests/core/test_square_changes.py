@@ -7,14 +7,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from auditor_plugins.square import AHEAD, Square
-from auditor_plugins.square.bumps import bump, sharpened
-from auditor_plugins.square.windows import Schedule, drawn, sides
 from core_models import NORM, normal, uniform
 from core_square import ODD_SHAPES, images, noise_of, path, task_of
 
 from auditor.attack import Observation
 from auditor.threat import Ball
+from auditor_plugins.square import AHEAD, Square
+from auditor_plugins.square.bumps import bump, sharpened
+from auditor_plugins.square.windows import Schedule, drawn, sides
 
 # --- The schedule
 
