@@ -61,7 +61,7 @@ def _choose(
     what: str,
     where: str,
 ) -> str:
-    fitting = [field.name for field in schema if fits(field.type)]
+    fitting: list[str] = [field.name for field in schema if fits(field.type)]
     if given is not None and given in fitting:
         return given
     if given is None and len(fitting) == 1:
