@@ -50,7 +50,14 @@ from auditor.events import (
 )
 from auditor.hookspecs import API_VERSION, Profile, hookimpl
 from auditor.objectives import ObjectiveName, choose_objective
-from auditor.quantities import NonNegativeInt, PixelLength, PositiveInt
+from auditor.quantities import (
+    FactoryPath,
+    FilePath,
+    FolderPath,
+    NonNegativeInt,
+    PixelLength,
+    PositiveInt,
+)
 from auditor.randomness import Noise
 from auditor.reporting import Reporter, Section, reporter, section
 from auditor.results import AuditResult, DirectionCurve, MaskingKind, Measurement, PlantedControl
@@ -60,6 +67,7 @@ from auditor.stats import clopper_pearson
 from auditor.surrogate import Evaluation, NoGradientError, Surrogate, SurrogateMaker
 from auditor.surrogate.maker import surrogate
 from auditor.threat import Ball, Norm
+from auditor.usercode import call_factory, raised_by_user_code
 from auditor.victim import Victim
 
 __all__ = [
@@ -84,7 +92,10 @@ __all__ = [
     "Evaluation",
     "Event",
     "Evidence",
+    "FactoryPath",
     "Family",
+    "FilePath",
+    "FolderPath",
     "Images",
     "LoadError",
     "MaskingKind",
@@ -117,6 +128,7 @@ __all__ = [
     "Trust",
     "Victim",
     "attack",
+    "call_factory",
     "check",
     "choose_objective",
     "clopper_pearson",
@@ -125,6 +137,7 @@ __all__ = [
     "likeliest_rivals",
     "not_applicable",
     "param",
+    "raised_by_user_code",
     "reporter",
     "section",
     "sink",

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
-import importlib.util
 import inspect
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 from auditor.errors import LoadError, raised_at
+from auditor.usercode import import_source
 
 _SHOWN_KEYS = 4
 
@@ -121,7 +119,7 @@ def _check_arguments(make: Callable[..., Any], kwargs: dict[str, Any], where: st
 
 def _resolve(factory: Factory, where: str) -> Callable[..., Any]:
     with _blaming_user_code(where, "importing the factory's module raised"):
-        module = _import(factory.source)
+        module = import_source(factory.source)
     make = getattr(module, factory.callable, None)
     if not callable(make):
         offered = sorted(
@@ -136,29 +134,6 @@ def _resolve(factory: Factory, where: str) -> Callable[..., Any]:
             remedy=f"the module has: {', '.join(offered)}" if offered else "define it there",
         )
     return make  # type: ignore[no-any-return]
-
-
-def _import(source: Path | str) -> ModuleType:
-    if isinstance(source, str):
-        return importlib.import_module(source)
-    # One private name per file, so that two models' models.py do not meet.
-    name = f"_audited_{source.stem}_{hashlib.sha256(str(source).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, source)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{source.name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(source.parent))  # its neighbours, which it may import
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    finally:
-        sys.path.remove(str(source.parent))
-    return module
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _T = TypeVar("_T")
+#: What is read at once for the hash: 16 MB as float64.
+_PIXELS_AT_ONCE = 2**21
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,7 @@ def _content_hash(samples: Samples) -> str:
     digest = hashlib.sha256(repr((len(samples), samples.shape)).encode())
     digest.update(samples.index.tobytes())
     digest.update(samples.labels.tobytes())
-    for start in range(0, len(samples), 1024):
-        digest.update(samples.read(slice(start, start + 1024)).tobytes())
+    piece = max(1, _PIXELS_AT_ONCE // math.prod(samples.shape))  # how many changes no hash
+    for start in range(0, len(samples), piece):
+        digest.update(samples.read(slice(start, start + piece)).tobytes())
     return digest.hexdigest()

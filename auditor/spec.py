@@ -36,9 +36,16 @@ def _type_text(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " | ".join(repr(choice) for choice in get_args(hint))
     if hasattr(hint, "__metadata__"):
+        for part in hint.__metadata__:
+            if type(part).__name__ == "PathKind":
+                return str(part)
         bounds = [str(part) for part in hint.__metadata__ if type(part).__name__ in ("Gt", "Ge")]
         signs = {"Gt(gt=0)": " > 0", "Ge(ge=0)": " >= 0"}
         return _type_text(get_args(hint)[0]) + "".join(signs.get(bound, "") for bound in bounds)
+    if get_origin(hint) is list:
+        return f"list of {_type_text(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        return "table"
     if get_args(hint):
         return " | ".join(_type_text(part) for part in get_args(hint))
     return "none" if hint is type(None) else getattr(hint, "__name__", str(hint))

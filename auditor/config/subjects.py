@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from auditor.config.context import Context
 from auditor.config.model import (
@@ -21,7 +21,7 @@ from auditor.config.model import (
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
 from auditor.config.schema import DataTable, ModelTable, NormalizeTable, RunTable, ThreatTable
-from auditor.quantities import parse_number
+from auditor.quantities import parse_number, path_kinds
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 _CONVERT = """convert the file once, where you trust it:
@@ -167,18 +167,50 @@ def resolve_data(context: Context, table: DataTable) -> DataConfig | None:
     written = context.parameters(("data",), spec, given, f'The data adapter "{spec.name}"')
     if written is None:
         return None
-    resolved = dict(written)
-    if isinstance(written.get("path"), str):
-        resolved["path"] = str(_existing(context, written["path"]))
+    hints = get_type_hints(spec.cls, include_extras=True)
+    resolved = {
+        key: _resolved(context, ("data", key), value, path_kinds(hints[key]))
+        for key, value in written.items()
+    }
     return DataConfig(table.adapter, resolved, written, table.samples, table.expected_accuracy)
 
 
-def _existing(context: Context, text: str) -> Path:
-    """The data's path, which an adapter may want to be a directory."""
-    found = (context.directory / text).absolute()
-    if found.is_dir():
-        return found
-    return context.file(("data", "path"), text, what="the file or directory of the images")
+def _resolved(context: Context, path: KeyPath, value: Any, kinds: frozenset[str]) -> Any:
+    """A plugin's parameter, made absolute where it is a path; a problem is noted if it is amiss."""
+    if path[-1] == "path" and not kinds:  # plain text under this name may be a file or a folder
+        kinds = frozenset({"file", "folder"})
+    if not kinds or not isinstance(value, str):
+        return value
+    if "factory" in kinds:
+        return _factory(context, path, value)
+    found = (context.directory / value).absolute()
+    if "file" in kinds:
+        folder_too = "folder" in kinds
+        if folder_too and found.is_dir():
+            return str(found)
+        what = "the file or directory of the images" if folder_too else "a file"
+        return str(context.file(path, value, what=what))
+    if not found.is_dir():
+        context.problems.add(
+            path,
+            f"The folder {shown(value)} {'is a file' if found.exists() else 'does not exist'}.",
+            expected=f"a folder, relative to the directory of {context.problems.source.path.name}",
+        )
+    return str(found)
+
+
+def _factory(context: Context, path: KeyPath, text: str) -> str:
+    source, _, name = text.rpartition(":")
+    if not source or not name:
+        context.problems.add(
+            path,
+            f"`{path[-1]}` cannot be {shown(text)}.",
+            expected='"file.py:callable" or "package.module:callable"',
+        )
+        return text
+    if not source.endswith(".py"):
+        return text
+    return f"{context.file(path, source, what='a Python file')}:{name}"
 
 
 def resolve_threats(context: Context, tables: Sequence[ThreatTable | None]) -> list[ThreatConfig]:

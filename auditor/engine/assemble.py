@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from auditor.attack import wishes_of
-from auditor.config import AuditConfig, ThreatConfig, config_hash
+from auditor.config import AuditConfig, DataConfig, ThreatConfig, config_hash
 from auditor.engine.battery import CheckOutcome
 from auditor.engine.campaign import joined
 from auditor.engine.gallery import gallery
@@ -324,7 +324,7 @@ def _provenance(
         hashes=hashes,
         data=DataRecord(
             adapter=config.data.adapter,
-            source=str(config.data.written.get("path", config.data.adapter)),
+            source=_source(config.data, samples.images.source),
             sha256=samples.sha256,
             available=len(samples.images.x),
             audited=len(samples),
@@ -332,3 +332,12 @@ def _provenance(
             class_names=samples.images.class_names,
         ),
     )
+
+
+def _source(data: DataConfig, text: str) -> str:
+    """Where the images come from, with paths as they were written."""
+    for key, written in data.written.items():
+        resolved = data.parameters[key]
+        if isinstance(resolved, str) and resolved != written:
+            text = text.replace(resolved, written)
+    return text or data.adapter
