@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch._ops import OpOverload, OpOverloadPacket
+
 #: Properties that compute; all others only describe.
 _COMPUTED = frozenset({"data", "T", "mT", "H", "mH", "real", "imag"})
 
@@ -147,12 +149,24 @@ _WRITTEN = {
 
 
 def name_of(func: Any) -> str:
-    """The name of a function as the rules know it; properties are "data", "T" or "describe"."""
+    """The name of a function as the rules know it; properties are "data", "T" or "describe".
+
+    Operators that are not torch's own keep their namespace: "mine::posterise".
+    """
+    if isinstance(func, (OpOverload, OpOverloadPacket)):
+        return _operator(func)
     name: str = getattr(func, "__name__", "") or ""
     if name == "__get__":
         attribute = getattr(getattr(func, "__self__", None), "__name__", "")
         return attribute if attribute in _COMPUTED else "describe"
     return "write" if name in ("__set__", "__delete__") else name
+
+
+def _operator(func: OpOverload | OpOverloadPacket) -> str:
+    """Of torch.ops: aten's are what torch's functions of the same name are."""
+    packet = func.overloadpacket if isinstance(func, OpOverload) else func
+    qualified: str = packet._qualified_op_name
+    return qualified.removeprefix("aten::")
 
 
 def in_place(name: str) -> bool:

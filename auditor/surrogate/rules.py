@@ -243,7 +243,7 @@ RULES: dict[str, Entry] = {
     **entries("remainder fmod frac __mod__", _first_live("flattens"), _remainder),
     **entries("detach data", _first_live("cuts"), _alias),
     **entries("tensor as_tensor __deepcopy__", _first_live("cuts"), _same),
-    **entries(" ".join([*_CASTS, "to", "type", "type_as"]), _cast_effect, _cast),
+    **entries(" ".join([*_CASTS, "to", "_to_copy", "type", "type_as"]), _cast_effect, _cast),
     **entries("clamp clip hardtanh", _clamp_effect, _clamp),
     **entries("sigmoid tanh", _sigmoid_effect, _sigmoid),
     **entries("softmax", _softmax_effect, _softmax),

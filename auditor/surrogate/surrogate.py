@@ -18,6 +18,10 @@ from auditor.victim import Victim
 SearchPrecision = Literal["float32", "tf32", "bfloat16"]
 
 
+#: What autograd says of an operation that has no derivative.
+_UNDERIVED = ("derivative for", "but no autograd formula")
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a surrogate says of a batch: everything detached."""
@@ -196,11 +200,28 @@ class Surrogate:
 
     def _slope(self, total: torch.Tensor, point: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """d total / d point; `keep` the graph for a further one."""
-        (slope,) = torch.autograd.grad(total, point, retain_graph=keep, allow_unused=True)
+        slope = derivative(total, point, keep=keep)
         if slope is None:
             raise NoGradientError(self.model.name)
         self.model.passes.backwards += len(point)
         return slope
+
+
+def derivative(
+    total: torch.Tensor, point: torch.Tensor, *, keep: bool = False
+) -> torch.Tensor | None:
+    """d total / d point by autograd; None where it leads nowhere or an operation has none at all.
+
+    Args:
+        keep: the graph, for a further one.
+    """
+    try:
+        (slope,) = torch.autograd.grad(total, point, retain_graph=keep, allow_unused=True)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _UNDERIVED):
+            raise
+        return None
+    return slope
 
 
 def _repaired(model: Victim, point: torch.Tensor, cautious: bool) -> Pass:

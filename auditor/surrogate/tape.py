@@ -36,6 +36,7 @@ from auditor.surrogate.links import (
 )
 from auditor.surrogate.names import INDEXING, LIKE, MULTIPLE, RANDOM, RAW, in_place, name_of
 from auditor.surrogate.observer import Observer
+from auditor.surrogate.operators import rule_of
 from auditor.surrogate.rules import RULES
 from auditor.surrogate.soft import straight
 from auditor.surrogate.writing import into_out, write
@@ -180,7 +181,7 @@ class Tape(TorchFunctionMode):
                 return into_out(self, call)
             if in_place(call.name):
                 return write(self, call)
-            rule = RULES.get(call.name)
+            rule = RULES.get(call.name) or rule_of(call.name)
             if rule is not None and any(link.live for link in call.links):
                 effect = rule.effect(self, call)
                 if effect and self.permits(call.name, effect):

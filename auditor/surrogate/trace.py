@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from auditor.surrogate.sites import Effect, Site
+from auditor.surrogate.surrogate import derivative
 from auditor.victim import Victim
 
 if TYPE_CHECKING:
@@ -158,14 +159,7 @@ def _gradient(z: torch.Tensor, point: torch.Tensor) -> torch.Tensor | None:
     if not z.requires_grad:
         return None
     z = z.double()
-    lead = (z.amax(1) * z.shape[1] - z.sum(1)).sum()
-    try:
-        (slope,) = torch.autograd.grad(lead, point, allow_unused=True)
-    except RuntimeError as error:
-        if "derivative" not in str(error):
-            raise
-        return None  # an operation has none at all
-    return slope
+    return derivative((z.amax(1) * z.shape[1] - z.sum(1)).sum(), point)
 
 
 def _alike(first: torch.Tensor | None, second: torch.Tensor | None) -> bool:

@@ -63,6 +63,28 @@ class Scale(torch.autograd.Function):
         return None, None
 
 
+@torch.library.custom_op("core_defenses::posterise", mutates_args=())
+def posterised(x: torch.Tensor, levels: int) -> torch.Tensor:
+    return torch.round(x * levels) / levels
+
+
+posterised.register_autograd(lambda ctx, grad: (grad * 0, None))
+
+
+@torch.library.custom_op("core_defenses::cents", mutates_args=())
+def in_cents(x: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy((x.numpy() * 100).round() / 100)
+
+
+@torch.library.custom_op("core_defenses::halved", mutates_args=())
+def halved(x: torch.Tensor) -> torch.Tensor:
+    """Its gradient is the true one."""
+    return x / 2
+
+
+halved.register_autograd(lambda ctx, grad: grad / 2)
+
+
 class Untouched(torch.autograd.Function):
     """Returns its argument as it is."""
 
@@ -264,6 +286,12 @@ STRAIGHT = {
     "second, other shape": lambda x: Scale.apply(2.0, x).view_as(x) / 2,
     "untouched": Untouched.apply,
     "outside": Outside.apply,
+    "own operator": lambda x: posterised(x, 15),
+    "own operator, outside": lambda x: in_cents(x),
+    "aten": lambda x: torch.ops.aten.round.default(x * 15) / 15,
+    "aten cast": lambda x: (
+        torch.ops.aten._to_copy.default(x * 255, dtype=torch.uint8).to(x.dtype) / 255
+    ),
     "hooked": hooked,
     "unhinged": unhinged,
     "numpy": leaves,
