@@ -28,15 +28,16 @@ LEAST_IMAGES = 50
 #: Hidden examples prove masking once so large a share of the images is hidden for certain. What
 #: honest models show against AutoAttack is 0.13 points and less; gradient attacks are shorter here.
 _PROVEN = 0.02
-#: The same where only the cross-entropy's gradient fails: honest models, attacked with a better
-#: objective, lose up to 9 points more. From the second number on it is at least suspected.
-_PROVEN_LOSS, _SUSPECTED_LOSS, _POSSIBLE_LOSS = 0.10, 0.095, 0.05
+#: The same where only the cross-entropy's gradient fails: a better objective breaks 8 to 11 % of the
+#: images of honest robust models that cross-entropy missed. More than the first is proven or, with
+#: less certainty, suspected; more than the second is possible.
+_LOSS, _POSSIBLE_LOSS = 0.10, 0.06
 #: What chance explains at that length, for certain; up to it, hidden examples say nothing.
 _NOISE = 0.0013
 #: A sign that a second family of symptoms has to confirm.
 _SOME = 0.005
-#: The level of the one-sided bounds: half of what is left of a two-sided interval.
-_LEVEL = 0.99
+#: Levels of the two-sided intervals whose lower ends count: what is proven, what is likely.
+_PROOF, _LIKELY = 0.99, 0.80
 #: With fewer survivors there is nothing to mask.
 _SURVIVORS = 0.02
 
@@ -92,7 +93,11 @@ class _Gap:
 
     @property
     def lower(self) -> float:
-        return clopper_pearson(self.found, self.total, _LEVEL)[0]
+        return clopper_pearson(self.found, self.total, _PROOF)[0]
+
+    @property
+    def likely(self) -> float:
+        return clopper_pearson(self.found, self.total, _LIKELY)[0]
 
 
 def judge_masking(facts: Facts) -> Masking:
@@ -101,7 +106,7 @@ def judge_masking(facts: Facts) -> Masking:
     loss = _Gap("cross-entropy", facts.by_any - facts.by_cross_entropy, facts.images)
     verdict, reasons = _decide(facts, strong, loss)
     # What the verdict speaks of: the network's gradient, or the cross-entropy's alone.
-    of_loss = strong.lower <= _PROVEN and loss.fraction > _POSSIBLE_LOSS
+    of_loss = strong.lower <= _PROVEN and loss.likely > _POSSIBLE_LOSS
     gap = loss if of_loss else strong
     told = verdict in ("possible", "suspected", "confirmed")
     kind = _kind(facts, gap) if told else None
@@ -139,7 +144,7 @@ def _decide(facts: Facts, strong: _Gap, loss: _Gap) -> tuple[MaskingVerdict, lis
     """The verdict, and what led to it."""
     if reasons := list(_undecidable(facts)):
         return "inconclusive", reasons
-    if strong.lower > _PROVEN or loss.lower > _PROVEN_LOSS:
+    if strong.lower > _PROVEN or loss.lower > _LOSS:
         return "confirmed", _hidden_reasons(strong, loss)
     survivors = facts.images - facts.by_any
     masking_pays = survivors > _SURVIVORS * facts.images
@@ -185,7 +190,8 @@ def _hidden_reasons(strong: _Gap, loss: _Gap) -> list[str]:
     if loss.found > strong.found:
         reasons.append(
             f"{loss.found} of {loss.total} images withstood the gradient of the cross-entropy and "
-            f"fell to another attack; at least {loss.lower:.1%} for certain."
+            f"fell to another attack; at least {loss.lower:.1%} for certain. Honest robust models "
+            "lose up to 11% so."
         )
     return reasons
 
@@ -195,7 +201,7 @@ def _of(facts: Facts, *families: str) -> list[Symptom]:
 
 
 def _suspicious(facts: Facts, strong: _Gap, loss: _Gap, *, masking_pays: bool) -> list[str]:
-    if loss.fraction >= _SUSPECTED_LOSS:
+    if loss.likely > _LOSS:
         return _hidden_reasons(strong, loss)
     if not masking_pays:
         return []
@@ -213,7 +219,7 @@ def _suspicious(facts: Facts, strong: _Gap, loss: _Gap, *, masking_pays: bool) -
 
 def _odd(facts: Facts, strong: _Gap, loss: _Gap, *, masking_pays: bool) -> list[str]:
     reasons = []
-    if strong.lower > _NOISE or loss.fraction >= _POSSIBLE_LOSS:
+    if strong.lower > _NOISE or loss.likely > _POSSIBLE_LOSS:
         reasons += _hidden_reasons(strong, loss)
     if masking_pays:
         reasons += [f"{symptom.title}." for symptom in facts.symptoms]

@@ -77,9 +77,19 @@ def test_a_gap_of_the_loss_alone_is_loss_level() -> None:
     assert masking.corrected_accuracy == pytest.approx((450 - 150) / 500)
 
 
-@pytest.mark.parametrize(("loss", "verdict"), [(10, "none"), (30, "possible"), (43, "suspected")])
+@pytest.mark.parametrize(
+    ("loss", "verdict"),
+    [(10, "none"), (34, "none"), (35, "possible"), (53, "possible"), (54, "suspected")],
+)
 def test_what_honest_models_lose_to_a_better_loss_is_no_masking(loss: int, verdict: str) -> None:
     assert judge_masking(facts(loss=loss)).verdict == verdict
+
+
+def test_the_fewer_the_images_the_larger_the_share_that_raises_a_suspicion() -> None:
+    few = replace(HONEST, correct=52, images=52, total=100, by_any=30, by_gradient=30)
+    shares = {count: replace(few, by_cross_entropy=30 - count) for count in (7, 8, 9)}
+    verdicts = {count: judge_masking(one).verdict for count, one in shares.items()}
+    assert verdicts == {7: "possible", 8: "possible", 9: "suspected"}
 
 
 @pytest.mark.parametrize(("hidden", "verdict"), [(1, "none"), (5, "possible"), (60, "confirmed")])
