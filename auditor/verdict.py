@@ -28,8 +28,8 @@ LEAST_IMAGES = 50
 #: Hidden examples prove masking once so large a share of the images is hidden for certain. What
 #: honest models show against AutoAttack is 0.13 points and less; gradient attacks are shorter here.
 _PROVEN = 0.02
-#: The same where only the cross-entropy's gradient fails: a better objective breaks 8 to 11 % of the
-#: images of honest robust models that cross-entropy missed. More than the first is proven or, with
+#: The same where only the cross-entropy's gradient fails: of honest robust models' images a better
+#: objective breaks 8 to 11 % that the cross-entropy missed. More than the first is proven or, with
 #: less certainty, suspected; more than the second is possible.
 _LOSS, _POSSIBLE_LOSS = 0.10, 0.06
 #: What chance explains at that length, for certain; up to it, hidden examples say nothing.
@@ -203,9 +203,11 @@ def _of(facts: Facts, *families: str) -> list[Symptom]:
 def _suspicious(facts: Facts, strong: _Gap, loss: _Gap, *, masking_pays: bool) -> list[str]:
     if loss.likely > _LOSS:
         return _hidden_reasons(strong, loss)
+    gradient, unbounded = _of(facts, "gradient"), _of(facts, "unbounded")
+    if gradient and loss.likely > _POSSIBLE_LOSS:
+        return [*_hidden_reasons(strong, loss), *(f"{symptom.title}." for symptom in gradient)]
     if not masking_pays:
         return []
-    gradient, unbounded = _of(facts, "gradient"), _of(facts, "unbounded")
     extreme = [symptom for symptom in (*gradient, *unbounded) if symptom.strong]
     if extreme:
         return [f"{symptom.title}." for symptom in extreme]

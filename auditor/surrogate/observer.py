@@ -30,7 +30,7 @@ _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
 _NAMES = {"__getitem__": "indexing", "__floordiv__": "operator //", "__rfloordiv__": "operator //"}
 _METHODS = (
     *("detach", "data", "numpy", "tolist", "to", "type", "type_as", "int", "long", "short"),
-    *("char", "byte", "bool", "register_hook"),
+    *("char", "byte", "bool", "half", "bfloat16", "register_hook"),
 )
 
 

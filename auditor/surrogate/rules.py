@@ -93,7 +93,13 @@ def _cast_effect(tape: Tape, call: Call) -> Treatment | None:
     if not source.is_floating_point():
         return "quiet" if _target_type(call) is not None else None
     kind = _target_type(call)
-    return "cuts" if kind is not None and not kind.is_floating_point else None
+    if kind is None:
+        return None
+    return _narrows(source.dtype, kind) if kind.is_floating_point else "cuts"
+
+
+def _narrows(source: torch.dtype, kind: torch.dtype) -> Treatment | None:
+    return "narrows" if torch.finfo(kind).tiny > torch.finfo(source).tiny else None
 
 
 def _target_type(call: Call) -> torch.dtype | None:
@@ -110,7 +116,10 @@ def _target_type(call: Call) -> torch.dtype | None:
 
 
 def _cast(tape: Tape, call: Call) -> Any:
-    hard, source = call.hard(), call.args[0]
+    source, kind = call.args[0], _target_type(call)
+    if source.is_floating_point() and kind is not None and kind.is_floating_point:
+        return tape.plain(call)
+    hard = call.hard()
     link = tape.link(source)
     assert link is not None
     soft = link.soft

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Effect = Literal["cuts", "flattens", "replaces", "hides", "random", "leaves torch"]
+#: "narrows": slopes may vanish in a smaller floating-point type; nothing is repaired.
+Effect = Literal["cuts", "flattens", "replaces", "narrows", "hides", "random", "leaves torch"]
 #: What a rule says of an operation: repaired "quiet"ly, it is no site of its own.
 Treatment = Effect | Literal["quiet"]
 

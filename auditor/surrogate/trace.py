@@ -78,6 +78,8 @@ def _traced(victim: Victim, x: torch.Tensor) -> Trace:
     full, feeding = _repaired(victim, x, observer)
     sites = [site for site in observer.known if site in feeding]
     matters = full is not None and not _alike(full, own)
+    if hooks and not matters:  # a hook may do its work at some calls only
+        matters = full is not None and not _alike(full, _own(victim, x)[0])
     essential: set[Site] = set()
     if full is not None and matters:
         essential = _essential(victim, x, full, sites[:_EXAMINED], frozenset(observer.bridges))

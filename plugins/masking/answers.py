@@ -246,20 +246,23 @@ class OperationTrace:
 
 
 def _same_direction(probe: Probe) -> bool:
-    """Whether the gradient, repaired, points where it points as it is."""
+    """Whether the gradient, repaired, points where it does as it is, at every call."""
     if not probe.has_gradient:
         return False
     rows = some(probe, _COMPARED)
     x, y = probe.x[rows], probe.y[rows]
     try:
-        own, repaired = (
+        own, again, repaired = (
             slope(probe, surrogate, x, y).double().flatten(1)
-            for surrogate in (probe.surrogate, probe.surrogate.repaired())
+            for surrogate in (probe.surrogate, probe.surrogate, probe.surrogate.repaired())
         )
     except NoGradientError:
         return False
-    cosines = torch.cosine_similarity(own, repaired, eps=1e-300).tolist()
-    return bool(statistics.median(cosines) > _ALIKE)
+    medians = (
+        statistics.median(torch.cosine_similarity(one, repaired, eps=1e-300).tolist())
+        for one in (own, again)
+    )
+    return bool(min(medians) > _ALIKE)
 
 
 def _stopped(

@@ -15,6 +15,7 @@ from auditor.api import (
     Surrogate,
     Symptom,
     check,
+    choose_objective,
     not_applicable,
     param,
 )
@@ -28,6 +29,10 @@ _MISSED = 0.05
 _LOSS_LEVEL = 0.10
 #: What an operation does that costs a gradient; `Site.effect`.
 _LOSING = ("cuts", "flattens", "replaces", "leaves torch")
+#: Slopes that have vanished in a small type are back once the loss is so many times larger.
+_LARGER = 2.0**12
+#: Rounding to float16 leaves cosines above 0.999; below this one, slopes are missing.
+_ALIKE = 0.9
 
 
 @check(
@@ -110,8 +115,11 @@ class LossRepair:
         left = int((probe.fallen("gradient") & ~probe.fallen("cross-entropy")).sum())
         if not telling or bounds(left, total)[0] <= _LOSS_LEVEL:
             return CheckReport(f"{sentence}.")
-        culprit = self._culprit(probe, missed)
-        if culprit:
+        narrow = _narrowing(probe, missed[: self.screened])
+        culprit = narrow or self._culprit(probe, missed)
+        if narrow:
+            sentence += f"; its slopes are too small for the type after {narrow}"
+        elif culprit:
             sentence += f", and that it breaks once {culprit} is bypassed"
         symptom = Symptom(
             family="comparison",
@@ -135,6 +143,30 @@ class LossRepair:
         attempt = probe.attack("cross-entropy, repaired", attack, tried, surrogate=repaired)
         helps = 2 * int(attempt.broken.sum()) > len(tried)
         return str(probe.trace.culprit or sites[0]) if helps else None
+
+
+def _narrowing(probe: Probe, rows: torch.Tensor) -> str | None:
+    """The cast to a smaller type in which most gradients of these images are lost, if any is.
+
+    Autograd is linear in the loss: only a type too small for the slopes makes the gradient another
+    once the loss is larger.
+    """
+    casts = [site for site in probe.trace.sites if site.effect == "narrows"]
+    if not casts:
+        return None
+    small, large = (_slopes(probe, rows, factor) for factor in (1.0, _LARGER))
+    told = (large != 0).any(1)
+    lost = torch.cosine_similarity(small, large) < _ALIKE
+    return str(casts[0]) if 2 * int((lost & told).sum()) > len(rows) else None
+
+
+def _slopes(probe: Probe, rows: torch.Tensor, factor: float) -> torch.Tensor:
+    """(m, pixels): of the cross-entropy times `factor`."""
+    plain = choose_objective("cross-entropy", probe.classes)
+    loss = replace(plain, loss=lambda z, y, target: factor * plain(z, y, target))
+    seen = probe.surrogate.evaluate(probe.x[rows], probe.y[rows], loss, gradient=True)
+    assert seen.gradient is not None
+    return seen.gradient.double().flatten(1)
 
 
 def _vanishes(probe: Probe) -> bool:

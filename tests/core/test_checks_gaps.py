@@ -163,6 +163,20 @@ def test_logits_so_large_that_the_cross_entropy_vanishes_are_of_the_loss():
     assert not hidden(probe)
 
 
+@pytest.mark.parametrize("divisor", [1, 1e6])
+def test_slopes_that_are_lost_in_float16_are_told_by_the_line_of_the_cast(divisor):
+    """The same cast is told of only where slopes are so small that it costs the gradient."""
+    mask = Mask(lambda x: (x.half() * 2**15).float() / 2**15, lambda z: z / divisor)
+    probe = battle(probe_of(mask, x=SOME))
+    lost = LossRepair().run(probe).symptoms
+    if divisor == 1:
+        assert not lost
+        return
+    (symptom,) = lost
+    assert symptom.kind == "vanishing"
+    assert "half at test_checks_gaps.py" in symptom.culprit
+
+
 def test_a_missing_margin_attack_is_made_up_for():
     probe = probe_of(cnn(), x=SOME)
     report = LossRepair().run(probe)

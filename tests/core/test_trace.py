@@ -160,6 +160,34 @@ def test_a_hook_that_only_scales_is_no_culprit():
     assert [site.operation for site in seen.sites] == ["Tensor.register_hook"]
 
 
+class Alternating(Guarded):
+    calls = 0
+
+    def guard(self, x):
+        if x.requires_grad:
+            x, sign = x * 1, (-1) ** self.calls
+            self.calls += 1
+            x.register_hook(lambda grad: sign * grad)
+        return x
+
+
+@pytest.mark.parametrize("called_before", [0, 1])
+def test_a_hook_that_works_at_every_other_call_is_a_culprit(called_before):
+    module = Alternating(SmallCNN(X))
+    module.calls = called_before
+    seen = traced(module)
+    assert seen.repaired_matters
+    assert seen.culprit is not None
+    assert seen.culprit.operation == "Tensor.register_hook"
+
+
+def test_a_cast_to_a_smaller_type_is_seen_and_is_no_culprit():
+    victim = Victim("defended", By(SmallCNN(X.float()), lambda x: x.half().float()))
+    seen = trace(victim, X.float())
+    assert [(site.operation, site.effect) for site in seen.sites] == [("Tensor.half", "narrows")]
+    assert seen.culprit is None
+
+
 class Random(Guarded):
     def guard(self, x):
         return x + 0.01 * torch.randn_like(x)

@@ -124,6 +124,9 @@ def test_symptoms_say_nothing_where_nothing_withstood() -> None:
 
 
 def test_symptoms_and_a_small_gap_support_each_other() -> None:
+    odd = {"symptoms": (symptom("gradient"),), "codes": ("x",)}
+    assert judge_masking(facts(loss=34, **odd)).verdict == "possible"
+    assert judge_masking(facts(loss=35, **odd)).verdict == "suspected"
     assert judge_masking(facts(hidden=10)).verdict == "possible"
     masking = judge_masking(facts(hidden=10, symptoms=(symptom("gradient"),), codes=("x",)))
     assert masking.verdict == "suspected"
