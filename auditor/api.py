@@ -49,6 +49,7 @@ from auditor.events import (
     sink,
 )
 from auditor.hookspecs import API_VERSION, Profile, hookimpl
+from auditor.loaders import ModelLoader, model_loader
 from auditor.objectives import ObjectiveName, choose_objective
 from auditor.quantities import (
     FactoryPath,
@@ -100,6 +101,7 @@ __all__ = [
     "LoadError",
     "MaskingKind",
     "Measurement",
+    "ModelLoader",
     "ModelReady",
     "NoGradientError",
     "Noise",
@@ -135,6 +137,7 @@ __all__ = [
     "data_adapter",
     "hookimpl",
     "likeliest_rivals",
+    "model_loader",
     "not_applicable",
     "param",
     "raised_by_user_code",

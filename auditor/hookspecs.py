@@ -61,6 +61,11 @@ def auditor_data() -> Sequence[type]:  # type: ignore[empty-body]
 
 
 @hookspec
+def auditor_models() -> Sequence[type]:  # type: ignore[empty-body]
+    """Model loader classes decorated with `@model_loader(...)`, found by `loader` in [[model]]."""
+
+
+@hookspec
 def auditor_profiles() -> Sequence[Profile]:  # type: ignore[empty-body]
     """Profiles, found by `profile = "name"`."""
 

@@ -1,4 +1,4 @@
-"""Turns "file.py:callable" and a weights file into a victim, or says what is wrong with them."""
+"""Turns a factory or a loader, and perhaps weights, into a model; says what is wrong with them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import inspect
 import sys
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import torch
 from torch import nn
 
 from auditor.errors import LoadError, raised_at
+from auditor.loaders import ModelLoader
 from auditor.usercode import import_source
-
-_SHOWN_KEYS = 4
+from auditor.weights import load_checkpoint, load_weights, some
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,21 @@ class Factory:
     callable: str
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Files that a model's weights are read from, if any."""
+
+    #: .safetensors
+    file: Path | None = None
+    #: of torch.save, and which of several state dicts in it.
+    checkpoint: Path | None = None
+    checkpoint_key: str | None = None
+
+
 def load_module(
-    name: str, factory: Factory, kwargs: dict[str, Any], weights: Path | None
-) -> nn.Module:
-    """The user's model with its weights.
+    name: str, factory: Factory, kwargs: dict[str, Any], weights: Weights
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The user's model with its weights, and what is to be said of how they were read.
 
     Raises:
         LoadError: anything about it is not as it should be.
@@ -57,10 +67,53 @@ def load_module(
             expected="a torch.nn.Module",
             remedy="return the model itself, not its class, output or state dict",
         )
-    if weights is not None:
-        _load_weights(module, weights, where)
+    return module, _weighted(module, weights, where)
+
+
+def load_with(
+    name: str, loader: ModelLoader, weights: Weights, where: str
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The same for what a plugin's loader makes.
+
+    Args:
+        where: what the loader is called.
+
+    Raises:
+        LoadError: anything about it is not as it should be.
+    """
+    where = f"model {name!r}, {where}"
+    try:
+        module = loader.load()
+    except (KeyboardInterrupt, LoadError):
+        raise
+    except BaseException as error:  # a loader is a plugin, and may raise anything
+        raise LoadError(
+            f"The loader raised {type(error).__name__}: {error}",
+            where=where,
+            expected="a model",
+            remedy="check the keys of [[model]]; if they are right, the loader is at fault",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise LoadError(
+            f"The loader returned {type(module).__name__}.",
+            where=where,
+            expected="a torch.nn.Module",
+            remedy="tell the plugin's author",
+        )
+    remark = getattr(module, "remark", "")
+    said = (remark,) if isinstance(remark, str) and remark else ()
+    return module, (*said, *_weighted(module, weights, where))
+
+
+def _weighted(module: nn.Module, weights: Weights, where: str) -> tuple[str, ...]:
+    """Read the weights, and say what had to be undone for it."""
+    undone = ""
+    if weights.file is not None:
+        load_weights(module, weights.file, where)
+    if weights.checkpoint is not None:
+        undone = load_checkpoint(module, weights.checkpoint, weights.checkpoint_key, where)
     _refuse_nonfinite(module, where)
-    return module
+    return (undone,) if undone else ()
 
 
 def load_stand_in(name: str, factory: Factory, model: nn.Module) -> nn.Module:
@@ -83,20 +136,26 @@ def load_stand_in(name: str, factory: Factory, model: nn.Module) -> nn.Module:
     return module
 
 
-def fingerprint(module: nn.Module, factory: Factory) -> str:
-    """sha256 of the weights, the names of the module's classes, and the factory's source code."""
+def fingerprint(module: nn.Module, sources: Iterable[Path | str]) -> str:
+    """sha256 of the weights, the names of the module's classes, and what it was made from.
+
+    Args:
+        sources: files, folders (every file directly in them) and names of imported modules.
+    """
     digest = hashlib.sha256(repr([type(part).__name__ for part in module.modules()]).encode())
     for key, value in sorted(module.state_dict().items()):
         if isinstance(value, torch.Tensor):
             digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
             flat = value.detach().cpu().contiguous().reshape(-1)
             digest.update(flat.view(torch.uint8).numpy().tobytes())
-    source = factory.source
-    if isinstance(source, str):
-        origin = getattr(sys.modules.get(source), "__file__", None)
-        source = Path(origin) if origin else Path()
-    if source.is_file():
-        digest.update(source.read_bytes())
+    for source in sources:
+        if isinstance(source, str):
+            origin = getattr(sys.modules.get(source), "__file__", None)
+            source = Path(origin) if origin else Path(source)
+        files = sorted(source.iterdir()) if source.is_dir() else [source]
+        for file in files:
+            if file.is_file():
+                digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -153,63 +212,6 @@ def _blaming_user_code(where: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def _load_weights(module: nn.Module, weights: Path, where: str) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    where = f"{where}, weights {weights.name}"
-    try:
-        state = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        save = "safetensors.torch.save_file(model.state_dict(), path)"
-        if _is_pickle(weights):
-            why: object = "this is a file of torch.save, a pickle that could run code"
-            remedy = f"where you trust it, load it with torch.load, and write it with {save}"
-        else:
-            why, remedy = error, f"write it with {save}"
-        raise LoadError(
-            f"The weights cannot be read: {why}.",
-            where=where,
-            expected="a .safetensors file",
-            remedy=remedy,
-        ) from None
-    own = module.state_dict()
-    faults = [
-        ("missing", [key for key in own if key not in state]),
-        ("unexpected", [key for key in state if key not in own]),
-        (
-            "of another shape",
-            [
-                f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-                for key in own
-                if key in state and state[key].shape != own[key].shape
-            ],
-        ),
-    ]
-    wrong = [f"{kind}: {_some(keys)}" for kind, keys in faults if keys]
-    if wrong:
-        raise LoadError(
-            f"The weights do not fit the model; {'; '.join(wrong)}.",
-            where=where,
-            expected="exactly the tensors of the model's state_dict()",
-            remedy="check the factory's kwargs, and strip wrappers such as 'module.' from the keys",
-        )
-    module.load_state_dict(state)
-
-
-def _is_pickle(path: Path) -> bool:
-    """Whether a file looks like one of torch.save: a zip archive, or a bare pickle."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
-
-
-def _some(keys: list[str]) -> str:
-    more = len(keys) - _SHOWN_KEYS
-    return ", ".join(keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
-
-
 def _refuse_nonfinite(module: nn.Module, where: str) -> None:
     bad = [
         key
@@ -220,7 +222,7 @@ def _refuse_nonfinite(module: nn.Module, where: str) -> None:
     ]
     if bad:
         raise LoadError(
-            f"The model's weights hold NaN or infinity in {_some(bad)}.",
+            f"The model's weights hold NaN or infinity in {some(bad)}.",
             where=where,
             expected="finite weights",
             remedy="go back to a checkpoint from before training diverged",

@@ -23,6 +23,9 @@ from auditor.threat import Norm
 
 _MARK = f"{hookspecs.PROJECT}_impl"
 _PREFIX = f"{hookspecs.PROJECT}_"
+#: The keys of [[model]] that are the engine's; `kwargs` goes to the loader.
+_MODEL_KEYS = ("name", "factory", "loader", "weights", "checkpoint", "checkpoint_key",
+               "output_key", "outputs", "precision", "normalize", "bpda")  # fmt: skip
 _NAME = re.compile(r"[^\W_][\w.+-]*")
 
 
@@ -167,6 +170,13 @@ def _data(item: Any) -> tuple[str, Any]:
     return _vetted(spec, ("adapter", "samples", "expected_accuracy"))
 
 
+def _model(item: Any) -> tuple[str, Any]:
+    spec = getattr(item, "model_spec", None)
+    if not isinstance(spec, Spec):
+        raise TypeError(f"{item!r} is not a model loader: decorate it with @model_loader(...)")
+    return _vetted(spec, _MODEL_KEYS)
+
+
 def _norm(item: Any) -> tuple[str, Any]:
     if isinstance(item, type) or not isinstance(item, Norm):
         raise TypeError(
@@ -204,6 +214,7 @@ HOOKS: dict[str, Hook] = {
     "auditor_attacks": Hook("attacks", "attack", _attack),
     "auditor_checks": Hook("checks", "check", _check),
     "auditor_data": Hook("data", "data adapter", _data),
+    "auditor_models": Hook("models", "model loader", _model),
     "auditor_profiles": Hook("profiles", "profile", _instance(Profile, "a Profile")),
     "auditor_norms": Hook("norms", "norm", _norm),
     "auditor_surrogates": Hook(

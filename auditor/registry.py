@@ -43,6 +43,7 @@ class Registry:
     attacks: dict[str, AttackSpec] = field(default_factory=dict)
     checks: dict[str, CheckSpec] = field(default_factory=dict)
     data: dict[str, Spec] = field(default_factory=dict)
+    models: dict[str, Spec] = field(default_factory=dict)
     profiles: dict[str, Profile] = field(default_factory=dict)
     norms: dict[str, Norm] = field(default_factory=lambda: {norm.name: norm for norm in NORMS})
     surrogates: dict[str, SurrogateMaker] = field(default_factory=dict)

@@ -12,16 +12,14 @@ import copy
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 
+from auditor.answers import Key, Outputs, scores_in
 from auditor.memory import Pieces
 from auditor.objectives import margin
 from auditor.randomness import derive_key
-
-Outputs = Literal["logits", "log-probabilities", "probabilities"]
 
 #: How often a model whose answers vary is asked before one answer is believed.
 STOCHASTIC_DRAWS = 20
@@ -72,6 +70,7 @@ class Victim:
         module: the user's model; it is put into evaluation mode and its parameters are frozen.
         precision: the type it is deployed in; float32 if not given.
         outputs: what it returns; probabilities are turned into logits by log.
+        output_key: where the scores are in what it returns, if it does not return them alone.
         normalize: applied to the pixels first, if given.
         device: where it runs.
     """
@@ -83,6 +82,7 @@ class Victim:
         *,
         precision: torch.dtype | None = None,
         outputs: Outputs = "logits",
+        output_key: Key | None = None,
         normalize: Normalize | None = None,
         device: torch.device | str = "cpu",
         fingerprint: str = "",
@@ -90,6 +90,7 @@ class Victim:
         self.name = name
         self.fingerprint = fingerprint
         self.outputs: Outputs = outputs
+        self.output_key = output_key
         self.precision = precision or torch.float32
         self.normalize = normalize
         self.device = torch.device(device)
@@ -130,6 +131,7 @@ class Victim:
             module,
             precision=precision,
             outputs=self.outputs,
+            output_key=self.output_key,
             normalize=self.normalize,
             device=self.device,
             fingerprint=self.fingerprint,
@@ -143,14 +145,17 @@ class Victim:
         self._stream, self._calls = stream, 0
 
     def raw(self, x: torch.Tensor) -> object:
-        """Whatever the user's model returns for pixels `x`; differentiable, counted."""
+        """The user's model's scores of pixels `x`, or what it returns in their place.
+
+        Differentiable, and counted.
+        """
         count = len(x)
         if self.normalize is not None:
             x = self.normalize(x)
         with self._seeded() if self.seeded else contextlib.nullcontext():
-            scores: object = self.module(x.to(self.precision))
+            answer: object = self.module(x.to(self.precision))
         self.passes.forwards += count
-        return scores
+        return scores_in(answer, self.output_key, count, self.outputs)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, K) logits of the compute type; differentiable."""

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     ATTACKS = "attacks"
     CHECKS = "checks"
     DATA = "data"
+    MODELS = "models"
     NORMS = "norms"
     PLUGINS = "plugins"
     PROFILES = "profiles"
@@ -60,16 +61,20 @@ def list_(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="An attack, check, data adapter or profile.")],
+    name: Annotated[
+        str, typer.Argument(help="An attack, check, data adapter, model loader or profile.")
+    ],
     plugins: PluginOption = None,
 ) -> None:
-    """Describe an attack, a check, a data adapter or a profile."""
+    """Describe an attack, a check, a data adapter, a model loader or a profile."""
     registry = registry_with(plugins)
     found = list(_shown(registry, name))
     if not found:
-        known = sorted({*registry.attacks, *registry.checks, *registry.data, *registry.profiles})
+        tables = (registry.attacks, registry.checks, registry.data, registry.models,
+                  registry.profiles)  # fmt: skip
+        known = sorted({key for table in tables for key in table})
         raise UsageError(
-            f'There is no attack, check, data adapter or profile called "{name}".',
+            f'There is no attack, check, data adapter, model loader or profile called "{name}".',
             expected=listed(known),
             remedy=did_you_mean(name, known) or "see them with: auditor list attacks",
         )
@@ -116,6 +121,17 @@ def _data_rows(registry: Registry) -> _Rows:
     return [
         {"name": spec.name, "summary": spec.summary, "plugin": registry.origins["data", spec.name]}
         for spec in registry.data.values()
+    ]
+
+
+def _model_rows(registry: Registry) -> _Rows:
+    return [
+        {
+            "name": spec.name,
+            "summary": spec.summary,
+            "plugin": registry.origins["models", spec.name],
+        }
+        for spec in registry.models.values()
     ]
 
 
@@ -182,6 +198,7 @@ _ROWS: dict[Kind, Callable[[Registry], _Rows]] = {
     Kind.ATTACKS: _attack_rows,
     Kind.CHECKS: _check_rows,
     Kind.DATA: _data_rows,
+    Kind.MODELS: _model_rows,
     Kind.NORMS: _norm_rows,
     Kind.PLUGINS: _plugin_rows,
     Kind.PROFILES: _profile_rows,
@@ -216,6 +233,10 @@ def _shown(registry: Registry, name: str) -> Iterator[Callable[[], None]]:
         yield lambda: _show_spec(registry.checks[name], "check", f'[[check]]\nuse = "{name}"')
     if name in registry.data:
         yield lambda: _show_spec(registry.data[name], "data adapter", f'[data]\nadapter = "{name}"')
+    if name in registry.models:
+        yield lambda: _show_spec(
+            registry.models[name], "model loader", f'[[model]]\nloader = "{name}"'
+        )
     if name in registry.profiles:
         yield lambda: _show_profile(registry.profiles[name])
 

@@ -21,11 +21,12 @@ from auditor.config.model import (
     ReportConfig,
     ThreatConfig,
 )
+from auditor.config.models import resolve_models
 from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, did_you_mean, listed, shown
 from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
 from auditor.config.source import Source, read_source
-from auditor.config.subjects import resolve_data, resolve_models, resolve_run, resolve_threats
+from auditor.config.subjects import resolve_data, resolve_run, resolve_threats
 from auditor.config.tables import Tables, read_tables
 from auditor.errors import LoadError
 from auditor.registry import Registry, load_registry

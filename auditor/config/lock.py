@@ -116,9 +116,14 @@ def _use(one: AttackConfig | CheckConfig) -> dict[str, Any]:
 def _model(model: ModelConfig) -> dict[str, Any]:
     return {
         "name": model.name,
-        "factory": model.factory,
-        "kwargs": dict(model.kwargs),
+        "factory": model.factory or None,
+        "kwargs": None if model.loader else dict(model.kwargs),
+        "loader": model.loader,
+        **model.loader_written,
         "weights": model.weights_text,
+        "checkpoint": model.checkpoint_text,
+        "checkpoint_key": model.checkpoint_key,
+        "output_key": model.output_key,
         "outputs": model.outputs,
         "precision": model.precision,
         "normalize": _normalize(model.normalize),

@@ -36,21 +36,30 @@ class Normalize:
     std: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """One model under audit.
 
-    Exactly one of `factory_path` and `factory_module` is set. The `..._text` are as written.
+    It is made by a factory, and then exactly one of `factory_path` and `factory_module` is set, or
+    by a plugin's `loader`. The `..._text` are as written.
     """
 
     name: str
-    factory: str
-    factory_path: Path | None
-    factory_module: str | None
-    factory_callable: str
-    kwargs: dict[str, Any]
+    factory: str = ""
+    factory_path: Path | None = None
+    factory_module: str | None = None
+    factory_callable: str = ""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    loader: str | None = None
+    #: The loader's own, with absolute paths, and with paths as written.
+    loader_parameters: dict[str, Any] = field(default_factory=dict)
+    loader_written: dict[str, Any] = field(default_factory=dict)
     weights: Path | None
     weights_text: str | None
+    checkpoint: Path | None = None
+    checkpoint_text: str | None = None
+    checkpoint_key: str | None = None
+    output_key: str | int | None = None
     outputs: str
     precision: str
     normalize: Normalize | None

@@ -128,7 +128,20 @@ class ModelTable(Table):
     name: Text | None = Field(default=None, description="default: the name of the callable")
     factory: CallableText = Field(description="what returns the torch.nn.Module")
     kwargs: Arguments = Field(default_factory=dict, description="arguments of the factory")
+    loader: Text | None = Field(
+        default=None, description="what makes the model in place of a factory; has keys of its own"
+    )
     weights: PathText | None = Field(default=None, description="a .safetensors file")
+    checkpoint: PathText | None = Field(
+        default=None, description="a file of torch.save, read without running code in it"
+    )
+    checkpoint_key: Text | None = Field(
+        default=None, description="which of several state dicts in the checkpoint"
+    )
+    output_key: Text | NonNegativeInt | None = Field(
+        default=None,
+        description="where the scores are in the tuple, dict or object that the model returns",
+    )
     outputs: Literal["logits", "log-probabilities", "probabilities", "auto"] = Field(
         default="auto", description="what the model returns"
     )
@@ -141,6 +154,16 @@ class ModelTable(Table):
     bpda: CallableText | None = Field(
         default=None, description="a differentiable stand-in of the user's"
     )
+
+
+class LoadedModelTable(ModelTable):
+    """[[model]] with a `loader`; every other key is the loader's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    loader: Text
+    factory: CallableText | None = None  # type: ignore[assignment]
+    kwargs: Arguments | None = None  # type: ignore[assignment]
 
 
 class DataTable(Table):
@@ -235,7 +258,7 @@ class AuditFile(HeadTable):
 
     schema_version: Literal[1] = Field(alias="schema", description="the version of this format")
     run: RunTable = Field(default_factory=RunTable)
-    model: list[ModelTable] | ModelTable
+    model: list[ModelTable | LoadedModelTable] | ModelTable | LoadedModelTable
     data: DataTable
     threat: list[ThreatTable] | ThreatTable
     attack: list[AttackTable] | AttackTable | None = None

@@ -1,4 +1,4 @@
-"""Resolves what is audited: run, models, data and threats."""
+"""Resolves what is audited: run, data and threats; `models` has the models."""
 
 from __future__ import annotations
 
@@ -6,28 +6,21 @@ import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from auditor.config.context import Context
 from auditor.config.model import (
     DataConfig,
     Epsilon,
-    ModelConfig,
-    Normalize,
     RunConfig,
     ThreatConfig,
 )
+from auditor.config.paths import resolved_paths
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
-from auditor.config.schema import DataTable, ModelTable, NormalizeTable, RunTable, ThreatTable
-from auditor.quantities import parse_number, path_kinds
+from auditor.config.schema import DataTable, RunTable, ThreatTable
+from auditor.quantities import parse_number
 
-_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
-_CONVERT = """convert the file once, where you trust it:
-              import torch; from safetensors.torch import save_file
-              state = torch.load({old!r}, map_location="cpu", weights_only=True)
-              save_file({{k: v.contiguous() for k, v in state.items()}}, {new!r})"""
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -74,89 +67,6 @@ def _seconds(context: Context, text: str | None) -> float | None:
     return float(seconds)
 
 
-def resolve_models(context: Context, tables: Sequence[ModelTable | None]) -> list[ModelConfig]:
-    """[[model]], as far as they have no faults."""
-    models = [_model(context, ("model", index), table)
-              for index, table in enumerate(tables) if table]  # fmt: skip
-    places = [index for index, table in enumerate(tables) if table]
-    first: dict[str, int] = {}
-    for index, model in zip(places, models, strict=True):
-        if model.name in first:
-            context.problems.add(
-                ("model", index, "name"),
-                f'Two models are called "{model.name}".',
-                expected="a name of its own for every [[model]]",
-                remedy=f'write name = "..." here, other than "{model.name}"',
-            )
-        first.setdefault(model.name, index)
-    return models
-
-
-def _model(context: Context, path: KeyPath, table: ModelTable) -> ModelConfig:
-    source, _, callable_name = table.factory.rpartition(":")
-    is_file = source.endswith(".py")
-    return ModelConfig(
-        name=table.name or callable_name.rpartition(".")[2],
-        factory=table.factory,
-        factory_path=(
-            context.file((*path, "factory"), source, what="a Python file") if is_file else None
-        ),
-        factory_module=None if is_file else source,
-        factory_callable=callable_name,
-        kwargs=dict(table.kwargs),
-        weights=_weights(context, (*path, "weights"), table.weights),
-        weights_text=table.weights,
-        outputs=table.outputs,
-        precision=table.precision,
-        normalize=_normalize(context, (*path, "normalize"), table.normalize),
-        bpda=table.bpda,
-        bpda_path=_stand_in(context, (*path, "bpda"), table.bpda),
-    )
-
-
-def _stand_in(context: Context, path: KeyPath, text: str | None) -> Path | None:
-    source = (text or "").rpartition(":")[0]
-    return context.file(path, source, what="a Python file") if source.endswith(".py") else None
-
-
-def _weights(context: Context, path: KeyPath, text: str | None) -> Path | None:
-    if text is None:
-        return None
-    suffix = Path(text).suffix.lower()
-    if suffix == ".safetensors":
-        return context.file(path, text, what="a .safetensors file")
-    pickle = suffix in _PICKLES
-    new = Path(text).with_suffix(".safetensors").name
-    context.problems.add(
-        path,
-        f"The weights {shown(text)} are a pickle, which could run code when it is opened."
-        if pickle
-        else f"The weights {shown(text)} are not a .safetensors file.",
-        expected="a .safetensors file",
-        remedy=_CONVERT.format(old=Path(text).name, new=new)
-        if pickle
-        else "save the state_dict with safetensors.torch.save_file",
-    )
-    return None
-
-
-def _normalize(context: Context, path: KeyPath, table: NormalizeTable | None) -> Normalize | None:
-    if table is None:
-        return None
-    if len(table.mean) != len(table.std) or not table.mean:
-        context.problems.add(
-            path,
-            f"`mean` has the length {len(table.mean)} and `std` has the length {len(table.std)}.",
-            expected="one number per channel in each, such as 1 for grey and 3 for colour images",
-        )
-    for index, number in enumerate(table.std):
-        if number <= 0:
-            context.problems.add(
-                (*path, "std", index), f"`std` cannot hold {shown(number)}.", expected="numbers > 0"
-            )
-    return Normalize(tuple(table.mean), tuple(table.std))
-
-
 def resolve_data(context: Context, table: DataTable) -> DataConfig | None:
     """[data], its adapter asked for its own keys."""
     given: dict[str, Any] = dict(table.model_extra or {})
@@ -167,50 +77,8 @@ def resolve_data(context: Context, table: DataTable) -> DataConfig | None:
     written = context.parameters(("data",), spec, given, f'The data adapter "{spec.name}"')
     if written is None:
         return None
-    hints = get_type_hints(spec.cls, include_extras=True)
-    resolved = {
-        key: _resolved(context, ("data", key), value, path_kinds(hints[key]))
-        for key, value in written.items()
-    }
+    resolved = resolved_paths(context, ("data",), spec, written)
     return DataConfig(table.adapter, resolved, written, table.samples, table.expected_accuracy)
-
-
-def _resolved(context: Context, path: KeyPath, value: Any, kinds: frozenset[str]) -> Any:
-    """A plugin's parameter, made absolute where it is a path; a problem is noted if it is amiss."""
-    if path[-1] == "path" and not kinds:  # plain text under this name may be a file or a folder
-        kinds = frozenset({"file", "folder"})
-    if not kinds or not isinstance(value, str):
-        return value
-    if "factory" in kinds:
-        return _factory(context, path, value)
-    found = (context.directory / value).absolute()
-    if "file" in kinds:
-        folder_too = "folder" in kinds
-        if folder_too and found.is_dir():
-            return str(found)
-        what = "the file or directory of the images" if folder_too else "a file"
-        return str(context.file(path, value, what=what))
-    if not found.is_dir():
-        context.problems.add(
-            path,
-            f"The folder {shown(value)} {'is a file' if found.exists() else 'does not exist'}.",
-            expected=f"a folder, relative to the directory of {context.problems.source.path.name}",
-        )
-    return str(found)
-
-
-def _factory(context: Context, path: KeyPath, text: str) -> str:
-    source, _, name = text.rpartition(":")
-    if not source or not name:
-        context.problems.add(
-            path,
-            f"`{path[-1]}` cannot be {shown(text)}.",
-            expected='"file.py:callable" or "package.module:callable"',
-        )
-        return text
-    if not source.endswith(".py"):
-        return text
-    return f"{context.file(path, source, what='a Python file')}:{name}"
 
 
 def resolve_threats(context: Context, tables: Sequence[ThreatTable | None]) -> list[ThreatConfig]:

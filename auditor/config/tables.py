@@ -17,6 +17,7 @@ from auditor.config.schema import (
     DataTable,
     GateTable,
     HeadTable,
+    LoadedModelTable,
     ModelTable,
     PluginsTable,
     ReportTable,
@@ -74,7 +75,7 @@ def read_tables(problems: Problems) -> Tables:
     return Tables(
         head=_table(problems, (), head, HeadTable),
         run=_single(problems, "run", RunTable),
-        models=_several(problems, "model", ModelTable),
+        models=_models(problems),
         data=_single(problems, "data", DataTable) if "data" in data else None,
         threats=_several(problems, "threat", ThreatTable),
         attacks=_several(problems, "attack", AttackTable) if "attack" in data else None,
@@ -87,6 +88,23 @@ def read_tables(problems: Problems) -> Tables:
 
 def _single(problems: Problems, name: str, cls: type[_T]) -> _T | None:
     return _table(problems, (name,), problems.source.data.get(name, {}), cls)
+
+
+def _models(problems: Problems) -> tuple[ModelTable | None, ...]:
+    """[[model]]: what makes the model decides on its keys."""
+    given = problems.source.data.get("model", [])
+    if not isinstance(given, list):
+        _table(problems, ("model",), given, ModelTable)
+        return ()
+    return tuple(
+        _table(
+            problems,
+            ("model", index),
+            item,
+            LoadedModelTable if isinstance(item, dict) and "loader" in item else ModelTable,
+        )
+        for index, item in enumerate(given)
+    )
 
 
 def _several(problems: Problems, name: str, cls: type[_T]) -> tuple[_T | None, ...]:

@@ -64,7 +64,8 @@ def _model(
     """Load a model, ask it, and say what pre-flight says of it."""
     device = choose_device(config.run.device)
     make_repeatable(device)
-    victim, training = load_victim(model, device)
+    loaded = load_victim(model, device, registry)
+    victim = loaded.victim
     classes = count_classes(victim, samples)
     yield Proof(
         area, "ok", f"loads on {device}: {victim.parameters:,} parameters, {classes} classes"
@@ -75,7 +76,8 @@ def _model(
         _BATCH,
         outputs=model.outputs,
         expected_accuracy=config.data.expected_accuracy,
-        training_modules=training,
+        training_modules=loaded.training,
+        remarks=loaded.remarks,
     )
     right, total = int(seen.correct.sum()), len(samples)
     yield Proof(

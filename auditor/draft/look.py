@@ -59,7 +59,8 @@ def look(config: AuditConfig, registry: Registry) -> Seen:
     images = load_images(config, registry)
     few = _FEW if len(images.x) > _FEW else None
     samples = choose_samples(images, few, config.run.seed)
-    victim, training = load_victim(config.models[0], device)
+    loaded = load_victim(config.models[0], device, registry)
+    victim = loaded.victim
     classes = count_classes(victim, samples)
     seen = preflight(
         victim,
@@ -67,7 +68,8 @@ def look(config: AuditConfig, registry: Registry) -> Seen:
         _BATCH,
         outputs=config.models[0].outputs,
         expected_accuracy=None,
-        training_modules=training,
+        training_modules=loaded.training,
+        remarks=loaded.remarks,
     )
     pixels = samples.read(slice(0, len(samples)))
     return Seen(

@@ -11,7 +11,7 @@ from auditor.engine.archive import write_adversarial, write_samples
 from auditor.engine.assemble import RunFacts, assemble
 from auditor.engine.battery import Battery, CheckOutcome, Theatre
 from auditor.engine.directory import find_unfinished, new_run, write_lock_file
-from auditor.engine.inputs import load_samples, load_stand_in_of, load_victim
+from auditor.engine.inputs import Loaded, load_samples, load_stand_in_of, load_victim
 from auditor.engine.ledger import CellRecord, Ledger, write_atomically
 from auditor.engine.machine import Machine, measured, prepare, tune
 from auditor.engine.masking import check_label
@@ -35,7 +35,6 @@ from auditor.results import AuditResult, SelftestRecord, to_json
 from auditor.samples import Samples
 from auditor.stats import accuracy
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 _MEASURED = "measured"
 
@@ -70,15 +69,17 @@ class Audit:
         device = choose_device(self.config.run.device)
         make_repeatable(device)
         samples = load_samples(self.config, self.registry)
-        victims = {model.name: load_victim(model, device) for model in self.config.models}
-        for victim, _ in victims.values():
-            count_classes(victim, samples)
+        victims = {
+            model.name: load_victim(model, device, self.registry) for model in self.config.models
+        }
+        for loaded in victims.values():
+            count_classes(loaded.victim, samples)
         found = find_unfinished(self.config, self.resume)
         before = (found.last(_MEASURED) if found else None) or {}
-        first = victims[self.config.models[0].name][0]
+        first = victims[self.config.models[0].name].victim
         machine = tune(self.config, device, first, samples, before)
         models = {
-            model.name: self._look(model, *victims[model.name], samples, machine, before)
+            model.name: self._look(model, victims[model.name], samples, machine, before)
             for model in self.config.models
         }
         ledger = self.ledger = found or new_run(self.config)
@@ -127,23 +128,23 @@ class Audit:
     def _look(
         self,
         model: ModelConfig,
-        victim: Victim,
-        training: tuple[str, ...],
+        loaded: Loaded,
         samples: Samples,
         machine: Machine,
         before: dict[str, Any],
     ) -> ModelUnderAudit:
         seen = preflight(
-            victim,
+            loaded.victim,
             samples,
             machine.batch_size,
             outputs=model.outputs,
             expected_accuracy=self.config.data.expected_accuracy,
-            training_modules=training,
+            training_modules=loaded.training,
+            remarks=loaded.remarks,
         )
         clean = accuracy(int(seen.correct.sum()), len(samples))
         self.listener(ModelReady(model.name, clean, seen.findings))
-        return prepare(self.config, victim, seen, samples, before)
+        return prepare(self.config, loaded.victim, seen, samples, before)
 
     def _attack(
         self,

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_type_hints
 
 import torch
 
 from auditor.config import AuditConfig, ModelConfig
 from auditor.errors import LoadError
-from auditor.loading import Factory, fingerprint, load_module, load_stand_in
+from auditor.loading import (
+    Factory,
+    Weights,
+    fingerprint,
+    load_module,
+    load_stand_in,
+    load_with,
+)
 from auditor.preflight import left_in_training
+from auditor.quantities import path_kinds
 from auditor.registry import Registry
 from auditor.samples import Images, Samples, choose_samples
 from auditor.victim import Normalize, Victim
@@ -59,15 +70,40 @@ def load_stand_in_of(model: ModelConfig, victim: Victim) -> Victim | None:
     return victim.with_module(load_stand_in(model.name, factory, copy.deepcopy(victim.module)))
 
 
-def load_victim(model: ModelConfig, device: torch.device) -> tuple[Victim, tuple[str, ...]]:
-    """A model as deployed, and the modules that its factory left in training mode.
+@dataclass(frozen=True)
+class Loaded:
+    """A model as deployed, and what pre-flight has to know of how it was loaded."""
+
+    victim: Victim
+    #: The modules that were left in training mode.
+    training: tuple[str, ...]
+    #: What its loader says of it, and what had to be undone to read its weights.
+    remarks: tuple[str, ...]
+
+
+def _file_of(value: str, kinds: frozenset[str]) -> Path:
+    return Path(value.rpartition(":")[0] if "factory" in kinds else value)
+
+
+def load_victim(model: ModelConfig, device: torch.device, registry: Registry) -> Loaded:
+    """A model as deployed.
 
     Raises:
         LoadError: it cannot be loaded.
     """
-    source = model.factory_path or model.factory_module or ""
-    factory = Factory(model.factory, source, model.factory_callable)
-    module = load_module(model.name, factory, dict(model.kwargs), model.weights)
+    weights = Weights(model.weights, model.checkpoint, model.checkpoint_key)
+    if model.loader is None:
+        source = model.factory_path or model.factory_module or ""
+        factory = Factory(model.factory, source, model.factory_callable)
+        module, remarks = load_module(model.name, factory, dict(model.kwargs), weights)
+        sources: list[Path | str] = [source]
+    else:
+        spec, parameters = registry.models[model.loader], dict(model.loader_parameters)
+        loader = spec.build(parameters)
+        module, remarks = load_with(model.name, loader, weights, f"loader {model.loader}")
+        hints = get_type_hints(spec.cls, include_extras=True)
+        sources = [_file_of(value, path_kinds(hints[key])) for key, value in parameters.items()
+                   if path_kinds(hints[key]) and isinstance(value, str)]  # fmt: skip
     training = left_in_training(module)
     normalize = model.normalize and Normalize(
         tuple(model.normalize.mean), tuple(model.normalize.std)
@@ -76,8 +112,9 @@ def load_victim(model: ModelConfig, device: torch.device) -> tuple[Victim, tuple
         model.name,
         module,
         precision=getattr(torch, model.precision),
+        output_key=model.output_key,
         normalize=normalize or None,
         device=device,
-        fingerprint=fingerprint(module, factory),
+        fingerprint=fingerprint(module, sources),
     )
-    return victim, training
+    return Loaded(victim, training, remarks)

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from auditor.answers import Outputs
 from auditor.objectives import choose_objective
 from auditor.results import Finding, Level
 from auditor.samples import Samples
 from auditor.stats import clopper_pearson
 from auditor.surrogate import NoGradientError, naive
-from auditor.victim import STOCHASTIC_DRAWS, Outputs, Victim
+from auditor.victim import STOCHASTIC_DRAWS, Victim
 
 #: Differences of logits, relative to their spread, that floating point does not explain.
 _REPEAT_TOLERANCE = 1e-4
@@ -46,7 +47,11 @@ def output_findings(victim: Victim, probe: torch.Tensor, declared: str) -> Itera
     """Decide on `victim.outputs`, and say where it contradicts what was declared."""
     z = victim.raw(probe)
     assert isinstance(z, torch.Tensor)
-    seen = _kind_of_output(z.double(), 4 * torch.finfo(victim.precision).eps)
+    single = z.shape[1] == 2 and not z[:, 0].any()  # one logit of a model for two classes
+    if single:
+        seen = _kind_of_single(z[:, 1], declared)
+    else:
+        seen = _kind_of_output(z.double(), 4 * torch.finfo(victim.precision).eps)
     victim.outputs = seen if declared == "auto" else declared  # type: ignore[assignment]
     if declared not in ("auto", seen):
         yield finding(
@@ -61,7 +66,8 @@ def output_findings(victim: Victim, probe: torch.Tensor, declared: str) -> Itera
             victim.name, "probabilities", "The model returns probabilities", "low",
             "The audit takes their logarithm; where a probability has rounded to 0 or 1 the score, "
             "and with it the gradient, is lost.",
-            evidence=(f"every output in [0, 1], every row sums to 1 within {_PROBABILITY_SUM:g}",),
+            evidence=("one number per image, every one in [0, 1]" if single else
+                      f"every output in [0, 1], every row sums to 1 within {_PROBABILITY_SUM:g}",),
             remedy="return the values before the softmax",
         )  # fmt: skip
 
@@ -77,6 +83,14 @@ def _kind_of_output(z: torch.Tensor, rounding: float) -> Outputs:
     if z.max() <= tolerance and sums_to_one(z.exp()):
         return "log-probabilities"
     return "logits"
+
+
+def _kind_of_single(z: torch.Tensor, declared: str) -> Outputs:
+    """Of one number per image: any may be a logit, so what is declared stands where it can."""
+    if declared == "log-probabilities" and z.max() <= 0:
+        return "log-probabilities"
+    may_be = z.min() >= 0 and z.max() <= 1
+    return "probabilities" if may_be and declared != "logits" else "logits"
 
 
 def mode_findings(victim: Victim, training_modules: tuple[str, ...]) -> Iterator[Finding]:
@@ -97,6 +111,15 @@ def mode_findings(victim: Victim, training_modules: tuple[str, ...]) -> Iterator
             "Dropout and batch normalisation behave otherwise in training; the audit has called "
             "eval(). Whoever deploys this model has to do the same.",
             evidence=training_modules[:10], remedy="call model.eval() at the end of the factory",
+        )  # fmt: skip
+
+
+def loading_findings(victim: Victim, remarks: tuple[str, ...]) -> Iterator[Finding]:
+    """What its loader or checkpoint says of it."""
+    if remarks:
+        yield finding(
+            victim.name, "loading", "How the model was loaded", "info", remarks[0],
+            evidence=remarks, remedy="check that this is the model that is deployed",
         )  # fmt: skip
 
 

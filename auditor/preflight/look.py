@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from auditor.answers import Outputs, described, remedy_for
 from auditor.errors import LoadError, raised_at
 from auditor.preflight import checks
 from auditor.results import Finding
 from auditor.samples import Samples
-from auditor.victim import Outputs, Victim
+from auditor.victim import Victim
 
 #: Images that the checks beside clean accuracy look at.
 _PROBES = 64
@@ -43,12 +44,14 @@ def preflight(
     outputs: Outputs | str,
     expected_accuracy: float | None,
     training_modules: tuple[str, ...],
+    remarks: tuple[str, ...] = (),
 ) -> Preflight:
     """Prove what can be proved about `victim` on the samples.
 
     Args:
         outputs: as configured; "auto" decides here. Sets `victim.outputs` and `victim.draws`.
         training_modules: modules the factory left in training mode.
+        remarks: what is to be said of how the model was loaded.
 
     Raises:
         LoadError: the model fails on the data, or its output cannot be used.
@@ -60,6 +63,7 @@ def preflight(
     with blaming_model(victim, f"images 0 to {len(probe) - 1}, asked several times"):
         findings = list(checks.output_findings(victim, probe, outputs))
         findings += checks.mode_findings(victim, training_modules)
+        findings += checks.loading_findings(victim, remarks)
         findings += checks.state_findings(victim, probe)
         findings += checks.determinism_findings(victim, probe)
         findings += checks.batch_findings(victim, probe)
@@ -103,22 +107,11 @@ def count_classes(victim: Victim, samples: Samples) -> int:
     with blaming_model(victim, f"images 0 to {len(probe) - 1} of shape {tuple(probe.shape[1:])}"):
         z = victim.raw(probe)
     if not isinstance(z, torch.Tensor):
-        got = "nothing (its forward has no return)" if z is None else f"{type(z).__name__}"
         raise LoadError(
-            f"The model returns {got}, not a tensor.",
+            f"The model returns {described(z)}, not a tensor.",
             where=where,
             expected="one tensor of shape (B, classes)",
-            remedy="wrap it in a module whose forward returns the scores alone",
-        )
-    if z.dim() != 2 or len(z) != len(probe) or z.shape[1] < 2:
-        single = len(z) == len(probe) and z.numel() == len(probe) if z.dim() else False
-        raise LoadError(
-            f"The model returns the shape {tuple(z.shape)} for {len(probe)} images.",
-            where=where,
-            expected=f"({len(probe)}, classes) with at least 2 classes",
-            remedy="a single logit z becomes two: z = z.flatten(); torch.stack([0 * z, z], 1)"
-            if single
-            else "return one row of scores per image; do not mix the images of a batch",
+            remedy=remedy_for(z),
         )
     if not z.is_floating_point():
         raise LoadError(
@@ -126,6 +119,13 @@ def count_classes(victim: Victim, samples: Samples) -> int:
             where=where,
             expected="floating-point scores of every class",
             remedy="return the values before argmax",
+        )
+    if z.dim() != 2 or len(z) != len(probe) or z.shape[1] < 2:
+        raise LoadError(
+            f"The model returns the shape {tuple(z.shape)} for {len(probe)} images.",
+            where=where,
+            expected=f"({len(probe)}, classes), or one number per image for two classes",
+            remedy="return one row of scores per image; do not mix the images of a batch",
         )
     highest = int(samples.images.y.max())
     if highest >= z.shape[1]:

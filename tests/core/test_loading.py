@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from auditor.engine import tuning
 from auditor.engine.tuning import choose_device, measure_batch_size, measure_threads
 from auditor.errors import LoadError
-from auditor.loading import Factory, fingerprint, load_module
+from auditor.loading import Factory, Weights, fingerprint, load_module
 from auditor.victim import Victim
 
 SOURCE = """
@@ -56,7 +56,7 @@ def factory(tmp_path):
 
 
 def load(factory: Factory, weights=None, **kwargs):
-    return load_module("m", factory, kwargs, weights)
+    return load_module("m", factory, kwargs, Weights(weights))[0]
 
 
 def test_a_factory_is_called_with_its_arguments(factory):
@@ -65,7 +65,9 @@ def test_a_factory_is_called_with_its_arguments(factory):
 
 
 def test_a_factory_may_be_in_an_importable_module():
-    module = load_module("m", Factory("torch.nn:Identity", "torch.nn", "Identity"), {}, None)
+    module, _ = load_module(
+        "m", Factory("torch.nn:Identity", "torch.nn", "Identity"), {}, Weights()
+    )
     assert isinstance(module, torch.nn.Identity)
 
 
@@ -161,18 +163,18 @@ def test_a_file_that_holds_no_weights_is_refused(factory, tmp_path, content):
 def test_a_fingerprint_changes_with_weights_code_and_classes_and_with_nothing_else(factory):
     torch.manual_seed(0)
     module, one = load(factory("net")), factory("net")
-    first = fingerprint(module, one)
-    assert fingerprint(module, one) == first
-    assert fingerprint(module.eval(), one) == first
+    first = fingerprint(module, [one.source])
+    assert fingerprint(module, [one.source]) == first
+    assert fingerprint(module.eval(), [one.source]) == first
     found = {first}
     with torch.no_grad():
         module[1].bias[0] += 1e-6
-    found.add(fingerprint(module, one))
+    found.add(fingerprint(module, [one.source]))
     module[2] = torch.nn.GELU()
-    found.add(fingerprint(module, one))
-    found.add(fingerprint(module.bfloat16(), one))
+    found.add(fingerprint(module, [one.source]))
+    found.add(fingerprint(module.bfloat16(), [one.source]))
     one.source.write_text(SOURCE + "\n# changed\n")
-    found.add(fingerprint(module, one))
+    found.add(fingerprint(module, [one.source]))
     assert len(found) == 5
 
 
@@ -214,3 +216,11 @@ def test_measured_sizes_are_possible_ones(module, images):
         assert chosen == torch.get_num_threads() >= 1
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_fingerprint_covers_the_files_of_a_folder(tmp_path):
+    module = torch.nn.Identity()
+    (tmp_path / "config.json").write_text("{}")
+    first = fingerprint(module, [tmp_path])
+    (tmp_path / "config.json").write_text('{"act": "gelu"}')
+    assert fingerprint(module, [tmp_path]) != first

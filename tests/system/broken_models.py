@@ -109,7 +109,7 @@ OUTPUTS = {
     "model-returns-one-column": BrokenModel(_forward("return z[:, :1]")),
     "model-returns-labels": BrokenModel(_forward("return z.argmax(1)")),
     "model-returns-integers": BrokenModel(_forward("return z.long()")),
-    "model-returns-a-map": BrokenModel(_forward("return z[:, :, None, None]")),
+    "model-returns-a-map": BrokenModel(_forward("return z[:, :, None, None].expand(-1, -1, 2, 2)")),
     "model-returns-one-row": BrokenModel(_forward("return z.mean(0, keepdim=True)")),
     "model-system-exit": BrokenModel(_forward("raise SystemExit(0)")),
 }

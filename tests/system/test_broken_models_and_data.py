@@ -26,7 +26,7 @@ from system_files import (
     settled,
 )
 
-from auditor.loading import Factory, load_module
+from auditor.loading import Factory, Weights, load_module
 
 GOLDEN = Path(__file__).parent / "broken"
 DEVICE = "device-missing"
@@ -82,7 +82,8 @@ def test_model(name: str, here: Path) -> None:
 @pytest.mark.parametrize("name", BROKEN_WEIGHTS)
 def test_weights(name: str, here: Path) -> None:
     case = BROKEN_WEIGHTS[name]
-    module = load_module("bands", Factory("model.py:make", here / "model.py", "make"), {}, None)
+    factory = Factory("model.py:make", here / "model.py", "make")
+    module, _ = load_module("bands", factory, {}, Weights())
     case.write(Path(case.file), module.state_dict())
     line = 'factory = "model.py:make"'
     replace_in_config(line, f'{line}\nweights = "{case.file}"')

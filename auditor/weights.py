@@ -1,0 +1,182 @@
+"""The weights of a model from a file: safetensors, or a checkpoint of torch.save without code."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from auditor.errors import LoadError
+
+_SHOWN_KEYS = 4
+_SAVE = "safetensors.torch.save_file(model.state_dict(), path)"
+#: What training wrappers put before every key.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+#: What averaging wrappers keep beside the weights.
+_COUNTERS = ("n_averaged",)
+
+State = Mapping[str, torch.Tensor]
+
+
+def load_weights(module: nn.Module, file: Path, where: str) -> None:
+    """Put the tensors of a .safetensors file into the model.
+
+    Raises:
+        LoadError: it cannot be read, or does not fit.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    where = f"{where}, weights {file.name}"
+    try:
+        state = load_file(file)
+    except (SafetensorError, OSError) as error:
+        if is_pickle(file):
+            why: object = "this is a file of torch.save, a pickle that could run code"
+            remedy = (
+                f'write checkpoint = "{file.name}" in its place, which is read without running '
+                f"code; or load it where you trust it and write it with {_SAVE}"
+            )
+        else:
+            why, remedy = error, f"write it with {_SAVE}"
+        raise LoadError(
+            f"The weights cannot be read: {why}.",
+            where=where,
+            expected="a .safetensors file",
+            remedy=remedy,
+        ) from None
+    _put(module, state, where)
+
+
+def load_checkpoint(module: nn.Module, file: Path, key: str | None, where: str) -> str:
+    """Put the tensors of a file of torch.save into the model; no code in it is run.
+
+    Args:
+        key: which of several state dicts in the file; None where there is one.
+
+    Returns:
+        What was undone on the way, in words; empty if nothing.
+
+    Raises:
+        LoadError: it cannot be read without running code, or does not fit.
+    """
+    where = f"{where}, checkpoint {file.name}"
+    found, name = _chosen(_read(file, where), key, where)
+    state, prefix = _unwrapped(found, module)
+    _put(module, state, where)
+    undone = [f"the entry {name!r} was taken"] if name else []
+    undone += [f"{prefix!r} was taken off its keys"] if prefix else []
+    return f"Of the checkpoint {file.name}, {' and '.join(undone)}." if undone else ""
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file looks like one of torch.save: a zip archive, or a bare pickle."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == b"\x80"
+
+
+def some(keys: list[str]) -> str:
+    """The first few of a list, in words."""
+    more = len(keys) - _SHOWN_KEYS
+    return ", ".join(keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _read(file: Path, where: str) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise LoadError(
+            "The file holds more than tensors: reading it could run code.",
+            where=where,
+            expected="a state dict, or a dict of state dicts and numbers",
+            remedy=f"where you trust it, load it with torch.load(..., weights_only=False), and "
+            f"write it with {_SAVE}",
+        ) from None
+    except Exception as error:  # torch raises whatever its reader meets in a broken file
+        raise LoadError(
+            f"The file cannot be read: {error}.",
+            where=where,
+            expected="a file of torch.save",
+            remedy=f"a .safetensors file belongs after `weights`; or write it with {_SAVE}",
+        ) from None
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(one, torch.Tensor) for one in value.values())
+    )
+
+
+def _chosen(content: Any, key: str | None, where: str) -> tuple[State, str]:
+    """The state dict in a checkpoint, and its name there; empty where it is the whole."""
+    if key is None and _is_state(content):
+        return content, ""
+    inside = content if isinstance(content, Mapping) else {}
+    states = {str(name): value for name, value in inside.items() if _is_state(value)}
+    if key in states:
+        return states[key], key
+    if key is None and len(states) == 1:
+        ((name, state),) = states.items()
+        return state, name
+    if key is not None:
+        what = f"The checkpoint has no state dict called {key!r}."
+    elif states:
+        what = f"The checkpoint has several state dicts: {', '.join(states)}."
+    else:
+        what = "The checkpoint has no state dict."
+    names = ", ".join(states) or some([str(name) for name in inside]) or type(content).__name__
+    raise LoadError(
+        what,
+        where=where,
+        expected="a dict of tensors, or one such dict in a dict",
+        remedy=f'choose one: checkpoint_key = "{next(iter(states))}"'
+        if states
+        else f"the file has: {names}; save model.state_dict()",
+    )
+
+
+def _unwrapped(state: State, module: nn.Module) -> tuple[State, str]:
+    """The state dict without what training wrappers put around it, and the prefix taken off."""
+    own, taken = module.state_dict().keys(), ""
+    state = {key: value for key, value in state.items() if key not in _COUNTERS or key in own}
+    while not own & state.keys():
+        prefix = next((p for p in _PREFIXES if state and all(k.startswith(p) for k in state)), None)
+        if prefix is None:
+            break
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+        taken += prefix
+    return state, taken
+
+
+def _put(module: nn.Module, state: State, where: str) -> None:
+    own = module.state_dict()
+    faults = [
+        ("missing", [key for key in own if key not in state]),
+        ("unexpected", [key for key in state if key not in own]),
+        (
+            "of another shape",
+            [
+                f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+                for key in own
+                if key in state and state[key].shape != own[key].shape
+            ],
+        ),
+    ]
+    wrong = [f"{kind}: {some(keys)}" for kind, keys in faults if keys]
+    if wrong:
+        raise LoadError(
+            f"The weights do not fit the model; {'; '.join(wrong)}.",
+            where=where,
+            expected="exactly the tensors of the model's state_dict()",
+            remedy="check the factory's kwargs, and strip wrappers such as 'module.' from the keys",
+        )
+    module.load_state_dict(state)
