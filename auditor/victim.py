@@ -95,7 +95,8 @@ class Victim:
         self.normalize = normalize
         self.device = torch.device(device)
         self.module = module.to(device=self.device, dtype=self.precision).eval()
-        self.module.requires_grad_(False)
+        for parameter in self.module.parameters():  # scripted modules have no requires_grad_
+            parameter.requires_grad_(False)
         self.passes = Passes()
         #: How many images fit into memory at once.
         self.pieces = Pieces()

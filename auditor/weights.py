@@ -91,7 +91,9 @@ def some(keys: list[str]) -> str:
 def _read(file: Path, where: str) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if not is_pickle(file):
+            raise _unreadable(file, where, error) from None
         raise LoadError(
             "The file holds more than tensors: reading it could run code.",
             where=where,
@@ -100,12 +102,17 @@ def _read(file: Path, where: str) -> Any:
             f"write it with {_SAVE}",
         ) from None
     except Exception as error:  # torch raises whatever its reader meets in a broken file
-        raise LoadError(
-            f"The file cannot be read: {error}.",
-            where=where,
-            expected="a file of torch.save",
-            remedy=f"a .safetensors file belongs after `weights`; or write it with {_SAVE}",
-        ) from None
+        raise _unreadable(file, where, error) from None
+
+
+def _unreadable(file: Path, where: str, error: Exception) -> LoadError:
+    why = "it is no file of torch.save" if not is_pickle(file) else f"{error}"
+    return LoadError(
+        f"The file cannot be read: {why}.",
+        where=where,
+        expected="a file of torch.save",
+        remedy=f"a .safetensors file belongs after `weights`; or write it with {_SAVE}",
+    )
 
 
 def _is_state(value: Any) -> bool:

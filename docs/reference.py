@@ -52,6 +52,8 @@ def _configuration(registry: Registry) -> Iterator[str]:
         yield from _keys(f"`{heading}`", table)
         if name == "model":
             yield from _keys("`normalize` in `[[model]]`", NormalizeTable, level=3)
+            for spec in registry.models.values():
+                yield from _spec(spec, f'loader = "{spec.name}"', level=3)
         if name == "data":
             for spec in registry.data.values():
                 yield from _spec(spec, f'adapter = "{spec.name}"', level=3)

@@ -21,7 +21,7 @@ from auditor.engine.gallery import gallery
 from auditor.engine.masking import check_label, masking
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan
-from auditor.engine.runner import ModelUnderAudit
+from auditor.engine.runner import WITHOUT_GRADIENT, ModelUnderAudit
 from auditor.engine.summaries import agreement, curve, loss_summaries, outlook, stage_summaries
 from auditor.engine.tuning import describe_device
 from auditor.judge import Gate, judge
@@ -249,6 +249,7 @@ def _missing(
         for threat in model.threats:
             for row in threat.attacks:
                 expected = specs[row.label].knows(threat.norm) and row.reason not in known
+                expected &= (row.status, row.reason) != ("skipped", WITHOUT_GRADIENT)
                 if row.status != "done" and expected:
                     what = "failed" if row.status == "error" else "has no result"
                     reason = row.reason.removesuffix(".")

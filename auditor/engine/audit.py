@@ -18,7 +18,13 @@ from auditor.engine.masking import check_label
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan, Cell, build_attacks, build_checks, cells, cut
 from auditor.engine.pool import OutOfTimeError
-from auditor.engine.runner import CellError, CellRunner, ModelUnderAudit
+from auditor.engine.runner import (
+    WITHOUT_GRADIENT,
+    CellError,
+    CellRunner,
+    ModelUnderAudit,
+    unfit,
+)
 from auditor.engine.tuning import choose_device, make_repeatable
 from auditor.events import (
     CellDone,
@@ -172,6 +178,8 @@ class Audit:
             model = models[cell.model]
             target = outcomes.of(cell)
             reason = stop or self._out_of_time(begin)
+            if cell.plan.config.from_profile and unfit(cell.plan, model):
+                reason = WITHOUT_GRADIENT
             if target.failure or (reason and ledger.read(runner.key(cell, model)) is None):
                 target.skip(reason)
                 continue

@@ -27,6 +27,9 @@ from auditor.surrogate import (
 from auditor.threat import Norm
 from auditor.victim import Victim
 
+#: Why an attack cannot run on a model; those of a profile are then left out.
+WITHOUT_GRADIENT = "the model gives no gradient, and this attack needs one"
+
 
 class CellError(Exception):
     """The cell could not be finished; the text says why, for the report."""
@@ -84,6 +87,7 @@ class CellRunner:
             "model": victim.fingerprint,
             "precision": str(victim.precision),
             "outputs": victim.outputs,
+            "output_key": victim.output_key,
             "normalize": [normalize.mean, normalize.std] if normalize else None,
             "data": self.samples.sha256,
             "block": [block.start, block.stop],
@@ -104,8 +108,8 @@ class CellRunner:
         """
         victim, plan = model.victim, cell.plan
         has_gradient = model.preflight.has_gradient or plan.surrogate is not None
-        if plan.spec.needs == GRADIENT and not has_gradient:
-            raise CellError("the model gives no gradient, and this attack needs one")
+        if unfit(plan, model):
+            raise CellError(WITHOUT_GRADIENT)
         exact, search, trust = _surrogates(plan, model)
         block, position = self.block(cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
@@ -155,6 +159,12 @@ class CellRunner:
         y = torch.from_numpy(self.samples.labels[position]).to(device)
         image = torch.from_numpy(self.samples.index[position]).to(device)
         return Block(x[torch.from_numpy(correct).to(device)], y, image), torch.from_numpy(position)
+
+
+def unfit(plan: AttackPlan, model: ModelUnderAudit) -> bool:
+    """Whether the attack needs a gradient that the model does not give."""
+    has_gradient = model.preflight.has_gradient or plan.surrogate is not None
+    return plan.spec.needs == GRADIENT and not has_gradient
 
 
 def _surrogates(
