@@ -14,7 +14,16 @@ A plugin is a module with classes or functions and hooks that return them. An at
     def auditor_attacks(): return [Mine]
 """
 
-from auditor.attack import GRADIENT, SCORES, Attack, Observation, State, Task, Trust, attack
+from auditor.attack import (
+    GRADIENT,
+    SCORES,
+    Attack,
+    Observation,
+    State,
+    Task,
+    Trust,
+    attack,
+)
 from auditor.checks import (
     Attempt,
     Check,
@@ -70,6 +79,7 @@ from auditor.surrogate.maker import surrogate
 from auditor.threat import Ball, Norm
 from auditor.usercode import call_factory, raised_by_user_code
 from auditor.victim import Victim
+from auditor.whole import WholeAttack
 
 __all__ = [
     "API_VERSION",
@@ -129,6 +139,7 @@ __all__ = [
     "Task",
     "Trust",
     "Victim",
+    "WholeAttack",
     "attack",
     "call_factory",
     "check",

@@ -137,7 +137,7 @@ class Wishes:
     minimise: bool
 
 
-def wishes_of(attack: Attack) -> Wishes:
+def wishes_of(attack: Any) -> Wishes:
     """What `attack` asks for, defaults filled in."""
     minimises = bool(getattr(attack, "minimises", False))
     return Wishes(

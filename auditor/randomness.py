@@ -7,10 +7,14 @@ size, order, sharding, device nor resuming changes it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 _MASK = 0xFFFFFFFF
@@ -44,6 +48,22 @@ def derive_key(seed: int, *names: str) -> Words:
     """Two 32-bit words that depend on every argument."""
     digest = hashlib.sha256("\0".join([str(seed), *names]).encode()).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+
+@contextlib.contextmanager
+def generators_seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global generators of torch, NumPy and Python start at `seed`, and are put back."""
+    devices = [device] if device.type == "cuda" else []
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
 
 
 @dataclass(frozen=True)

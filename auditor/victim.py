@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from auditor.answers import Key, Outputs, scores_in
 from auditor.memory import Pieces
 from auditor.objectives import margin
-from auditor.randomness import derive_key
+from auditor.randomness import derive_key, generators_seeded
 
 #: How often a model whose answers vary is asked before one answer is believed.
 STOCHASTIC_DRAWS = 20
@@ -195,22 +192,10 @@ class Victim:
             torch.stack([one.confidence for one in drawn]).mean(0),
         )
 
-    @contextlib.contextmanager
-    def _seeded(self) -> Iterator[None]:
+    def _seeded(self) -> contextlib.AbstractContextManager[None]:
         """Random numbers that depend on stream and call alone."""
         self._calls += 1
-        seed = derive_key(self._calls, self._stream)[0]
-        devices = [self.device] if self.device.type == "cuda" else []
-        numpy_state, python_state = np.random.get_state(), random.getstate()
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            np.random.seed(seed)
-            random.seed(seed)
-            try:
-                yield
-            finally:
-                np.random.set_state(numpy_state)
-                random.setstate(python_state)
+        return generators_seeded(derive_key(self._calls, self._stream)[0], self.device)
 
 
 def _judge_once(z: torch.Tensor, y: torch.Tensor) -> Judgement:

@@ -17,7 +17,7 @@ from auditor.engine.campaign import Campaign
 from auditor.engine.outcome import Block
 from auditor.engine.pool import Pool
 from auditor.engine.verify import Verifier
-from auditor.loading import Factory, load_module
+from auditor.loading import Factory, Weights, load_module
 from auditor.objectives import choose_objective
 from auditor.preflight import read_batch
 from auditor.randomness import Noise
@@ -127,7 +127,7 @@ def example(name: str, count: int) -> Subject:
     source = EXAMPLE / "models.py"
     make = "gradient_mask_toy" if name == "gradient-mask-toy" else "cnn"
     weights = EXAMPLE / "weights" / f"{name}.safetensors"
-    module = load_module(name, Factory(make, source, make), {"width": 32}, weights)
+    module, _ = load_module(name, Factory(make, source, make), {"width": 32}, Weights(weights))
     adapter = load_registry().data["npz"].build({"path": str(EXAMPLE / "data" / "test-1000.npz")})
     return subject_of(name, module, choose_samples(adapter.load(), count, 0))
 

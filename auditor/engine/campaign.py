@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 
@@ -23,9 +23,12 @@ from auditor.engine.pool import (
     go_on,
 )
 from auditor.engine.verify import Verifier
+from auditor.engine.whole import Whole
 from auditor.objectives import Objective, choose_objective
 from auditor.surrogate import Surrogate
 from auditor.threat import Ball
+
+_R = TypeVar("_R", Pool, Whole)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,11 @@ class Campaign:
         wishes = wishes_of(self.attack)
         objective = choose_objective(wishes.loss, self.classes, targeted=wishes.targets > 0)
         surrogate = self.exact.averaged(wishes.eot)
-        outcome = self._pool(self.spec, self.attack, surrogate, objective, "").run(block, progress)
+        made = (self.spec, self.attack, surrogate, objective)
+        if hasattr(self.attack, "perturb"):
+            outcome = self._runner(Whole, *made).run(block, progress)
+        else:
+            outcome = self._runner(Pool, *made).run(block, progress)
         note = joined([objective.note, self._few_targets(wishes.targets)])
         return outcome, Log(objective.name, note, surrogate.name)
 
@@ -158,11 +165,13 @@ class Campaign:
             spec = spec_of(type(stage.attack))
         except TypeError as error:
             raise AttackDefectError(f"stage {stage.name!r}: {error}") from None
+        if hasattr(stage.attack, "perturb"):
+            raise AttackDefectError(f"stage {stage.name!r}: {spec.name!r} keeps its own loop")
         wishes = wishes_of(stage.attack)
         objective = choose_objective(wishes.loss, self.classes, targeted=stage.target is not None)
         base = self.search if stage.precision == "search" else self.exact
         surrogate = base.averaged(wishes.eot)
-        pool = self._pool(spec, stage.attack, surrogate, objective, f" {stage.name}")
+        pool = self._runner(Pool, spec, stage.attack, surrogate, objective, f" {stage.name}")
         before = (int(outcome.broken.sum()), outcome.forwards.sum(), outcome.backwards.sum())
         plan = self._plan(stage, block)
         begin = time.perf_counter()
@@ -243,10 +252,16 @@ class Campaign:
             _ask=clean_logits,
         )
 
-    def _pool(
-        self, spec: AttackSpec, attack: Any, surrogate: Surrogate, objective: Objective, name: str
-    ) -> Pool:
-        return Pool(
+    def _runner(
+        self,
+        kind: type[_R],
+        spec: AttackSpec,
+        attack: Any,
+        surrogate: Surrogate,
+        objective: Objective,
+        name: str = "",
+    ) -> _R:
+        return kind(
             spec,
             attack,
             surrogate,

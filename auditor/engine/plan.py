@@ -39,7 +39,7 @@ class AttackPlan:
         return images * forwards, images * backwards
 
     def _each(self) -> tuple[int, int]:
-        if hasattr(self.attack, "stages"):
+        if hasattr(self.attack, "stages") or hasattr(self.attack, "perturb"):
             forwards, backwards = self.attack.passes(self.classes)
         else:
             forwards, backwards = self._plain()

@@ -118,7 +118,7 @@ class Pool:
         """
         reached = torch.full_like(plan.row, -torch.inf, dtype=torch.float64)
         queue, finished = LaneQueue(plan), 0
-        trust = self.trust or self._trust()
+        trust = self.trust or trusts(self.spec, self.surrogate, self.objective)
         claims = Claims(block, outcome, self.verifier, self._wishes, trust)
         lanes: Lanes | None = None
         state: State | None = None
@@ -148,12 +148,6 @@ class Pool:
                 lanes, state, seen = select(lanes, stay), select(state, stay), select(seen, stay)
             state = self._checked(self.attack.step(self._task(lanes, calls=1), state, seen), lanes)
             lanes.step = lanes.step + 1
-
-    def _trust(self) -> Trust:
-        """Of an attack on the victim's own autograd."""
-        if self.spec.needs != GRADIENT or self.surrogate.draws > 1:
-            return "nothing"
-        return "cross-entropy" if self.objective.name == "cross-entropy" else "gradient"
 
     def _every_lane(self, block: Block, outcome: Outcome) -> LanePlan:
         """All restarts, and in each all targets, one after another."""
@@ -241,7 +235,7 @@ class Pool:
             jacobian=backwards and self._wishes.jacobian,
         )
         outcome.note_gradients(lanes, seen, going_on)
-        reached, some_hit = _reached(seen.logits, y)
+        reached, some_hit = reached_at(seen.logits, y)
         reached = reached.view(-1, points)
         outside = getattr(state, "outside", None)
         if outside is not None:
@@ -297,7 +291,14 @@ class Pool:
         return state
 
 
-def _reached(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, bool]:
+def trusts(spec: AttackSpec, surrogate: Surrogate, objective: Objective) -> Trust:
+    """What an attack trusts on the victim's own autograd."""
+    if spec.needs != GRADIENT or surrogate.draws > 1:
+        return "nothing"
+    return "cross-entropy" if objective.name == "cross-entropy" else "gradient"
+
+
+def reached_at(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, bool]:
     """(B,) float64 margins, NaN where the scores are no answer; whether any is a hit."""
     reached = margin(logits, y).double()
     low, high = torch.stack(torch.aminmax(reached)).tolist()

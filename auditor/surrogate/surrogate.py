@@ -150,6 +150,22 @@ class Surrogate:
         slope = torch.where(nonfinite.view(-1, *[1] * (slope.dim() - 1)), 0, slope)
         return Evaluation(logits, loss, slope, nonfinite, largest == 0)
 
+    def scores(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, K) for pixels `x`, differentiable: what losses are computed on. Passes are counted.
+
+        They are the model's logits, but for the repaired and the rescaled surrogate's; the mean
+        over the draws.
+        """
+        point = x.to(self.model.compute_dtype)
+        drawn = [self._answers(point, cautious=False)[1] for _ in range(self.draws)]
+        scores = (drawn[0] if len(drawn) == 1 else torch.stack(drawn).mean(0)).to(x.dtype)
+        if scores.requires_grad:
+            scores.register_hook(self._counted)  # type: ignore[no-untyped-call]
+        return scores
+
+    def _counted(self, slope: torch.Tensor) -> None:
+        self.model.passes.backwards += len(slope) * self.draws
+
     def _draw(self, *args: Any, **options: Any) -> _Drawn:
         if not self.repairs:
             return self._evaluated(False, *args, **options)

@@ -40,6 +40,11 @@ class AttackTrial:
         """Whether it is made of stages."""
         return hasattr(self.subject.made, "stages")
 
+    @property
+    def loops(self) -> bool:
+        """Whether how far it goes is its own: a composite, or an attack that keeps its own loop."""
+        return self.composite or hasattr(self.subject.made, "perturb")
+
     @cached_property
     def tour(self) -> list[Fight]:
         """In every norm and precision, on images of which some fall."""

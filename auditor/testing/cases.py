@@ -20,6 +20,11 @@ _KINDS: dict[str, tuple[Callable[[Subject], Any], dict[str, Any]]] = {
 }
 
 
+#: What an attack that keeps its own loop need not hold: it has no State, may draw from one seeded
+#: generator for a whole batch, and is never given an empty one.
+_NOT_OF_WHOLE = ("state-rows", "seed", "batch", "empty-batch")
+
+
 def cases(module: ModuleType, parameters: Parameters) -> list[Case]:
     """All properties of all that `module` offers.
 
@@ -36,6 +41,8 @@ def _cases(subject: Subject) -> list[Case]:
         return [_not_built(subject, error)]
     make, properties = _KINDS[subject.kind]
     trial = make(subject)
+    if hasattr(subject.made, "perturb"):
+        properties = {key: one for key, one in properties.items() if key not in _NOT_OF_WHOLE}
     return [
         Case(subject.name, name, meaning, _bound(look, trial))
         for name, (meaning, look) in properties.items()

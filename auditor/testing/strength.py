@@ -61,7 +61,7 @@ def budget(trial: AttackTrial) -> Violation | None:
     if not trial.stands:
         return None
     subject = trial.subject
-    if trial.composite:
+    if hasattr(subject.made, "passes"):
         passes = subject.made.passes(10)
         if not (isinstance(passes, tuple) and len(passes) == 2 and min(passes) >= 0):
             return Violation("budget", f"passes(10) gave {passes!r}", "two numbers, (forward, "
@@ -91,7 +91,7 @@ def optimum(trial: AttackTrial) -> Violation | None:
     """On a linear model, whose best adversarial example is known, it comes near it."""
     if not trial.stands or trial.spec.needs != GRADIENT:
         return None
-    steps = _ENOUGH_STEPS if trial.composite else trial.subject.made.steps
+    steps = _ENOUGH_STEPS if trial.loops else trial.subject.made.steps
     needed = _MANY_STEPS if steps >= _ENOUGH_STEPS else _ONE_STEP
     for climb in _climbs(trial):
         if climb.run.outcome is None:
@@ -150,7 +150,7 @@ def noise(trial: AttackTrial) -> Violation | None:
 
 def _points(made: Any) -> int:
     """How many points the attack evaluates on an image that withstands."""
-    if hasattr(made, "stages"):
+    if hasattr(made, "stages") or hasattr(made, "perturb"):
         return _COMPOSITE
     wishes = wishes_of(made)
     return min(_MOST_NOISE, wishes.restarts * wishes.points * (int(made.steps) + 1))
@@ -181,7 +181,7 @@ def _failed(climb: _Climb, name: str) -> Violation:
 
 def targets(trial: AttackTrial) -> Violation | None:
     """Aimed at a class, it comes nearer to that class than aimed at another."""
-    if not trial.stands or trial.composite:
+    if not trial.stands or trial.loops:
         return None
     made = trial.subject.made
     if trial.subject.has("targets"):

@@ -13,6 +13,7 @@ import torch
 
 from auditor.attack import AttackSpec, Observation, State, Task, spec_of, wishes_of
 from auditor.composite import Brief, Stage, Standing
+from auditor.surrogate import Surrogate
 from auditor.testing.case import Violation
 from auditor.testing.proposals import look_at
 
@@ -73,7 +74,10 @@ def watched(attack: Any, record: Record, limit: int | None = None) -> Any:
     Raises:
         TypeError: it was not decorated.
     """
-    kind = _Composite if hasattr(attack, "stages") else _Plain
+    if hasattr(attack, "perturb"):
+        kind: type[_Watched] = _Whole
+    else:
+        kind = _Composite if hasattr(attack, "stages") else _Plain
     cls = type(kind.__name__, (kind,), {"attack_spec": spec_of(type(attack))})
     return cls(attack, record, limit)
 
@@ -86,6 +90,28 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._attack, name)
+
+    def _note_changes(self, before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> None:
+        for name, tensor in before.items():
+            if not torch.equal(tensor, now[name]) and not tensor.isnan().any():
+                shown = "task.ball.x0" if name == "task.ball" else name
+                self._record.note(
+                    Violation(
+                        "inputs",
+                        f"`{shown}` was changed in place",
+                        "everything that the attack is given is as before after each call",
+                        f"`{shown}`, or a tensor that shares its memory such as `State(x=task.x)`, "
+                        f"was written to: {_OWN}",
+                    )
+                )
+
+    def _keep(self, new: Any, task: Task, calls: int) -> None:
+        x = getattr(new, "x", None)
+        if not isinstance(x, torch.Tensor) or x.shape[:1] != task.x.shape[:1]:
+            return
+        restart = torch.zeros_like(task.y) if task.restart is None else task.restart
+        image = task._noise.image
+        self._record.calls.append(Call(image, restart, task.step + calls, x.detach().clone()))
 
 
 class _Plain(_Watched):
@@ -141,32 +167,34 @@ class _Plain(_Watched):
         new: State = attack.start(task) if state is None else attack.step(task, state, seen)
         return new
 
-    def _note_changes(self, before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> None:
-        for name, tensor in before.items():
-            if not torch.equal(tensor, now[name]) and not tensor.isnan().any():
-                shown = "task.ball.x0" if name == "task.ball" else name
-                self._record.note(
-                    Violation(
-                        "inputs",
-                        f"`{shown}` was changed in place",
-                        "everything that the attack is given is as before after each call",
-                        f"`{shown}`, or a tensor that shares its memory such as `State(x=task.x)`, "
-                        f"was written to: {_OWN}",
-                    )
-                )
-
-    def _keep(self, new: Any, task: Task, calls: int) -> None:
-        x = getattr(new, "x", None)
-        if not isinstance(x, torch.Tensor) or x.shape[:1] != task.x.shape[:1]:
-            return
-        restart = torch.zeros_like(task.y) if task.restart is None else task.restart
-        image = task._noise.image
-        self._record.calls.append(Call(image, restart, task.step + calls, x.detach().clone()))
-
     def _note_move(self, new: State, task: Task) -> None:
         """How far the points are from the clean images."""
         clean = task.x if new.x.dim() == task.x.dim() else task.x[:, None]
         self._record.moved = max(self._record.moved, (new.x - clean).abs().amax().item())
+
+
+class _Whole(_Watched):
+    """An attack that keeps its own loop: what it is given and what it returns is looked at.
+
+    It may use the global generators, which the engine seeds; torch's switches it may not leave.
+    """
+
+    def perturb(self, surrogate: Surrogate, task: Task) -> Any:
+        before, modes = _copies(task, None), World.now().modes
+        given = {one.name: getattr(task, one.name) for one in dataclasses.fields(task)}
+        new = self._attack.perturb(surrogate, _WatchedTask(**given, record=self._record))
+        self._note_changes(before, _tensors(task, None))
+        world = World.now()
+        if change := replace(world, modes=modes).change():
+            self._record.note(change)
+        clean = replace(task, x=before["task.x"], ball=replace(task.ball, x0=before["task.ball"]))
+        state = State(x=new)
+        for violation in look_at(state, clean, wishes_of(self._attack), "perturb", {}):
+            self._record.note(violation)
+        self._keep(state, clean, 0)
+        if isinstance(new, torch.Tensor) and new.shape == clean.x.shape and len(new):
+            self._record.moved = max(self._record.moved, (new - clean.x).abs().amax().item())
+        return new
 
 
 class _Composite(_Watched):

@@ -22,7 +22,7 @@ from zoo import EPSILON, Entry
 from auditor.engine.campaign import Campaign
 from auditor.engine.outcome import Block
 from auditor.engine.verify import Verifier
-from auditor.loading import Factory, load_module
+from auditor.loading import Factory, Weights, load_module
 from auditor.preflight import read_batch
 from auditor.samples import Images, choose_samples
 from auditor.surrogate import NoGradientError, Surrogate, naive
@@ -132,7 +132,8 @@ def build(entry: Entry) -> nn.Module:
     """The defended model, by the loader that an audit uses."""
     name = entry.factory.partition(":")[2]
     factory = Factory(entry.factory, entry.source, name)
-    return load_module(entry.name, factory, entry.arguments, None)
+    module, _ = load_module(entry.name, factory, entry.arguments, Weights())
+    return module
 
 
 def subject(entry: Entry, images: Images, count: int, seed: int) -> Subject:

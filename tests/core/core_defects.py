@@ -472,3 +472,101 @@ class Unexplained(Honest):
     """Mine."""
 
     width: int = 1
+
+
+@dataclass(frozen=True)
+class HonestWhole:
+    """Steepest steps in a loop of its own."""
+
+    steps: PositiveInt = param(12, "gradient steps")
+
+    def passes(self, classes):
+        return self.steps, self.steps
+
+    def perturb(self, surrogate, task):
+        x = task.ball.sample(task.noise("start"))
+        for _ in range(self.steps):
+            x = self.moved(surrogate, task, x.detach().requires_grad_())
+        return x
+
+    def moved(self, surrogate, task, x):
+        z = surrogate.scores(x)
+        right = z.gather(1, task.y[:, None])[:, 0]
+        margin = z.scatter(1, task.y[:, None], -torch.inf).amax(1) - right
+        (slope,) = torch.autograd.grad(margin.sum(), x)
+        return task.ball.project(task.ball.steepest(x.detach(), slope, task.ball.epsilon / 4))
+
+
+named(HonestWhole)
+
+
+@defect("whole, outside the ball", "ball", "task.ball.project")
+class WholeOutsideBall(HonestWhole):
+    """Mine."""
+
+    def perturb(self, surrogate, task):
+        x = super().perturb(surrogate, task)
+        return (task.x + 2 * (x - task.x)).clamp(0, 1)
+
+
+@defect("whole, outside the box", "box", "every pixel in [0, 1]")
+class WholeOutsideBox(HonestWhole):
+    """Mine."""
+
+    def perturb(self, surrogate, task):
+        return task.x + task.ball.epsilon * (super().perturb(surrogate, task) - task.x).sign()
+
+
+@defect("whole, no images", "protocol", "x as a tensor")
+class WholeNoImages(HonestWhole):
+    """Mine."""
+
+    def perturb(self, surrogate, task):
+        return super().perturb(surrogate, task)[:, 0]
+
+
+@defect("whole, not finite", "finite", "finite pixels")
+class WholeNotFinite(HonestWhole):
+    """Mine."""
+
+    def perturb(self, surrogate, task):
+        return super().perturb(surrogate, task) / 0
+
+
+@defect("whole, writes into the images", "inputs", "`task.x` was changed in place")
+class WholeWrites(HonestWhole):
+    """Mine."""
+
+    def perturb(self, surrogate, task):
+        found = super().perturb(surrogate, task)
+        task.x.add_(0.01)
+        return found
+
+
+@defect("whole, leaves gradients off", "global-state", "torch's switches")
+class WholeSwitches(HonestWhole):
+    """Mine."""
+
+    def perturb(self, surrogate, task):
+        found = super().perturb(surrogate, task)
+        torch.set_grad_enabled(False)
+        return found
+
+
+@defect("whole, another generator", "repeatable", "the same run, twice")
+class WholeUnseeded(HonestWhole):
+    """Mine."""
+
+    clock: ClassVar[Any] = itertools.count(5)
+
+    def perturb(self, surrogate, task):
+        noise = torch.rand(task.x.shape, generator=torch.Generator().manual_seed(next(self.clock)))
+        return task.ball.project(super().perturb(surrogate, task) + 1e-4 * noise)
+
+
+@defect("whole, does nothing", "optimum", "it does nothing")
+class WholeIdle(HonestWhole):
+    """Mine."""
+
+    def perturb(self, surrogate, task):
+        return task.x.clone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from core_defects import Honest, defects, plugin
+from core_defects import Honest, HonestWhole, defects, plugin
 
 from auditor.testing import NonConformance, conformance_cases
 
@@ -24,6 +24,15 @@ def case_of(cls: type, prop: str):
 def test_an_honest_attack_holds_every_property():
     cases = conformance_cases(plugin(Honest))
     assert len(cases) == 21
+    for case in cases:
+        case.run()
+
+
+def test_an_honest_attack_with_a_loop_of_its_own_holds_what_it_can():
+    cases = conformance_cases(plugin(HonestWhole))
+    names = {case.property for case in cases}
+    assert {"ball", "inputs", "repeatable", "optimum", "noise"} <= names
+    assert not names & {"batch", "state-rows", "empty-batch", "seed"}
     for case in cases:
         case.run()
 
