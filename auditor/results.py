@@ -16,7 +16,8 @@ AttackStatus = Literal["done", "skipped", "error"]
 #: Checks may also find that there is nothing for them to look at.
 CheckStatus = Literal["done", "not applicable", "skipped", "error"]
 #: What the attacks trusted that a comparison calls "before".
-Reference = Literal["cross-entropy", "gradient"]
+#: What a masking verdict compares with; "plain": many fixed steps on the cross-entropy, as PGD.
+Reference = Literal["plain", "cross-entropy", "gradient"]
 Level = Literal["info", "low", "medium", "high"]
 MaskingVerdict = Literal["none", "possible", "suspected", "confirmed", "inconclusive"]
 MaskingKind = Literal["shattered", "stochastic", "vanishing", "loss-level", "output-level", "other"]

@@ -61,12 +61,16 @@ class Facts:
     by_cross_entropy: int
     by_gradient: int
     by_any: int
+    #: By the audit's own attacks of many fixed steps on the cross-entropy, such as PGD; None where
+    #: there was none, or under another norm than l-infinity, where such attacks are weak anyway.
+    by_plain: int | None
     #: Broken by attacks that do not trust the gradient, whatever else broke them.
     by_others: int
     #: Broken by any attack, and by each of the two gradient references, of all audited images.
     all_by_any: int
     all_by_gradient: int
     all_by_cross_entropy: int
+    all_by_plain: int
     symptoms: tuple[Symptom, ...]
     #: Codes of the findings, in the order of the symptoms.
     codes: tuple[str, ...]
@@ -104,14 +108,21 @@ def judge_masking(facts: Facts) -> Masking:
     """The verdict with everything that supports it."""
     strong = _Gap("gradient", facts.by_any - facts.by_gradient, facts.images)
     loss = _Gap("cross-entropy", facts.by_any - facts.by_cross_entropy, facts.images)
-    verdict, reasons = _decide(facts, strong, loss)
-    # What the verdict speaks of: the network's gradient, or the cross-entropy's alone.
-    of_loss = strong.lower <= _PROVEN and loss.likely > _POSSIBLE_LOSS
-    gap = loss if of_loss else strong
+    plain = (
+        _Gap("plain", facts.by_any - facts.by_plain, facts.images)
+        if facts.by_plain is not None
+        else None
+    )
+    verdict, reasons = _decide(facts, strong, loss, plain)
+    # What the verdict speaks of: the network's gradient, the cross-entropy's alone, or PGD's way.
+    gap, before = strong, facts.all_by_gradient
+    if strong.lower <= _PROVEN and loss.likely > _POSSIBLE_LOSS:
+        gap, before = loss, facts.all_by_cross_entropy
+    elif strong.lower <= _PROVEN and plain is not None and plain.likely > _LOSS:
+        gap, before = plain, facts.all_by_plain
     told = verdict in ("possible", "suspected", "confirmed")
     kind = _kind(facts, gap) if told else None
     culprit = _culprit(facts) if told else None
-    before = facts.all_by_cross_entropy if of_loss else facts.all_by_gradient
     return Masking(
         verdict=verdict,
         summary=_summary(facts, verdict, gap, kind, culprit, reasons),
@@ -140,7 +151,9 @@ def detectable(images: int) -> float:
     return float(1 - 0.05 ** (1 / images))
 
 
-def _decide(facts: Facts, strong: _Gap, loss: _Gap) -> tuple[MaskingVerdict, list[str]]:
+def _decide(
+    facts: Facts, strong: _Gap, loss: _Gap, plain: _Gap | None
+) -> tuple[MaskingVerdict, list[str]]:
     """The verdict, and what led to it."""
     if reasons := list(_undecidable(facts)):
         return "inconclusive", reasons
@@ -150,6 +163,8 @@ def _decide(facts: Facts, strong: _Gap, loss: _Gap) -> tuple[MaskingVerdict, lis
     masking_pays = survivors > _SURVIVORS * facts.images
     if reasons := _suspicious(facts, strong, loss, masking_pays=masking_pays):
         return "suspected", reasons
+    if plain is not None and plain.likely > _LOSS:
+        return "suspected", [_plain_reason(plain)]
     if reasons := _odd(facts, strong, loss, masking_pays=masking_pays):
         return "possible", reasons
     if masking_pays and (reasons := list(_unproven(facts))):
@@ -194,6 +209,13 @@ def _hidden_reasons(strong: _Gap, loss: _Gap) -> list[str]:
             "lose up to 11% so."
         )
     return reasons
+
+
+def _plain_reason(plain: _Gap) -> str:
+    return (
+        f"{plain.found} of {plain.total} images withstood PGD and fell to another attack; at least "
+        f"{plain.lower:.1%} for certain. Of honest robust models up to 11% do."
+    )
 
 
 def _of(facts: Facts, *families: str) -> list[Symptom]:
@@ -278,14 +300,12 @@ def _summary(
             "95 % confidence."
         )
     if gap.found and verdict != "possible":
-        followed = (
-            "the gradient of the cross-entropy"
-            if gap.reference == "cross-entropy"
-            else "the model's gradient"
-        )
-        resisted = gap.total - (
-            facts.by_cross_entropy if gap.reference == "cross-entropy" else facts.by_gradient
-        )
+        followed, broke = {
+            "plain": ("PGD", facts.by_plain or 0),
+            "cross-entropy": ("the gradient of the cross-entropy", facts.by_cross_entropy),
+            "gradient": ("the model's gradient", facts.by_gradient),
+        }[gap.reference]
+        resisted = gap.total - broke
         how = facts.found_by or "another attack"
         bypassed = culprit is not None and "repaired" in how
         if bypassed:
@@ -302,6 +322,9 @@ def _next_steps(facts: Facts, verdict: MaskingVerdict, gap: _Gap) -> tuple[str, 
             0,
             "Report the corrected robust accuracy, not the one of the gradient attacks.",
         )
+        if gap.reference == "plain":
+            steps.insert(1, "Attack with step sizes that adapt and with restarts (`apgd`, "
+                            "`cascade`): PGD is led astray.")  # fmt: skip
         if gap.reference == "cross-entropy":
             steps.insert(1, "Attack with a margin loss: the loss, not the network, hides the "
                             "gradient.")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from auditor.verdict import Facts, judge_masking
 
 #: Hidden adversarial examples that the report shows.
 _EXAMPLES = 4
+#: What an attack of fixed steps has to take to be told from a first try.
+_MANY_STEPS = 20
 _OTHERS = TRUSTS.index("nothing")
 
 
@@ -38,6 +41,8 @@ class Broken:
     by_cross_entropy: NDArray[np.bool_]
     by_gradient: NDArray[np.bool_]
     by_others: NDArray[np.bool_]
+    #: None where no such attack was run.
+    by_plain: NDArray[np.bool_] | None
     sources: tuple[tuple[str, AttackOutcome], ...]
 
     @property
@@ -59,7 +64,8 @@ def masking(
     threat = config.threats[0]
     epsilon = threat.epsilons[-1]
     name, correct = model.victim.name, model.preflight.correct
-    broken = _broken(outcomes, name, threat.norm, epsilon.value, checks, len(samples))
+    steps = {attack.label: attack.parameters.get("steps") for attack in config.attacks}
+    broken = _broken(outcomes, name, threat.norm, epsilon.value, checks, len(samples), steps)
     looked_at = _looked_at(checks, correct)
     symptoms = [
         (outcome.result.label, symptom)
@@ -69,6 +75,9 @@ def masking(
     hidden = broken.by_any & ~broken.by_gradient
     if not hidden.any():
         hidden = broken.by_any & ~broken.by_cross_entropy
+    plain = broken.by_plain if threat.norm == "linf" else None
+    if not hidden.any() and plain is not None:
+        hidden = broken.by_any & ~plain
     verdict = judge_masking(
         Facts(
             total=len(samples),
@@ -79,9 +88,11 @@ def masking(
             by_gradient=int((broken.by_gradient & looked_at).sum()),
             by_any=int((broken.by_any & looked_at).sum()),
             by_others=int((broken.by_others & looked_at).sum()),
+            by_plain=None if plain is None else int((plain & looked_at).sum()),
             all_by_any=int(broken.by_any.sum()),
             all_by_gradient=int(broken.by_gradient.sum()),
             all_by_cross_entropy=int(broken.by_cross_entropy.sum()),
+            all_by_plain=0 if plain is None else int(plain.sum()),
             symptoms=tuple(symptom for _, symptom in symptoms),
             codes=tuple(code for code, _ in symptoms),
             found_by=_found_by(hidden, broken, checks),
@@ -111,9 +122,10 @@ def _broken(
     epsilon: float,
     checks: list[CheckOutcome],
     images: int,
+    steps: dict[str, Any],
 ) -> Broken:
-    found = Broken(np.zeros(images, bool), np.zeros(images, bool), np.zeros(images, bool), ())
-    sources = []
+    found = Broken(np.zeros(images, bool), np.zeros(images, bool), np.zeros(images, bool), None, ())
+    sources, plain = [], []
     for (name, of_norm, size, label), outcome in outcomes.items():
         if (name, of_norm, size) != (model, norm, epsilon):
             continue
@@ -121,13 +133,24 @@ def _broken(
         found.by_cross_entropy[outcome.broken & (outcome.trust == 0)] = True
         found.by_gradient[outcome.broken & (outcome.trust < _OTHERS)] = True
         found.by_others[outcome.broken & (outcome.trust == _OTHERS)] = True
+        if _is_plain(outcome, steps.get(label)):
+            plain.append(outcome.broken)
     for check in checks:
         if check.record is not None:  # of an image that several attempts broke
             columns = {key: tensor.numpy() for key, tensor in check.record.columns.items()}
             where = columns["position"]
             found.by_cross_entropy[where] |= columns["fallen to cross-entropy"]
             found.by_gradient[where] |= columns["fallen to gradient"]
-    return replace(found, sources=tuple(sources))
+    by_plain = np.any(plain, axis=0) if plain else None
+    return replace(found, sources=tuple(sources), by_plain=by_plain)
+
+
+def _is_plain(outcome: AttackOutcome, steps: Any) -> bool:
+    """Whether an attack took many fixed steps on the cross-entropy of the model as it is."""
+    if not outcome.done or not isinstance(steps, int) or steps < _MANY_STEPS:
+        return False
+    alone = all(meta.objective == "cross-entropy" and not meta.stages for meta in outcome.metas)
+    return alone and not (outcome.trust > 0).any()
 
 
 def _looked_at(checks: list[CheckOutcome], correct: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -268,6 +268,8 @@ def followers(masking: Masking) -> str:
     """The attacks that the verdict compares with all the others, in the plural."""
     if masking.reference == "cross-entropy":
         return "attacks on the cross-entropy"
+    if masking.reference == "plain":
+        return "plain attacks such as PGD"
     return "gradient attacks"
 
 

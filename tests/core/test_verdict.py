@@ -13,7 +13,7 @@ from auditor.verdict import LEAST_IMAGES, Facts, detectable, judge_masking
 HONEST = Facts(
     total=500, correct=450, classes=10, images=450,
     by_cross_entropy=140, by_gradient=150, by_any=150, by_others=20,
-    all_by_any=150, all_by_gradient=150, all_by_cross_entropy=140,
+    by_plain=138, all_by_any=150, all_by_gradient=150, all_by_cross_entropy=140, all_by_plain=138,
     symptoms=(), codes=(), found_by="", challenged=True,
     control=PlantedControl(True, "found"), missing=(),
 )  # fmt: skip
@@ -85,8 +85,27 @@ def test_what_honest_models_lose_to_a_better_loss_is_no_masking(loss: int, verdi
     assert judge_masking(facts(loss=loss)).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("missed", "verdict"), [(53, "none"), (54, "suspected"), (149, "suspected")]
+)
+def test_what_leads_pgd_astray_is_suspected_even_if_others_broke_everything(
+    missed: int, verdict: str
+) -> None:
+    masking = judge_masking(replace(HONEST, by_plain=150 - missed, all_by_plain=150 - missed))
+    assert masking.verdict == verdict
+    if verdict == "suspected":
+        assert masking.reference == "plain"
+        assert masking.gradient_attack_accuracy == pytest.approx((450 - 150 + missed) / 500)
+        assert f"{missed} of {300 + missed} images that resisted PGD fall" in masking.summary
+
+
+def test_without_pgd_there_is_no_such_reference() -> None:
+    masking = judge_masking(replace(HONEST, by_plain=None, all_by_plain=0))
+    assert (masking.verdict, masking.reference) == ("none", "gradient")
+
+
 def test_the_fewer_the_images_the_larger_the_share_that_raises_a_suspicion() -> None:
-    few = replace(HONEST, correct=52, images=52, total=100, by_any=30, by_gradient=30)
+    few = replace(HONEST, correct=52, images=52, total=100, by_any=30, by_gradient=30, by_plain=30)
     shares = {count: replace(few, by_cross_entropy=30 - count) for count in (7, 8, 9)}
     verdicts = {count: judge_masking(one).verdict for count, one in shares.items()}
     assert verdicts == {7: "possible", 8: "possible", 9: "suspected"}
@@ -117,7 +136,9 @@ def test_symptoms_alone_raise_at_most_a_suspicion(symptoms: list[Symptom], verdi
 def test_symptoms_say_nothing_where_nothing_withstood() -> None:
     odd = (symptom("gradient", strong=True), symptom("unbounded", strong=True))
     masking = judge_masking(
-        replace(HONEST, symptoms=odd, by_any=450, by_gradient=450, by_cross_entropy=450)
+        replace(
+            HONEST, symptoms=odd, by_any=450, by_gradient=450, by_cross_entropy=450, by_plain=450
+        )
     )
     assert masking.verdict == "none"
     assert "could hide nothing" in masking.summary
