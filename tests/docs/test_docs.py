@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     shutil.copy(EXAMPLE / "models.py", tmp_path)
     shutil.copy(EXAMPLE / "weights" / "baseline.safetensors", tmp_path / "my_model.safetensors")
     with np.load(EXAMPLE / "data" / "test-1000.npz") as data:
-        np.savez(tmp_path / "test.npz", x=data["x"], y=data["y"])
+        np.savez(tmp_path / "test.npz", x=data["x"][:200], y=data["y"][:200])
     return tmp_path
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -32,17 +34,30 @@ def source() -> Callable[[str], Source]:
 def reported(
     tmp_path_factory: pytest.TempPathFactory, source: Callable[[str], Source]
 ) -> Callable[[str], Path]:
-    """The run directory of a synthetic audit with both reports in it, free of warnings."""
+    """The run directory of a synthetic audit with both reports in it, free of warnings.
+
+    Processes that share the tests share the reports: the first to want one makes it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
 
     @cache
     def get(name: str) -> Path:
-        directory = tmp_path_factory.mktemp(name)
+        directory = shared / f"report-{name}"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (directory / "report.html").exists():
+                make(name, directory)
+        return directory
+
+    def make(name: str, directory: Path) -> None:
+        directory.mkdir()
         (directory / "audit.json").write_bytes(source(name).raw)
         with weasyprint_warnings() as warnings:
             write_reports(directory, ["pdf", "html"])
         # Which glyphs the fonts of a machine lack is not the report's doing.
         assert [w for w in warnings if ".notdef glyph" not in w or name != "hostile"] == []
-        return directory
 
     return get
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,9 +79,11 @@ def test_headings_are_bookmarks(reported: Callable[[str], Path]) -> None:
         assert any(title in bookmark for bookmark in found)
 
 
-def test_the_same_audit_gives_the_same_bytes(reported: Callable[[str], Path]) -> None:
-    directory = reported("small")
-    before = {path.name: path.read_bytes() for path in directory.glob("report.*")}
+def test_the_same_audit_gives_the_same_bytes(
+    reported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in reported("small").glob("report.*")}
+    shutil.copy(reported("small") / "audit.json", tmp_path)
     code = (
         "import sys; from pathlib import Path; from auditor.report import write_reports; "
         "write_reports(Path(sys.argv[1]), ['html', 'pdf'])"
@@ -90,8 +93,8 @@ def test_the_same_audit_gives_the_same_bytes(reported: Callable[[str], Path]) ->
         "SOURCE_DATE_EPOCH": "1",
         "TZ": "Asia/Tokyo",
     }
-    subprocess.run([sys.executable, "-c", code, str(directory)], check=True, env=environment)
-    assert before == {path.name: path.read_bytes() for path in directory.glob("report.*")}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.glob("report.*")}
 
 
 def test_the_environment_is_left_as_it_was(
