@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 def init(
     model: Annotated[
-        str | None, typer.Option(metavar="FILE.PY:CALLABLE", help="What returns the model.")
+        str | None,
+        typer.Option(
+            metavar="FILE.PY:CALLABLE",
+            help="What returns the model; or a .pt2 or .onnx file, or a folder of transformers.",
+        ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Its weights, a .safetensors file.")
+        str | None,
+        typer.Option(metavar="FILE", help="Its weights: a .safetensors file, or a checkpoint."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="Images and labels, such as test.npz.")

@@ -18,6 +18,9 @@ from auditor.registry import Registry, load_registry
 
 #: Which adapter reads a file, by its ending.
 _ADAPTERS = {".npz": "npz", ".parquet": "parquet"}
+#: Which loader reads a model, likewise.
+_LOADERS = {".onnx": "onnx", ".pt2": "torch-export"}
+_CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin")
 #: What datasets.save_to_disk leaves in a folder; other folders hold images.
 _HUGGINGFACE = ("dataset_info.json", "dataset_dict.json")
 #: What `--set` may write here; the rest of the file is what is drafted.
@@ -69,9 +72,13 @@ def named(
     """
     options: dict[KeyPath, str] = {}
     tree: dict[str, Any] = {"model": [{}], "data": {}}
+    loader = model and _loader_of(model)
+    place = "path" if loader else "factory"
+    kept = "checkpoint" if Path(weights or "").suffix.lower() in _CHECKPOINTS else "weights"
     for key, option, text in (
-        (("model", 0, "factory"), "--model", model and _factory(model, path)),
-        (("model", 0, "weights"), "--weights", weights and beside(weights, path)),
+        (("model", 0, "loader"), "--model", loader),
+        (("model", 0, place), "--model", model and _factory(model, path, bool(loader))),
+        (("model", 0, kept), "--weights", weights and beside(weights, path)),
         (("data", "adapter"), "--adapter", adapter or (data and _guessed(data))),
         (("data", "path"), "--data", data and beside(data, path)),
     ):
@@ -97,7 +104,16 @@ def beside(text: str, path: Path) -> str:
     return Path(os.path.relpath(text, path.absolute().parent)).as_posix()
 
 
-def _factory(text: str, path: Path) -> str:
+def _loader_of(model: str) -> str | None:
+    """What loads a model that is a file or a folder, by its ending or by what lies in it."""
+    if (Path(model) / "config.json").is_file():
+        return "huggingface"
+    return _LOADERS.get(Path(model).suffix.lower())
+
+
+def _factory(text: str, path: Path, is_file: bool) -> str:
+    if is_file:
+        return beside(text, path)
     source, colon, name = text.rpartition(":")
     return f"{beside(source, path)}:{name}" if colon and source.endswith(".py") else text
 

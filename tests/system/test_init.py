@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from system_files import CLASSES, MODEL, audit_json, auditor, only_run, pictures
 
 from auditor.draft.budgets import customary
 from auditor.draft.text import toml
+from auditor.usercode import import_source
 
 OPTIONS = ("--model", "model.py:make", "--data", "data.npz")
 
@@ -110,6 +112,19 @@ def test_weights_arguments_and_another_directory(bare: Path) -> None:
     model = tomllib.loads(written(output))["model"][0]
     assert (model["factory"], model["kwargs"]) == ("../model.py:make", {"width": 3})
     assert auditor("validate", output)[0] == 0
+
+
+def test_programs_and_checkpoints_are_known_by_their_ending(bare: Path) -> None:
+    model = import_source(Path("model.py").absolute()).make().eval()
+    program = torch.export.export(model, (torch.rand(2, 1, 6, 6),))
+    torch.export.save(program, "bands.pt2")
+    assert init("--model", "bands.pt2", "--data", "data.npz")[0] == 0
+    wanted = {"name": "bands", "loader": "torch-export", "path": "bands.pt2", "outputs": "logits"}
+    assert tomllib.loads(written())["model"] == [wanted]
+    assert auditor("validate", "audit.toml")[0] == 0
+    torch.save({"state_dict": model.state_dict()}, "best.pth")
+    assert init("--force", "--weights", "best.pth", *OPTIONS)[0] == 0
+    assert tomllib.loads(written())["model"][0]["checkpoint"] == "best.pth"
 
 
 def test_large_sets_are_drawn_from(bare: Path) -> None:
