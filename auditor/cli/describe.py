@@ -239,6 +239,21 @@ def _shown(registry: Registry, name: str) -> Iterator[Callable[[], None]]:
         )
     if name in registry.profiles:
         yield lambda: _show_profile(registry.profiles[name])
+    if name in registry.surrogates:
+        yield lambda: _show_said(name, "surrogate", registry.surrogates[name].summary,
+                                 f'[[attack]]\nuse = "pgd"\nsurrogate = "{name}"')  # fmt: skip
+    if name in registry.norms:
+        yield lambda: _show_said(name, "norm", summary_of(registry.norms[name]),
+                                 f'[[threat]]\nnorm = "{name}"\nepsilon = ...')  # fmt: skip
+    if name in registry.reports:
+        yield lambda: _show_said(name, "report format", registry.reports[name].summary,
+                                 f'[report]\nformats = ["{name}"]')  # fmt: skip
+
+
+def _show_said(name: str, kind: str, summary: str, snippet: str) -> None:
+    """What has no keys of its own."""
+    typer.echo(f"{name} ({kind})\n\n{summary}\n\nIn audit.toml:\n")
+    typer.echo("\n".join(f"    {line}" for line in snippet.splitlines()))
 
 
 def _show_spec(spec: Spec, kind: str, snippet: str) -> None:

@@ -12,7 +12,8 @@ from auditor.cli.failure import reporting_errors
 from auditor.cli.terminal import shown_path
 from auditor.errors import ExitStatus, UsageError
 from auditor.registry import load_registry
-from auditor.scaffold import Kind, Names, write_plugin
+from auditor.report import FORMATS
+from auditor.scaffold import FIELDS, Kind, Names, write_plugin
 
 plugin = typer.Typer(
     no_args_is_help=True,
@@ -27,23 +28,26 @@ def new(
 ) -> None:
     """Write the package of a new plugin into a folder of its own."""
     registry = load_registry()
-    field = {"attack": "attacks", "check": "checks", "data": "data"}[kind.value]
-    if name in getattr(registry, field):
+    field = FIELDS[kind]
+    if name in getattr(registry, field) or (kind is Kind.REPORTER and name in FORMATS):
         raise UsageError(
             f"There is {'an attack' if kind is Kind.ATTACK else f'a {kind.value}'} called "
-            f'"{name}" already, of plugin {registry.origins[field, name]}.',
+            f'"{name}" already, of plugin {registry.origins.get((field, name), "auditor")}.',
             expected="a name of its own",
             remedy="choose another name",
         )
     for file in write_plugin(name, kind, Path()):
         typer.echo(shown_path(file))
     folder, module = Names(name).package, Names(name).module
+    tried = (
+        "pytest" if kind is Kind.REPORTER else f"auditor plugin check {module}      # or: pytest"
+    )
     typer.echo(
         "\nIt works as it stands. Next:\n\n"
         f"  cd {folder}\n"
         "  pip install -e '.[test]'\n"
         f"  auditor show {name}\n"
-        f"  auditor plugin check {module}      # or: pytest\n\n"
+        f"  {tried}\n\n"
         f"Then make src/{module}/__init__.py your own."
     )
 

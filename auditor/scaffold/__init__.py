@@ -19,6 +19,12 @@ class Kind(StrEnum):
     ATTACK = "attack"
     CHECK = "check"
     DATA = "data"
+    REPORTER = "reporter"
+
+
+#: Where the registry keeps what a kind offers, and the tests of kinds that have their own.
+FIELDS = {Kind.ATTACK: "attacks", Kind.CHECK: "checks", Kind.DATA: "data", Kind.REPORTER: "reports"}
+_TESTS = {Kind.DATA: "test_data", Kind.REPORTER: "test_reporter"}
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,12 @@ def write_plugin(name: str, kind: Kind, parent: Path) -> list[Path]:
 
 def _contents(names: Names, kind: Kind) -> dict[str, str]:
     """The template of each file."""
-    test = "test_data.py.j2" if kind is Kind.DATA else "test_conforms.py.j2"
+    test = _TESTS.get(kind, "test_conforms")
     return {
         "pyproject.toml": "pyproject.toml.j2",
         "README.md": "README.md.j2",
         f"src/{names.module}/__init__.py": f"{kind.value}.py.j2",
-        "tests/test_conforms.py": test,
+        f"tests/{test}.py": f"{test}.py.j2",
     }
 
 

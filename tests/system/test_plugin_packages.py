@@ -62,13 +62,13 @@ def test_the_momentum_plugin_is_built_installed_and_used(here: Path, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", ["momentum", "attack", "check", "data"])
+@pytest.mark.parametrize("package", ["momentum", "attack", "check", "data", "reporter"])
 def test_a_package_holds_the_kit(package: str, here: Path, tmp_path: Path) -> None:
     folder = MOMENTUM
     if package != "momentum":
         status, said = auditor("plugin", "new", "brand-new", "--kind", package)
         assert status == 0, said
-        assert "auditor plugin check auditor_brand_new" in said
+        assert ("auditor plugin check auditor_brand_new" in said) == (package != "reporter")
         folder = here / "auditor-brand-new"
     target = install(folder, tmp_path / "installed")
     said = succeed("pytest", "-q", "-p", "auditor.testing", "-p", "no:cacheprovider",
@@ -93,6 +93,7 @@ def test_nothing_is_overwritten_and_names_are_checked(here: Path) -> None:
         status, said = auditor("plugin", "new", name)
         assert status == 2, name
         assert "cannot be called" in said
+    assert auditor("plugin", "new", "html", "--kind", "reporter")[0] == 2
     status, said = auditor("plugin", "new", "pgd")
     assert status == 2
     assert "already, of plugin pgd" in said
