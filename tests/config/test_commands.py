@@ -110,9 +110,10 @@ def test_every_snippet_of_show_is_valid(directory: Path) -> None:
     """What is shown may be pasted."""
     path = directory / "shown.toml"
     registry = load_registry()
+    both = MINIMAL.replace("[threat]", '[[threat]]\nnorm = "l2"\nepsilon = 1\n[[threat]]')
     for name in [*registry.attacks, *registry.profiles]:
         path.write_text(
-            f"{MINIMAL}\n{auditor('show', name).stdout.partition(chr(10) * 2 + '    ')[2]}"
+            f"{both}\n{auditor('show', name).stdout.partition(chr(10) * 2 + '    ')[2]}"
         )
         done = auditor("validate", str(path))
         assert done.exit_code == 0, done.stderr

@@ -165,6 +165,7 @@ def test_show_attack() -> None:
 
 def test_what_show_prints_can_be_pasted(here: Path) -> None:
     text = Path("audit.toml").read_text(encoding="utf-8")
+    text += '\n[[threat]]\nnorm = "l2"\nepsilon = 1\n'  # some attacks know no other norm
     for name in rows_of("attacks"):
         example = auditor("show", name)[1].split("In audit.toml:\n")[1]
         Path("audit.toml").write_text(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 from system_files import CONFIG, attack_rows, audit_json, auditor, only_run
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +121,26 @@ def test_check_of_a_file_says_what_fails(here: Path) -> None:
     assert status == 4
     assert "RuntimeError: boom" in said
     assert "broken.py:1" in said
+
+
+@pytest.mark.slow
+def test_the_tutorial_leads_from_nothing_to_a_row_in_the_pdf(here: Path, tmp_path: Path) -> None:
+    """Its commands are typed as they stand there; pip installs into a folder of the test."""
+    page = (ROOT / "docs" / "writing-a-plugin.md").read_text(encoding="utf-8")
+    commands, added = re.findall(r"^```[^\n]*\n(.*?)^```$", page, re.M | re.S)[:2]
+    folder, path = here, ""
+    for command in commands.splitlines():
+        words = shlex.split(command)
+        if words[0] == "cd":
+            folder = folder / words[1]
+        elif words[0] == "pip":
+            path = install(folder, tmp_path / "installed")
+        else:
+            succeed(*words, cwd=folder, path=path)
+    with (here / "audit.toml").open("a", encoding="utf-8") as file:
+        file.write(f"\n{added}")
+    succeed("auditor", "run", "audit.toml", "--set", 'report.formats=["pdf"]',
+            cwd=here, path=path)  # fmt: skip
+    assert attack_rows(audit_json(only_run()))["frank-wolfe"]["status"] == "done"
+    text = " ".join(one.extract_text() for one in PdfReader(only_run() / "report.pdf").pages)
+    assert "frank-wolfe" in text
