@@ -77,7 +77,7 @@ from auditor.stats import clopper_pearson
 from auditor.surrogate import Evaluation, NoGradientError, Surrogate, SurrogateMaker
 from auditor.surrogate.maker import surrogate
 from auditor.threat import Ball, Norm
-from auditor.usercode import call_factory, raised_by_user_code
+from auditor.usercode import call_factory, import_extra, raised_by_user_code
 from auditor.victim import Victim
 from auditor.whole import WholeAttack
 
@@ -147,6 +147,7 @@ __all__ = [
     "clopper_pearson",
     "data_adapter",
     "hookimpl",
+    "import_extra",
     "likeliest_rivals",
     "model_loader",
     "not_applicable",

@@ -39,6 +39,27 @@ def import_source(source: Path | str) -> ModuleType:
     return module
 
 
+def import_extra(package: str, extra: str, where: str) -> Any:
+    """A package that only some of what is offered needs, imported.
+
+    Args:
+        extra: of robustness-auditor, which installs it.
+        where: for the message.
+
+    Raises:
+        LoadError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise LoadError(
+            f"The package {package} cannot be imported: {error}.",
+            where=where,
+            expected=f"{package.partition('.')[0]}, which is not installed with auditor itself",
+            remedy=f"pip install 'robustness-auditor[{extra}]'",
+        ) from None
+
+
 def call_factory(text: str, kwargs: Mapping[str, Any], where: str) -> Any:
     """What "file.py:callable" or "package.module:callable" returns.
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import torch
 
-from auditor.api import GRADIENT, PositiveInt, Surrogate, Task, attack, param
+from auditor.api import GRADIENT, PositiveInt, Surrogate, Task, attack, import_extra, param
 
-from .bridge import as_module, needed
+from .bridge import as_module
 
 _P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
@@ -34,7 +34,7 @@ class FMN:
 
     def perturb(self, surrogate: Surrogate, task: Task) -> torch.Tensor:
         """The nearest adversarial images found."""
-        attacks = needed("adv_lib.attacks", "advlib")
+        attacks = import_extra("adv_lib.attacks", "advlib", "[[attack]]")
         p = _P[task.ball.norm.name]
         found: torch.Tensor = attacks.fmn(
             as_module(surrogate), task.x.float(), task.y, norm=p, steps=self.steps
@@ -62,7 +62,7 @@ class DDN:
 
     def perturb(self, surrogate: Surrogate, task: Task) -> torch.Tensor:
         """The nearest adversarial images found."""
-        attacks = needed("adv_lib.attacks", "advlib")
+        attacks = import_extra("adv_lib.attacks", "advlib", "[[attack]]")
         found: torch.Tensor = attacks.ddn(
             as_module(surrogate), task.x.float(), task.y, steps=self.steps, levels=None
         )

@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
-from auditor.api import GRADIENT, Surrogate, Task, attack, param
+from auditor.api import GRADIENT, Surrogate, Task, attack, import_extra, param
 
-from .bridge import as_module, needed
+from .bridge import as_module
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
@@ -38,7 +38,10 @@ class PyAutoAttack:
 
     def perturb(self, surrogate: Surrogate, task: Task) -> torch.Tensor:
         """What the package returns: adversarial images where it found one, else clean ones."""
-        package, module = needed("pyautoattack", "pyautoattack"), as_module(surrogate)
+        package, module = (
+            import_extra("pyautoattack", "pyautoattack", "[[attack]]"),
+            as_module(surrogate),
+        )
         x = task.x.float()
         seed = int(task.noise("seed").uniform(1)[0, 0] * 2**24)
         oracle = package.AutoAttack(

@@ -1,31 +1,13 @@
-"""What the adapters share: packages that may be missing, and a model that they can call."""
+"""What the adapters share: a model that other libraries can call."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from auditor.api import LoadError, Surrogate
+from auditor.api import Surrogate
 
 if TYPE_CHECKING:
     import torch
-
-
-def needed(package: str, extra: str) -> Any:
-    """A package that only some adapters need, imported.
-
-    Raises:
-        LoadError: it is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise LoadError(
-            f"The package {package} cannot be imported: {error}.",
-            where="[[attack]]",
-            expected=f"{package.partition('.')[0]}, whose attack this is",
-            remedy=f"pip install 'robustness-auditor[{extra}]'",
-        ) from None
 
 
 def as_module(surrogate: Surrogate) -> torch.nn.Module:

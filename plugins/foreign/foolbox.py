@@ -14,10 +14,11 @@ from auditor.api import (
     Surrogate,
     Task,
     attack,
+    import_extra,
     param,
 )
 
-from .bridge import as_module, needed
+from .bridge import as_module
 
 #: How often noise is tried as a point to start from.
 _TRIES = 50
@@ -31,7 +32,7 @@ class _Decisions:
 
     def perturb(self, surrogate: Surrogate, task: Task) -> torch.Tensor:
         """The nearest adversarial images found; clean ones where there was nowhere to start."""
-        foolbox, module = needed("foolbox", "foolbox"), as_module(surrogate)
+        foolbox, module = import_extra("foolbox", "foolbox", "[[attack]]"), as_module(surrogate)
         model = foolbox.PyTorchModel(module, bounds=(0, 1), device=task.x.device)
         x = task.x.float()
         with torch.no_grad():

@@ -1,31 +1,12 @@
-"""What the loaders of model libraries share: names of architectures, missing packages."""
+"""What the loaders of model libraries share: names of architectures, arguments."""
 
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from auditor.api import LoadError
-
-
-def needed(package: str, extra: str, loader: str) -> ModuleType:
-    """A package that only this loader needs, imported.
-
-    Raises:
-        LoadError: it is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise LoadError(
-            f"The package {package} cannot be imported: {error}.",
-            where=f'loader = "{loader}"',
-            expected=f"{package}, which this loader needs",
-            remedy=f"pip install 'robustness-auditor[{extra}]'",
-        ) from None
 
 
 def known(architecture: str, names: Sequence[str], library: str) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor.api import FolderPath, LoadError, model_loader, param
+from auditor.api import FolderPath, LoadError, import_extra, model_loader, param
 
-from .architectures import needed
+_WHERE = 'loader = "huggingface"'
 
 
 @model_loader(name="huggingface")
@@ -26,7 +26,7 @@ class HuggingFace:
 
     def load(self) -> Any:
         """The classifier, returning its logits alone."""
-        transformers = needed("transformers", "huggingface", "huggingface")
+        transformers = import_extra("transformers", "huggingface", _WHERE)
         folder = Path(self.path)
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file() and not (folder / f"{name}.index.json").is_file():

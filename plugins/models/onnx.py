@@ -6,13 +6,12 @@ import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from auditor.api import FilePath, LoadError, model_loader, param
-
-from .architectures import needed
+from auditor.api import FilePath, LoadError, import_extra, model_loader, param
 
 #: Outputs of converted models that are nearer than this to onnxruntime's, relative to their range,
 #: are taken for the same.
 _SAME = 1e-3
+_WHERE = 'loader = "onnx"'
 
 
 @model_loader(name="onnx")
@@ -59,7 +58,7 @@ class Onnx:
 
 
 def _read(path: str) -> Any:
-    onnx = needed("onnx", "onnx", "onnx")
+    onnx = import_extra("onnx", "onnx", _WHERE)
     try:
         graph = onnx.load(path)
         onnx.checker.check_model(graph)
@@ -98,14 +97,14 @@ def _batch(graph: Any, path: str) -> tuple[int, int | None]:
 
 
 def _converted(graph: Any) -> Any:
-    converter = needed("onnx2torch", "onnx", "onnx")
+    converter = import_extra("onnx2torch", "onnx", _WHERE)
     return converter.convert(copy.deepcopy(graph))
 
 
 def _runtime(path: str) -> Any:
     from .runtime import OnnxRuntime
 
-    needed("onnxruntime", "onnx", "onnx")
+    import_extra("onnxruntime", "onnx", _WHERE)
     return OnnxRuntime(path)
 
 
@@ -116,7 +115,7 @@ def _difference(module: Any, path: str, graph: Any) -> str:
     will do.
     """
     try:
-        needed("onnxruntime", "onnx", "onnx")
+        import_extra("onnxruntime", "onnx", _WHERE)
     except LoadError:
         return ""
     import torch

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from auditor.api import model_loader, param
+from auditor.api import import_extra, model_loader, param
 
-from .architectures import known, needed, without
+from .architectures import known, without
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+_WHERE = 'loader = "timm"'
 
 
 @model_loader(name="timm")
@@ -27,7 +30,7 @@ class Timm:
 
     def load(self) -> nn.Module:
         """The architecture with the library's own initial weights."""
-        timm = needed("timm", "timm", "timm")
+        timm = import_extra("timm", "timm", _WHERE)
         architecture = self.architecture.partition(".")[0]
         known(architecture, timm.list_models(), "timm")
         kwargs = without(self.kwargs, "pretrained")
