@@ -108,17 +108,14 @@ def judge_masking(facts: Facts) -> Masking:
     """The verdict with everything that supports it."""
     strong = _Gap("gradient", facts.by_any - facts.by_gradient, facts.images)
     loss = _Gap("cross-entropy", facts.by_any - facts.by_cross_entropy, facts.images)
-    plain = (
-        _Gap("plain", facts.by_any - facts.by_plain, facts.images)
-        if facts.by_plain is not None
-        else None
-    )
+    missed = 0 if facts.by_plain is None else facts.by_any - facts.by_plain
+    plain = _Gap("plain", missed, facts.images)
     verdict, reasons = _decide(facts, strong, loss, plain)
     # What the verdict speaks of: the network's gradient, the cross-entropy's alone, or PGD's way.
     gap, before = strong, facts.all_by_gradient
     if strong.lower <= _PROVEN and loss.likely > _POSSIBLE_LOSS:
         gap, before = loss, facts.all_by_cross_entropy
-    elif strong.lower <= _PROVEN and plain is not None and plain.likely > _LOSS:
+    elif strong.lower <= _PROVEN and plain.likely > _LOSS:
         gap, before = plain, facts.all_by_plain
     told = verdict in ("possible", "suspected", "confirmed")
     kind = _kind(facts, gap) if told else None
@@ -152,7 +149,7 @@ def detectable(images: int) -> float:
 
 
 def _decide(
-    facts: Facts, strong: _Gap, loss: _Gap, plain: _Gap | None
+    facts: Facts, strong: _Gap, loss: _Gap, plain: _Gap
 ) -> tuple[MaskingVerdict, list[str]]:
     """The verdict, and what led to it."""
     if reasons := list(_undecidable(facts)):
@@ -163,7 +160,7 @@ def _decide(
     masking_pays = survivors > _SURVIVORS * facts.images
     if reasons := _suspicious(facts, strong, loss, masking_pays=masking_pays):
         return "suspected", reasons
-    if plain is not None and plain.likely > _LOSS:
+    if plain.likely > _LOSS:
         return "suspected", [_plain_reason(plain)]
     if reasons := _odd(facts, strong, loss, masking_pays=masking_pays):
         return "possible", reasons

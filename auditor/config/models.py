@@ -51,16 +51,7 @@ def _model(context: Context, path: KeyPath, table: ModelTable) -> ModelConfig | 
     checkpoint = table.checkpoint and context.file(
         (*path, "checkpoint"), table.checkpoint, what="a file of torch.save"
     )
-    for key, other in (("checkpoint", "weights"), ("checkpoint_key", "checkpoint")):
-        given, both = getattr(table, key) is not None, getattr(table, other) is not None
-        if given and both == (key == "checkpoint"):
-            context.problems.add(
-                (*path, key),
-                f"`{key}` {'and' if both else 'is of no use without'} `{other}`"
-                f"{' cannot both be given' if both else ''}.",
-                expected="one file with the model's weights",
-                remedy=f"remove `{key}`" + ("" if both else f", or write `{other}`"),
-            )
+    _check_checkpoint(context, path, table)
     return ModelConfig(
         weights=_weights(context, (*path, "weights"), table.weights),
         weights_text=table.weights,
@@ -75,6 +66,24 @@ def _model(context: Context, path: KeyPath, table: ModelTable) -> ModelConfig | 
         bpda_path=_stand_in(context, (*path, "bpda"), table.bpda),
         **made,
     )
+
+
+def _check_checkpoint(context: Context, path: KeyPath, table: ModelTable) -> None:
+    """Weights come from one file, and a key needs the file that it is in."""
+    if table.checkpoint is not None and table.weights is not None:
+        context.problems.add(
+            (*path, "checkpoint"),
+            "`checkpoint` and `weights` cannot both be given.",
+            expected="one file with the model's weights",
+            remedy="remove one of them",
+        )
+    if table.checkpoint_key is not None and table.checkpoint is None:
+        context.problems.add(
+            (*path, "checkpoint_key"),
+            "`checkpoint_key` is of no use without `checkpoint`.",
+            expected='checkpoint = "file.pth"',
+            remedy="add it, or remove `checkpoint_key`",
+        )
 
 
 def _by_factory(context: Context, path: KeyPath, table: ModelTable) -> dict[str, Any]:
