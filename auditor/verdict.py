@@ -223,7 +223,7 @@ def _suspicious(facts: Facts, strong: _Gap, loss: _Gap, *, masking_pays: bool) -
     if loss.likely > _LOSS:
         return _hidden_reasons(strong, loss)
     gradient, unbounded = _of(facts, "gradient"), _of(facts, "unbounded")
-    if gradient and loss.likely > _POSSIBLE_LOSS:
+    if gradient and (strong.lower > _SOME or loss.likely > _POSSIBLE_LOSS):
         return [*_hidden_reasons(strong, loss), *(f"{symptom.title}." for symptom in gradient)]
     if not masking_pays:
         return []
@@ -233,8 +233,6 @@ def _suspicious(facts: Facts, strong: _Gap, loss: _Gap, *, masking_pays: bool) -
     support = [*unbounded, *_of(facts, "binarization")]
     if gradient and support:
         return [f"{symptom.title}." for symptom in (*gradient, *support)]
-    if gradient and strong.lower > _SOME:
-        return [*_hidden_reasons(strong, loss), *(f"{symptom.title}." for symptom in gradient)]
     return []
 
 
