@@ -223,8 +223,10 @@ def _suspicious(facts: Facts, strong: _Gap, loss: _Gap, *, masking_pays: bool) -
     if loss.likely > _LOSS:
         return _hidden_reasons(strong, loss)
     gradient, unbounded = _of(facts, "gradient"), _of(facts, "unbounded")
-    if gradient and (strong.lower > _SOME or loss.likely > _POSSIBLE_LOSS):
-        return [*_hidden_reasons(strong, loss), *(f"{symptom.title}." for symptom in gradient)]
+    # Statistics of the gradient, or an operation that stops it: either explains what was hidden.
+    causes = [*gradient, *(one for one in _of(facts, "contract", "comparison") if one.culprit)]
+    if causes and (strong.lower > _SOME or loss.likely > _POSSIBLE_LOSS):
+        return [*_hidden_reasons(strong, loss), *(f"{symptom.title}." for symptom in causes)]
     if not masking_pays:
         return []
     extreme = [symptom for symptom in (*gradient, *unbounded) if symptom.strong]

@@ -149,6 +149,9 @@ def test_symptoms_and_a_small_gap_support_each_other() -> None:
     assert judge_masking(facts(loss=34, **odd)).verdict == "possible"
     assert judge_masking(facts(loss=35, **odd)).verdict == "suspected"
     assert judge_masking(facts(hidden=10)).verdict == "possible"
+    cut = {"symptoms": (symptom("contract", culprit="Tensor.detach at m.py:3"),), "codes": ("x",)}
+    assert judge_masking(facts(**cut)).verdict == "possible"
+    assert judge_masking(facts(hidden=10, **cut)).verdict == "suspected"
     everything = {"images": 150, "correct": 150}  # where nothing withstands, too
     assert judge_masking(facts(hidden=5, **odd, **everything)).verdict == "suspected"
     masking = judge_masking(facts(hidden=10, symptoms=(symptom("gradient"),), codes=("x",)))
