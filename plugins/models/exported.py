@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,9 @@ class TorchExport:
         before = logger.disabled
         logger.disabled = True  # of a broken file it prints a traceback
         try:
-            return torch.export.load(self.path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's own, of its buffers
+                return torch.export.load(self.path)
         except Exception as error:  # whatever its readers meet in a file of another kind
             raise LoadError(
                 f"The file cannot be read: {type(error).__name__}: {error}",
