@@ -4,18 +4,22 @@ A composite is a frozen dataclass with a generator `stages`. It yields a `Stage`
 lanes to run it on, a lane being (image, target, restart, starting point). The engine runs them,
 drops the lanes of an image as soon as it falls, and sends back a `Standing`: who has fallen, how
 close the others came, and where. Like any attack, it never calls the model.
+
+A composite may save work by rules of thumb, which some model will fool. One with a `battery` is
+therefore held against everything it has: the engine draws a random sample of its survivors, attacks
+these with every part, and gives a part that broke any of them to all survivors (`Sampled`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
-from auditor.attack import Attack
+from auditor.attack import GRADIENT, Attack, spec_of, wishes_of
 from auditor.threat import Ball
 
 #: "exact" is the precision attacks run in by default; "search" may be a faster, coarser one.
@@ -122,3 +126,71 @@ class Composite(Protocol):
 
     def passes(self, classes: int) -> tuple[int, int]:
         """Forward and backward passes that an image which withstands is expected to cost."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One attack of an ensemble: untargeted with `restarts`, or aimed at `targets` classes."""
+
+    name: str
+    attack: Any
+    restarts: int = 1
+    targets: int = 0
+
+    def stage(self, brief: Brief, alive: torch.Tensor) -> Stage:
+        """On the images `alive` (m,): restarts, or targets, one after another."""
+        if not self.targets:
+            turn = torch.arange(self.restarts, device=alive.device).repeat(len(alive))
+            image = alive.repeat_interleave(self.restarts)
+            return Stage(self.name, self.attack, image, restart=turn, turn=turn)
+        rivals = brief.rivals(self.targets)[alive]
+        aims = rivals.shape[1]
+        note = ""
+        if aims < self.targets:
+            note = f"{aims} targets instead of {self.targets}, for there are no more wrong classes"
+        return Stage(
+            self.name,
+            self.attack,
+            alive.repeat_interleave(aims),
+            target=rivals.flatten(),
+            turn=torch.arange(aims, device=alive.device).repeat(len(alive)),
+            note=note,
+        )
+
+    def stages(self, brief: Brief) -> Generator[Stage, Standing, None]:
+        """The part on its own, on all images."""
+        yield self.stage(brief, torch.arange(len(brief.y), device=brief.y.device))
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        """Forward and backward passes of an image that withstands."""
+        wishes = wishes_of(self.attack)
+        each = (min(self.targets, classes - 1) or self.restarts) * wishes.eot
+        if spec_of(type(self.attack)).needs != GRADIENT:
+            return each * (self.attack.steps + 1), 0
+        # One that minimises evaluates one point an iteration as long as it finds nothing.
+        steps = self.attack.iterations if wishes.minimises else self.attack.steps
+        return each * (steps + 1), each * steps * (classes if wishes.jacobian else 1)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the choice of a battery may depend on; `Brief` says what each means."""
+
+    norm: str
+    classes: int
+    random: bool
+    has_gradient: bool
+
+
+class Sampled(Composite, Protocol):
+    """A composite whose survivors are sampled. What a part does to an image must not depend on the
+    stages before it: it is the same in the sample as for all.
+    """
+
+    #: How many survivors are drawn.
+    sample: int
+    #: Of the statement about those that were not drawn.
+    confidence: float
+
+    def battery(self, situation: Situation) -> Sequence[Part]:
+        """Everything there is, the cheapest first."""

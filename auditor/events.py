@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.results import Accuracy, AuditResult, Finding
+from auditor.results import Accuracy, AuditResult, Finding, SampleEvidence
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,16 @@ class CellDone:
 
 
 @dataclass(frozen=True)
+class SampleDone:
+    """The survivors of an attack were sampled until a sample held, or all were attacked."""
+
+    title: str
+    evidence: SampleEvidence
+    #: All audited images.
+    images: int
+
+
+@dataclass(frozen=True)
 class CheckStarted:
     """A check of a model begins."""
 
@@ -96,6 +106,7 @@ Event = (
     | CellStarted
     | CellProgress
     | CellDone
+    | SampleDone
     | CheckStarted
     | CheckDone
     | RunFinished

@@ -79,6 +79,43 @@ class Outlook:
 
 
 @dataclass(frozen=True)
+class SentOn:
+    """A part of the battery that broke images of a sample, given to all the other survivors."""
+
+    part: str
+    images: int
+    broken: int
+
+
+@dataclass(frozen=True)
+class SampleRound:
+    """A random sample of an attack's survivors, attacked with everything."""
+
+    survivors: int
+    sampled: int
+    #: How many of the sample fell to which part; none did in the last round, unless it held all.
+    broken: dict[str, int]
+    sent_on: tuple[SentOn, ...] = ()
+
+
+@dataclass(frozen=True)
+class SampleEvidence:
+    """What the full battery did to a random sample of the images that an attack left standing.
+
+    With `confidence` it would break at most `most` of the `survivors`, a share of `bound`; 0 where
+    all of them have been attacked with it.
+    """
+
+    survivors: int
+    sampled: int
+    broken: int
+    confidence: float
+    bound: float
+    most: int
+    rounds: tuple[SampleRound, ...]
+
+
+@dataclass(frozen=True)
 class Agreement:
     """Two independently seeded runs of one attack, image by image."""
 
@@ -129,6 +166,8 @@ class AttackResult:
     #: Of a composite attack: its stages in order, and why it stopped.
     stages: tuple[StageSummary, ...] = ()
     outlook: Outlook | None = None
+    #: Of an attack whose survivors were sampled.
+    evidence: SampleEvidence | None = None
     #: Of an attack that was run twice.
     agreement: Agreement | None = None
     #: Of an attack that looks for the smallest perturbation: accuracy against epsilon, from the

@@ -99,8 +99,11 @@ class Samples:
         _, channels, height, width = self.read(slice(0, 1)).shape
         return channels, height, width
 
-    def read(self, part: slice) -> NDArray[np.float64]:
-        """(n, C, H, W) float64 pixels in [0, 1] of a slice of the chosen images.
+    def read(self, part: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n, C, H, W) float64 pixels in [0, 1] of some of the chosen images.
+
+        Args:
+            part: their positions among the chosen ones.
 
         Raises:
             LoadError: floating-point pixels outside [0, 1], or not finite.

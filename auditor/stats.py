@@ -33,3 +33,21 @@ def poisson_upper(count: int, level: float = 0.95) -> float:
     from scipy.stats import chi2
 
     return float(chi2.ppf(level, 2 * (count + 1)) / 2)
+
+
+def most_in_population(found: int, drawn: int, population: int, level: float = 0.95) -> int:
+    """The exact one-sided upper limit for how many of a finite population have a property.
+
+    Of `drawn` members, drawn at random without putting back, `found` have it. The largest number of
+    the whole for which so few would not be too rare: P(X <= found) > 1 - level, X hypergeometric.
+    """
+    from scipy.stats import hypergeom
+
+    low, high = found, population - drawn + found
+    while low < high:  # the probability falls as the number grows
+        middle = (low + high + 1) // 2
+        if hypergeom.cdf(found, population, middle, drawn) > 1 - level:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from auditor_plugins.apgd import APGD
 from auditor_plugins.fab import FAB
 from auditor_plugins.square import Square
 
-from auditor.api import GRADIENT, Brief, Stage, Standing, attack, hookimpl, param
+from auditor.api import GRADIENT, Brief, Part, Stage, Standing, attack, hookimpl, param
 
 #: What the published versions aim at: the nine likeliest wrong classes; in l1 APGD at five.
 _TARGETS = 9
@@ -20,46 +20,6 @@ _RESTARTS = 5
 _DRAWS = 20
 _ITERATIONS = 100
 _QUERIES = 5000
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One attack of the ensemble: untargeted with `restarts`, or aimed at `targets` classes."""
-
-    name: str
-    attack: Any
-    restarts: int = 1
-    targets: int = 0
-
-    def stage(self, brief: Brief, alive: torch.Tensor) -> Stage:
-        """On the images `alive` (m,): restarts, or targets, one after another."""
-        if not self.targets:
-            turn = torch.arange(self.restarts, device=alive.device).repeat(len(alive))
-            image = alive.repeat_interleave(self.restarts)
-            return Stage(self.name, self.attack, image, restart=turn, turn=turn)
-        rivals = brief.rivals(self.targets)[alive]
-        aims = rivals.shape[1]
-        note = ""
-        if aims < self.targets:
-            note = f"{aims} targets instead of {self.targets}, for there are no more wrong classes"
-        return Stage(
-            self.name,
-            self.attack,
-            alive.repeat_interleave(aims),
-            target=rivals.flatten(),
-            turn=torch.arange(aims, device=alive.device).repeat(len(alive)),
-            note=note,
-        )
-
-    def passes(self, classes: int) -> tuple[int, int]:
-        """Forward and backward passes of an image that withstands."""
-        runs, eot = min(self.targets, classes - 1) or self.restarts, getattr(self.attack, "eot", 1)
-        if isinstance(self.attack, Square):
-            return runs * (self.attack.steps + 1) * eot, 0
-        # FAB evaluates one point an iteration as long as it finds nothing.
-        steps = _ITERATIONS
-        slopes = classes if getattr(self.attack, "jacobian", False) else 1
-        return runs * (steps + 1) * eot, runs * steps * eot * slopes
 
 
 @attack(
@@ -97,22 +57,22 @@ class AutoAttack:
         each = [part.passes(classes) for part in self._parts("linf")]
         return 1 + sum(forwards for forwards, _ in each), sum(backwards for _, backwards in each)
 
-    def _parts(self, norm: str) -> list[_Part]:
+    def _parts(self, norm: str) -> list[Part]:
         if self.version == "rand":
             return [
-                _Part("APGD-CE", APGD(steps=_ITERATIONS, eot=_DRAWS)),
-                _Part("APGD-DLR", APGD(steps=_ITERATIONS, loss="dlr", eot=_DRAWS)),
+                Part("APGD-CE", APGD(steps=_ITERATIONS, eot=_DRAWS)),
+                Part("APGD-DLR", APGD(steps=_ITERATIONS, loss="dlr", eot=_DRAWS)),
             ]
         several = _RESTARTS if self.version == "plus" or norm == "l1" else 1
         targets = _TARGETS_L1 if norm == "l1" else _TARGETS
-        ce = _Part("APGD-CE", APGD(steps=_ITERATIONS), restarts=several)
-        targeted = _Part("APGD-T", APGD(steps=_ITERATIONS, loss="dlr"), targets=targets)
-        fab_t = _Part("FAB-T", FAB(iterations=_ITERATIONS, minimise=False), targets=_TARGETS)
-        square = _Part("Square", Square(queries=_QUERIES))
+        ce = Part("APGD-CE", APGD(steps=_ITERATIONS), restarts=several)
+        targeted = Part("APGD-T", APGD(steps=_ITERATIONS, loss="dlr"), targets=targets)
+        fab_t = Part("FAB-T", FAB(iterations=_ITERATIONS, minimise=False), targets=_TARGETS)
+        square = Part("Square", Square(queries=_QUERIES))
         if self.version == "standard":
             return [ce, targeted, fab_t, square]
-        dlr = _Part("APGD-DLR", APGD(steps=_ITERATIONS, loss="dlr"), restarts=_RESTARTS)
-        fab = _Part("FAB", FAB(iterations=_ITERATIONS, targets=0, minimise=False), _RESTARTS)
+        dlr = Part("APGD-DLR", APGD(steps=_ITERATIONS, loss="dlr"), restarts=_RESTARTS)
+        fab = Part("FAB", FAB(iterations=_ITERATIONS, targets=0, minimise=False), _RESTARTS)
         return [ce, dlr, fab, square, targeted, fab_t]
 
 

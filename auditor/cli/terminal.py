@@ -20,7 +20,9 @@ from auditor.events import (
     Event,
     ModelReady,
     RunStarted,
+    SampleDone,
 )
+from auditor.report import wording
 from auditor.results import Accuracy, AuditResult
 
 
@@ -62,6 +64,7 @@ class Screen:
             CellStarted: self._cell_started,
             CellProgress: self._cell_progress,
             CellDone: self._cell_done,
+            SampleDone: self._sample_done,
             CheckStarted: self._check_started,
             CheckDone: self._check_done,
         }
@@ -114,6 +117,10 @@ class Screen:
             return
         spent = "kept from before" if event.reused else f"{event.seconds:.1f} s"
         self.line(f"{event.title}: robust {event.robust:.1%}, {spent}")
+
+    def _sample_done(self, event: SampleDone) -> None:
+        self._bars.update(self._cell, visible=False)
+        self.line(f"{event.title}: {wording.sample(event.evidence, event.images)}")
 
     def _check_started(self, event: CheckStarted) -> None:
         self._bars.reset(self._cell, total=None, description=event.title, visible=True, note="")

@@ -76,6 +76,8 @@ def _columns(
 def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
     """Every verified example as MODEL/NORM/EPSILON/ATTACK/x, with the images' ids beside it.
 
+    They are in the order in which they were found: block by block, then what samples showed.
+
     The safetensors format is a header and the tensors' bytes in its order; it is written here
     rather than by its library, which wants all tensors in memory at once.
     """
@@ -101,7 +103,8 @@ def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
     with temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, outcome in entries:
-            file.write(samples.index[outcome.broken].tobytes())
+            for positions, _ in _stored(outcome):
+                file.write(samples.index[positions].tobytes())
             for _, examples in _stored(outcome):
                 file.write(examples.tobytes())
     os.replace(temporary, path)

@@ -234,6 +234,7 @@ def _attack(
         losses=loss_summaries(outcome.loss),
         stages=stage_summaries(metas),
         outlook=outlook(metas),
+        evidence=outcome.evidence,
         agreement=agreement(metas),
         curve=curve(correct, outcome.nearest) if wishes_of(plan.attack).minimises else (),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ from auditor.engine.runner import (
     ModelUnderAudit,
     unfit,
 )
+from auditor.engine.sampler import Sampler
 from auditor.engine.tuning import choose_device, make_repeatable
 from auditor.events import (
     CellDone,
@@ -174,6 +177,7 @@ class Audit:
         stop = next((f"{name}: {model.preflight.stop}" for name, model in models.items()
                      if model.preflight.stop), "")  # fmt: skip
         outcomes = Outcomes(len(samples))
+        sampler = Sampler(runner, ledger, self.listener)
         for cell in todo:
             model = models[cell.model]
             target = outcomes.of(cell)
@@ -184,7 +188,22 @@ class Audit:
                 target.skip(reason)
                 continue
             self._one(ledger, runner, cell, model, target)
+            if cell.block.stop == len(samples) and cell.plan.samples_survivors and target.done:
+                with self._told(ledger, cell, target):
+                    sampler.run(cell, model, target)
         return outcomes
+
+    @contextlib.contextmanager
+    def _told(self, ledger: Ledger, cell: Cell, target: AttackOutcome) -> Iterator[None]:
+        """What keeps a cell from being finished is noted, and ends only the attack."""
+        try:
+            yield
+        except OutOfTimeError as stopped:
+            self._unfinished(ledger, cell, target, f"{stopped} while it ran")
+        except CellError as error:
+            target.fail(str(error))
+            ledger.log("cell failed", cell=cell.title, reason=str(error))
+            self.listener(CellDone(cell.title, "error", str(error), None, 0.0, False, _cost(cell)))
 
     def _runner(self, samples: Samples, machine: Machine, begin: float) -> CellRunner:
         return CellRunner(
@@ -298,19 +317,11 @@ class Audit:
         reused = record is not None
         self.listener(CellStarted(cell.title, cell.block.stop - cell.block.start, images))
         if record is None:
-            try:
+            with self._told(ledger, cell, target):
                 record = runner.run(
                     cell, model, lambda done, broken: self.listener(CellProgress(done, broken))
                 )
-            except OutOfTimeError as stopped:
-                self._unfinished(ledger, cell, target, f"{stopped} while it ran")
-                return
-            except CellError as error:
-                target.fail(str(error))
-                ledger.log("cell failed", cell=cell.title, reason=str(error))
-                self.listener(
-                    CellDone(cell.title, "error", str(error), None, 0.0, False, _cost(cell))
-                )
+            if record is None:
                 return
             ledger.write(key, record)
             ledger.log("cell", cell=cell.title, key=key, seconds=record.meta.seconds)

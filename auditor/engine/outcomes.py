@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from auditor.engine.ledger import CellMeta, CellRecord
 from auditor.engine.plan import Cell
+from auditor.results import SampleEvidence
 
 Key = tuple[str, str, float, str]
 
@@ -20,7 +21,7 @@ class AttackOutcome:
 
     images: int
     metas: list[CellMeta] = field(default_factory=list)
-    #: Files of the finished cells, in the order of the samples.
+    #: Files of the finished cells: of the blocks in their order, then of what came after them.
     files: list[Path] = field(default_factory=list)
     #: Why a cell failed, and why one was not run; empty where neither happened.
     failure: str = ""
@@ -37,6 +38,8 @@ class AttackOutcome:
     distance: NDArray[np.float64] = field(init=False)
     nearest: NDArray[np.float64] = field(init=False)
     passes: NDArray[np.int64] = field(init=False)
+    #: What a sample of the survivors showed.
+    evidence: SampleEvidence | None = None
     #: (N, restarts); None until a cell is in.
     loss: NDArray[np.float64] | None = None
 
@@ -70,6 +73,25 @@ class AttackOutcome:
         self.loss[where] = columns["loss"]
         self.metas.append(record.meta)
         self.files.append(file)
+
+    def add_again(self, record: CellRecord, file: Path) -> NDArray[np.int64]:
+        """Take in a further attack on images that had withstood; returns those that fell."""
+        columns = {name: tensor.numpy() for name, tensor in record.columns.items()}
+        where, broken = columns["position"], columns["broken"]
+        fell = where[broken]
+        for name in (
+            "broken", "trust", "broken_8bit", "prediction", "confidence", "distance", "margin",
+        ):  # fmt: skip
+            getattr(self, name)[fell] = columns[name][broken]
+        held = where[~broken]
+        self.margin[held] = np.fmax(self.margin[held], columns["margin"][~broken])
+        self.nearest[where] = np.minimum(self.nearest[where], columns["nearest"])
+        self.nonfinite[where] |= columns["nonfinite"]
+        self.zero[where] |= columns["zero"]
+        self.passes[where] += columns["forwards"] + columns["backwards"]
+        self.metas.append(record.meta)
+        self.files.append(file)
+        return np.asarray(fell, np.int64)
 
     def fail(self, reason: str) -> None:
         """A cell could not be finished: the attack as a whole has no number."""

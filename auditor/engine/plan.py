@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from auditor.attack import GRADIENT, AttackSpec, wishes_of
 from auditor.checks import CheckSpec
+from auditor.composite import Part, Situation
 from auditor.config import AttackConfig, AuditConfig, CheckConfig, Epsilon
 from auditor.registry import Registry
 from auditor.samples import Samples
@@ -38,6 +42,20 @@ class AttackPlan:
             return 0, 0
         return images * forwards, images * backwards
 
+    @property
+    def samples_survivors(self) -> bool:
+        """Whether survivors are drawn at random and attacked with everything the attack has."""
+        return hasattr(self.attack, "battery")
+
+    def sample_cost(self, images: int, norm: str) -> tuple[int, int]:
+        """Passes of one sample of `images` images of which none falls, as far as known."""
+        if not self.samples_survivors:
+            return 0, 0
+        drawn = min(images, self.attack.sample)
+        battery = self.attack.battery(Situation(norm, self.classes, False, True))
+        each = [part.passes(self.classes) for part in battery]
+        return drawn * sum(one[0] for one in each), drawn * sum(one[1] for one in each)
+
     def _each(self) -> tuple[int, int]:
         if hasattr(self.attack, "stages") or hasattr(self.attack, "perturb"):
             forwards, backwards = self.attack.passes(self.classes)
@@ -64,6 +82,17 @@ class CheckPlan:
 
 
 @dataclass(frozen=True)
+class Further:
+    """One part of a composite's battery, on images that it left standing."""
+
+    part: Part
+    #: Positions among the samples.
+    positions: NDArray[np.int64]
+    #: What the stage is called in the report.
+    stage: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """One unit of work: `block` are positions among the samples."""
 
@@ -72,6 +101,8 @@ class Cell:
     epsilon: Epsilon
     plan: AttackPlan
     block: slice
+    #: What is to be done in the place of the whole attack on the block.
+    further: Further | None = None
 
     @property
     def title(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from auditor.attack import GRADIENT, Trust
 from auditor.engine.campaign import Campaign
@@ -64,9 +66,15 @@ class CellRunner:
         """The name under which the ledger keeps this cell."""
         chosen = cell.plan.config.surrogate
         surrogate = {"surrogate": [chosen, self.hashes["surrogates", chosen]]} if chosen else {}
+        further = cell.further
+        only = {} if further is None else {
+            "part": further.part.name,
+            "positions": hashlib.sha256(further.positions.tobytes()).hexdigest(),
+        }  # fmt: skip
         return cell_key(
             {
                 **self.key_parts(model, cell.block, cell.norm, cell.epsilon.value),
+                **only,
                 "attack": cell.plan.config.use,
                 "parameters": cell.plan.config.parameters,
                 "plugin": self.hashes["attacks", cell.plan.config.use],
@@ -100,22 +108,22 @@ class CellRunner:
         }
 
     def run(self, cell: Cell, model: ModelUnderAudit, progress: Progress) -> CellRecord:
-        """Attack the cell's images that the model classifies correctly.
+        """Attack the cell's images that the model classifies correctly, or those it names.
 
         Raises:
             CellError: the model gives no gradient, or attack, surrogate or model failed.
             OutOfTimeError: `stop` says so; nothing of the cell is kept.
         """
-        victim, plan = model.victim, cell.plan
+        victim, plan, further = model.victim, cell.plan, cell.further
         has_gradient = model.preflight.has_gradient or plan.surrogate is not None
         if unfit(plan, model):
             raise CellError(WITHOUT_GRADIENT)
         exact, search, trust = _surrogates(plan, model)
-        block, position = self.block(cell.block, model)
+        block, position = self.block(further.positions if further else cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
         campaign = Campaign(
             plan.spec,
-            plan.attack,
+            further.part if further else plan.attack,
             exact,
             search,
             verifier,
@@ -127,12 +135,15 @@ class CellRunner:
             trust,
             self.stop,
         )
+        what = f" {further.stage} {further.positions[0]}" if further else ""
         for part in (victim, exact.model, search.model):
-            part.begin(f"{self.seed} {cell.title} {cell.block.start}")
+            part.begin(f"{self.seed} {cell.title} {cell.block.start}{what}")
         passes, begin = victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
         try:
             outcome, log = campaign.run(block, progress)
+            if further:
+                log.stages = [{**stage, "name": further.stage} for stage in log.stages]
         except AttackDefectError as error:
             raise CellError(str(error)) from error
         except NoGradientError as error:
@@ -150,10 +161,12 @@ class CellRunner:
         )
         return record_of(outcome, position, meta)
 
-    def block(self, part: slice, model: ModelUnderAudit) -> tuple[Block, torch.Tensor]:
+    def block(
+        self, part: slice | NDArray[np.int64], model: ModelUnderAudit
+    ) -> tuple[Block, torch.Tensor]:
         """The correctly classified images of a part, and their positions among the samples."""
         correct = model.preflight.correct[part]
-        position = np.flatnonzero(correct) + part.start
+        position = np.arange(len(self.samples))[part][correct]
         x = read_batch(model.victim, self.samples, part)
         device = model.victim.device
         y = torch.from_numpy(self.samples.labels[position]).to(device)

@@ -89,7 +89,7 @@ def preflight(
     )
 
 
-def read_batch(victim: Victim, samples: Samples, part: slice) -> torch.Tensor:
+def read_batch(victim: Victim, samples: Samples, part: slice | NDArray[np.int64]) -> torch.Tensor:
     """(n, C, H, W) images of the victim's compute type, on its device."""
     pixels = torch.from_numpy(np.ascontiguousarray(samples.read(part)))
     return pixels.to(device=victim.device, dtype=victim.compute_dtype)

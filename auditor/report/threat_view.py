@@ -77,6 +77,8 @@ def _notes(attack: AttackResult) -> Iterator[str]:
         yield wording.sentence(attack.reason)
     if attack.outlook and attack.robust:
         yield wording.outlook(attack.outlook, attack.robust)
+    if attack.evidence and attack.robust:
+        yield wording.sample(attack.evidence, attack.robust.total)
     if attack.agreement and attack.agreement.total:
         yield wording.agreement(attack.agreement)
     if attack.rejected:

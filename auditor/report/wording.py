@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 from math import isclose
 from typing import Any
 
-from auditor.results import Accuracy, Agreement, Masking, Outlook, ThreatResult
+from auditor.results import (
+    Accuracy,
+    Agreement,
+    Masking,
+    Outlook,
+    SampleEvidence,
+    SampleRound,
+    ThreatResult,
+)
 
 #: No-break space: a number and its unit stay together.
 NBSP = "\N{NO-BREAK SPACE}"
@@ -224,6 +232,43 @@ def outlook(seen: Outlook, left: Accuracy) -> str:
         f"{seen.expected:.1f} images (95{NBSP}% upper limit {seen.upper95:.1f}, which is {limit} "
         "points of robust accuracy)."
     )
+
+
+def sample(seen: SampleEvidence, total: int) -> str:
+    """What the full battery did to a random sample of an attack's survivors.
+
+    Args:
+        total: all audited images, of which accuracies are fractions.
+    """
+    if not seen.survivors:
+        return "Nothing survived."
+    rounds = enumerate(seen.rounds, 1)
+    sentences = [_sent_on(number, done) for number, done in rounds if done.sent_on]
+    if seen.sampled == seen.survivors:
+        sentences.append(f"{_all_of(seen.survivors)} with the full battery, and withstood it.")
+        return " ".join(sentences)
+    sentences.append(
+        f"{seen.sampled:,} of {plural(seen.survivors, 'survivor')}, drawn at random, were attacked "
+        f"with the full battery; none fell: with {seen.confidence:.0%} confidence it would break "
+        f"at most {seen.bound:.1%} of them ({100 * seen.most / total:.1f} points)."
+    )
+    return " ".join(sentences)
+
+
+def _all_of(survivors: int) -> str:
+    return "The one survivor was attacked" if survivors == 1 else (
+        f"All {survivors:,} survivors were attacked"
+    )  # fmt: skip
+
+
+def _sent_on(number: int, done: SampleRound) -> str:
+    """Which parts broke images of a sample, and what they did to all the others."""
+    parts = [
+        f"{sent.part} broke {done.broken[sent.part]:,} and was run on the other {sent.images:,} "
+        f"survivors, of which {sent.broken:,} fell"
+        for sent in done.sent_on
+    ]
+    return f"Of sample {number}, {done.sampled:,} of {done.survivors:,}, {'; '.join(parts)}."
 
 
 def agreement(runs: Agreement) -> str:

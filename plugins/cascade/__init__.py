@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt, Lt
 from auditor_plugins.apgd import APGD
+from auditor_plugins.cascade.battery import battery
 from auditor_plugins.fab import FAB
 from auditor_plugins.fgsm import FGSM
 from auditor_plugins.square import Square
@@ -21,7 +23,9 @@ from auditor.api import (
     Brief,
     Evidence,
     ObjectiveName,
+    Part,
     PositiveInt,
+    Situation,
     Stage,
     StagePrecision,
     Standing,
@@ -51,6 +55,7 @@ _DRAWS = 20
 _PROBE, _QUERIES = 25, 5000
 
 _Stages = Generator[Stage, Standing, None]
+Share = Annotated[float, Gt(0), Lt(1)]
 
 
 class _Field:
@@ -153,6 +158,8 @@ class Cascade:
 
     patience: PositiveInt = param(5, "rounds without a success after which it stops")
     max_rounds: PositiveInt = param(20, "rounds after which it stops in any case")
+    sample: PositiveInt = param(60, "survivors, drawn at random, that are attacked with everything")
+    confidence: Share = param(0.95, "of what the sample says about the other survivors")
 
     def stages(self, brief: Brief) -> Generator[Stage, Standing, Evidence | None]:
         """Sweep, probe, aim, insist."""
@@ -239,6 +246,11 @@ class Cascade:
             limit *= _FURTHER if (fallen & edge).any() else 1
         last = broken[-self.patience :]
         return Evidence(len(last), max(tried[-self.patience :], default=0), sum(last))
+
+    def battery(self, situation: Situation) -> list[Part]:
+        """What a random sample of the survivors is attacked with, and what breaks any, all."""
+        parts: list[Part] = battery(situation)
+        return parts
 
     def passes(self, classes: int) -> tuple[int, int]:
         """Forward and backward passes of an image that withstands and never comes close."""

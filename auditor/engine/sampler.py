@@ -1,0 +1,93 @@
+"""Samples an attack's survivors: the work that `sampling` asks for, cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from auditor.composite import Part, Situation
+from auditor.engine.ledger import Ledger
+from auditor.engine.outcomes import AttackOutcome
+from auditor.engine.plan import Cell, Further, cut
+from auditor.engine.runner import CellRunner, ModelUnderAudit
+from auditor.engine.sampling import Order, Positions, sampled
+from auditor.events import CellProgress, CellStarted, Listener, SampleDone
+from auditor.randomness import Noise
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Holds what a composite attack left against everything that it has."""
+
+    runner: CellRunner
+    ledger: Ledger
+    listener: Listener
+
+    def run(self, cell: Cell, model: ModelUnderAudit, target: AttackOutcome) -> None:
+        """Sample the survivors of the whole attack, once all of its blocks are in `target`.
+
+        Args:
+            cell: any of the attack's cells.
+
+        Raises:
+            CellError, OutOfTimeError: as `CellRunner.run`; what was found until then is kept.
+        """
+        attack = cell.plan.attack
+        situation = Situation(
+            norm=cell.norm,
+            classes=model.preflight.classes,
+            random=model.victim.draws > 1,
+            has_gradient=model.preflight.has_gradient or cell.plan.surrogate is not None,
+        )
+        battery = {part.name: part for part in attack.battery(situation)}
+        survivors = np.flatnonzero(model.preflight.correct & ~target.broken)
+        steps = sampled(
+            survivors,
+            tuple(battery),
+            attack.sample,
+            attack.confidence,
+            lambda number, positions: self._drawn(cell, number, positions),
+        )
+        try:
+            order = next(steps)
+            while True:
+                order = steps.send(self._one(cell, battery[order.part], order, model, target))
+        except StopIteration as stop:
+            target.evidence = stop.value
+            self.listener(SampleDone(cell.title, stop.value, target.images))
+
+    def _drawn(self, cell: Cell, number: int, positions: Positions) -> NDArray[np.float64]:
+        """A number for each image, by which a sample is chosen: of seed, image and threat alone."""
+        image = torch.from_numpy(self.runner.samples.index[positions])
+        purpose = ("sample", cell.norm, cell.epsilon.value.hex())
+        again = torch.full_like(image, number)
+        noise = Noise(self.runner.seed, purpose, image, again, again, torch.float64)
+        return np.asarray(noise.uniform(1)[:, 0].numpy())
+
+    def _one(
+        self, cell: Cell, part: Part, order: Order, model: ModelUnderAudit, target: AttackOutcome
+    ) -> Positions:
+        """Make one attack, or read it where it is finished; returns the positions that fell."""
+        stage = f"sample: {part.name}" if order.sample else f"{part.name}, sent on"
+        title = f"{cell.title}, {stage}"
+        self.listener(CellStarted(title, len(order.positions), len(order.positions)))
+        fell = [np.zeros(0, np.int64)]
+        samples = self.runner.samples
+        size = cut(len(samples), samples.shape)[0].stop  # as many as are in memory at once
+        for start in range(0, len(order.positions), size):
+            positions = order.positions[start : start + size]
+            further = Further(part, positions, stage)
+            one = replace(cell, block=slice(0, len(samples)), further=further)
+            key = self.runner.key(one, model)
+            record = self.ledger.read(key)
+            if record is None:
+                record = self.runner.run(
+                    one, model, lambda done, broken: self.listener(CellProgress(done, broken))
+                )
+                self.ledger.write(key, record)
+                self.ledger.log("cell", cell=title, key=key, seconds=record.meta.seconds)
+            fell.append(target.add_again(record, self.ledger.cell_path(key)))
+        return np.concatenate(fell)

@@ -1,0 +1,124 @@
+"""What an attack's rules of thumb may have missed: a random sample of its survivors, in full.
+
+A composite attack saves work by rules that some model will fool. So survivors are drawn at random
+and attacked with every part of its battery. If none of them falls, the rest is like them but for
+chance, and how unlike it may be is a number. If some fall, the parts that broke them are given to
+all survivors, and a new sample is drawn.
+
+Here are the order of this work and the statement at its end, without a model: `sampled` asks for
+attacks and is told what they broke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.results import SampleEvidence, SampleRound, SentOn
+from auditor.stats import most_in_population
+
+Positions = NDArray[np.int64]
+
+#: Of what the statement may err in all, the first sample is allowed so much, and each further one
+#: so much of what is left: a network on which several samples fail has had several chances to look
+#: sound by accident, and all of them together must not exceed 1 - confidence.
+_FIRST = 0.8
+
+#: (number of the sample, survivors) -> a random number for each of them.
+Draw = Callable[[int, Positions], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """An attack to be made: one part of the battery, on these images."""
+
+    part: str
+    positions: Positions
+    #: The sample's number; 0 where the part is given to all survivors.
+    sample: int
+
+
+@dataclass
+class _Had:
+    """Which parts an image has withstood: none is run on it twice."""
+
+    by: dict[str, Positions] = field(default_factory=dict)
+
+    def without(self, part: str, positions: Positions) -> Positions:
+        """Those of `positions` that the part has not been run on."""
+        return np.setdiff1d(positions, self.by.get(part, np.zeros(0, np.int64)))
+
+    def note(self, part: str, positions: Positions) -> None:
+        """It has now been run on these."""
+        self.by[part] = np.union1d(self.by.get(part, positions), positions)
+
+
+def level_of(number: int, confidence: float) -> float:
+    """The confidence of what the sample with this number (from 1) shows, on its own."""
+    return 1 - (1 - confidence) * _FIRST * (1 - _FIRST) ** (number - 1)
+
+
+def sampled(
+    survivors: Positions, parts: Sequence[str], sample: int, confidence: float, draw: Draw
+) -> Generator[Order, Positions, SampleEvidence]:
+    """Yields attacks to be made, is sent the positions that fell, returns what is then known.
+
+    Args:
+        survivors: positions of the images that the attack's own stages left.
+        parts: names of the battery's parts, in the order in which they are run on a sample.
+        sample: how many are drawn; where fewer survive, all of them are attacked.
+        confidence: of the statement as a whole, however many samples it takes.
+    """
+    had = _Had()
+    rounds: list[SampleRound] = []
+    alive = np.sort(survivors)
+    while True:
+        number, before = len(rounds) + 1, len(alive)
+        rank = draw(number, alive)
+        drawn = np.sort(alive[np.argsort(rank, kind="stable")[:sample]])
+        left, broke = drawn, {}
+        for part in parts:
+            fell = yield from _run(Order(part, had.without(part, left), number), had)
+            left = np.setdiff1d(left, fell)
+            if len(fell):
+                broke[part] = len(fell)
+        alive = np.setdiff1d(alive, np.setdiff1d(drawn, left))
+        everything = len(drawn) == before
+        if everything or not broke:
+            rounds.append(SampleRound(before, len(drawn), broke))
+            return _evidence(tuple(rounds), len(alive), len(left), confidence)
+        sent = []
+        for part in broke:
+            told = had.without(part, alive)
+            fell = yield from _run(Order(part, told, 0), had)
+            alive = np.setdiff1d(alive, fell)
+            sent.append(SentOn(part, len(told), len(fell)))
+        rounds.append(SampleRound(before, len(drawn), broke, tuple(sent)))
+
+
+def _run(order: Order, had: _Had) -> Generator[Order, Positions, Positions]:
+    if not len(order.positions):
+        return order.positions
+    fell = yield order
+    had.note(order.part, order.positions)
+    return fell
+
+
+def _evidence(
+    rounds: tuple[SampleRound, ...], survivors: int, held: int, confidence: float
+) -> SampleEvidence:
+    """What the last sample says: all of it held, or it was everything there was."""
+    level = level_of(len(rounds), confidence)
+    most = 0 if held == survivors else most_in_population(0, held, survivors, level)
+    return SampleEvidence(
+        survivors=survivors,
+        sampled=held,
+        broken=0,
+        confidence=confidence,
+        bound=most / survivors if survivors else 0.0,
+        most=most,
+        rounds=rounds,
+    )
