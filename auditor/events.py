@@ -72,6 +72,8 @@ class SampleDone:
     evidence: SampleEvidence
     #: All audited images.
     images: int
+    #: The sample's part of `RunStarted.cost`.
+    cost: int
 
 
 @dataclass(frozen=True)

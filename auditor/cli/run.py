@@ -111,7 +111,7 @@ def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> 
     from rich.table import Table
 
     from auditor.engine.inputs import load_samples
-    from auditor.engine.plan import build_attacks, cells, cut
+    from auditor.engine.plan import build_attacks, cells, cut, prices
 
     samples = load_samples(settings, registry)
     table = Table(show_edge=False)
@@ -119,14 +119,14 @@ def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> 
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
     total = [0, 0]
     blocks = cut(len(samples), samples.shape)
-    for cell in cells(settings, build_attacks(settings, registry, samples), blocks):
-        images = cell.block.stop - cell.block.start
-        forwards, backwards = cell.plan.cost(images)
-        total = [total[0] + forwards, total[1] + backwards]
-        table.add_row(cell.title, f"{images:,}", f"{forwards:,}", f"{backwards:,}")
+    todo = cells(settings, build_attacks(settings, registry, samples), blocks)
+    for one in prices(todo, len(samples)):
+        total = [total[0] + one.forwards, total[1] + one.backwards]
+        table.add_row(one.title, f"{one.images:,}", f"{one.forwards:,}", f"{one.backwards:,}")
     console.print(table)
     console.print(
-        f"At most {total[0]:,} forward and {total[1]:,} backward passes of single images, "
-        "verification apart; images that fall early cost less. Nothing was run.",
+        f"About {total[0]:,} forward and {total[1]:,} backward passes of single images if none "
+        "falls, verification apart; images that fall early cost less, and what breaks an image of "
+        "a sample is run on all survivors. Nothing was run.",
         highlight=False,
     )

@@ -120,6 +120,7 @@ class Screen:
 
     def _sample_done(self, event: SampleDone) -> None:
         self._bars.update(self._cell, visible=False)
+        self._bars.advance(self._whole, event.cost)
         self.line(f"{event.title}: {wording.sample(event.evidence, event.images)}")
 
     def _check_started(self, event: CheckStarted) -> None:

@@ -12,7 +12,7 @@ import torch
 from auditor.config import AuditConfig, ModelConfig
 from auditor.doctor.proof import Proof, guarded
 from auditor.engine.inputs import load_samples, load_stand_in_of, load_victim
-from auditor.engine.plan import build_attacks, cells, cut
+from auditor.engine.plan import build_attacks, cells, cut, prices
 from auditor.engine.tuning import choose_device, make_repeatable
 from auditor.objectives import choose_objective
 from auditor.preflight import Preflight, count_classes, preflight, read_batch
@@ -122,13 +122,10 @@ def _cost(
     """Seconds of a pass, and of the attacks if no image ever falls."""
     alone = replace(config, models=(model,))
     attacks = build_attacks(alone, registry, samples)
-    costs = [
-        cell.plan.cost(cell.block.stop - cell.block.start)
-        for cell in cells(alone, attacks, cut(len(samples), samples.shape))
-    ]
+    costs = prices(cells(alone, attacks, cut(len(samples), samples.shape)), len(samples))
     x = read_batch(victim, samples, slice(0, _BATCH))
     forward, both = (_seconds(victim, x, seen, gradient=gradient) for gradient in (False, True))
-    total = sum(ahead * forward + back * (both - forward) for ahead, back in costs)
+    total = sum(one.forwards * forward + one.backwards * (both - forward) for one in costs)
     return Proof(
         area,
         "ok",

@@ -18,7 +18,16 @@ from auditor.engine.ledger import CellRecord, Ledger, write_atomically
 from auditor.engine.machine import Machine, measured, prepare, tune
 from auditor.engine.masking import check_label
 from auditor.engine.outcomes import AttackOutcome, Outcomes
-from auditor.engine.plan import AttackPlan, Cell, build_attacks, build_checks, cells, cut
+from auditor.engine.plan import (
+    AttackPlan,
+    Cell,
+    build_attacks,
+    build_checks,
+    cells,
+    cut,
+    price,
+    prices,
+)
 from auditor.engine.pool import OutOfTimeError
 from auditor.engine.runner import (
     WITHOUT_GRADIENT,
@@ -168,10 +177,11 @@ class Audit:
         """Run or read every cell."""
         runner = self._runner(samples, machine, begin)
         todo = list(cells(self.config, attacks, cut(len(samples), samples.shape)))
+        planned = sum(one.forwards + one.backwards for one in prices(todo, len(samples)))
         self.listener(
             RunStarted(
                 ledger.directory, resumed, str(machine.device), machine.threads,
-                machine.batch_size, len(samples), sum(map(_cost, todo)),
+                machine.batch_size, len(samples), planned,
             )
         )  # fmt: skip
         stop = next((f"{name}: {model.preflight.stop}" for name, model in models.items()
@@ -349,7 +359,8 @@ def _done(cell: Cell, record: CellRecord, images: int, reused: bool) -> CellDone
 
 
 def _cost(cell: Cell) -> int:
-    return sum(cell.plan.cost(cell.block.stop - cell.block.start))
+    one = price(cell)
+    return one.forwards + one.backwards
 
 
 def _active_seconds(ledger: Ledger) -> float:

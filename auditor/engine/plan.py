@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +47,13 @@ class AttackPlan:
         """Whether survivors are drawn at random and attacked with everything the attack has."""
         return hasattr(self.attack, "battery")
 
-    def sample_cost(self, images: int, norm: str) -> tuple[int, int]:
-        """Passes of one sample of `images` images of which none falls, as far as known."""
-        if not self.samples_survivors:
+    def sample_cost(self, drawn: int, norm: str) -> tuple[int, int]:
+        """Passes of a sample of `drawn` images of which none falls, as far as known."""
+        try:
+            battery = self.attack.battery(Situation(norm, self.classes, False, True))
+            each = [part.passes(self.classes) for part in battery]
+        except Exception:  # as in `cost`
             return 0, 0
-        drawn = min(images, self.attack.sample)
-        battery = self.attack.battery(Situation(norm, self.classes, False, True))
-        each = [part.passes(self.classes) for part in battery]
         return drawn * sum(one[0] for one in each), drawn * sum(one[1] for one in each)
 
     def _each(self) -> tuple[int, int]:
@@ -151,3 +151,40 @@ def cells(
                     if plan.spec.knows(threat.norm):
                         for block in blocks:
                             yield Cell(model.name, threat.norm, epsilon, plan, block)
+
+
+@dataclass(frozen=True)
+class Price:
+    """A line of the plan: passes if no image falls."""
+
+    title: str
+    images: int
+    forwards: int
+    backwards: int
+
+
+def price(cell: Cell) -> Price:
+    """Of one cell."""
+    images = cell.block.stop - cell.block.start
+    return Price(cell.title, images, *cell.plan.cost(images))
+
+
+def sample_price(cell: Cell, images: int) -> Price | None:
+    """Of the sample of survivors that follows a cell; None where none does.
+
+    Args:
+        images: all audited images; the sample is drawn once the last block is in.
+    """
+    if not cell.plan.samples_survivors or cell.block.stop != images:
+        return None
+    drawn = min(images, cell.plan.attack.sample)
+    cost = cell.plan.sample_cost(drawn, cell.norm)
+    return Price(f"{cell.title}, random sample of the survivors", drawn, *cost)
+
+
+def prices(cells: Iterable[Cell], images: int) -> Iterator[Price]:
+    """Of all cells, and of the samples between them."""
+    for cell in cells:
+        yield price(cell)
+        if sample := sample_price(cell, images):
+            yield sample

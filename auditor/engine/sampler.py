@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from auditor.composite import Part, Situation
 from auditor.engine.ledger import Ledger
 from auditor.engine.outcomes import AttackOutcome
-from auditor.engine.plan import Cell, Further, cut
+from auditor.engine.plan import Cell, Further, cut, sample_price
 from auditor.engine.runner import CellRunner, ModelUnderAudit
 from auditor.engine.sampling import Order, Positions, sampled
 from auditor.events import CellProgress, CellStarted, Listener, SampleDone
@@ -57,7 +57,9 @@ class Sampler:
                 order = steps.send(self._one(cell, battery[order.part], order, model, target))
         except StopIteration as stop:
             target.evidence = stop.value
-            self.listener(SampleDone(cell.title, stop.value, target.images))
+            planned = sample_price(cell, target.images)
+            cost = planned.forwards + planned.backwards if planned else 0
+            self.listener(SampleDone(cell.title, stop.value, target.images, cost))
 
     def _drawn(self, cell: Cell, number: int, positions: Positions) -> NDArray[np.float64]:
         """A number for each image, by which a sample is chosen: of seed, image and threat alone."""
