@@ -6,15 +6,18 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from core_models import NORM, linear_victim
+from core_models import NORM, linear_victim, run_attack
 from core_pool import toy
 
 from auditor.attack import State, spec_of
-from auditor.composite import Brief, Stage, Standing
+from auditor.composite import Brief, Situation, Stage, Standing
 from auditor.engine.campaign import Campaign, Log
 from auditor.engine.outcome import Block, Outcome
+from auditor.engine.sampling import sampled
 from auditor.engine.verify import Verifier
+from auditor.results import SampleEvidence
 from auditor.surrogate import Surrogate, naive
 from auditor.victim import Victim
 
@@ -122,3 +125,34 @@ def run_campaign(
     progress: list[tuple[int, int]] = []
     outcome, log = campaign.run(block, lambda finished, broken: progress.append((finished, broken)))
     return Run(outcome, log, verifier, progress)
+
+
+def run_sampled(
+    victim: Victim, attack: Any, block: Block, norm: str, epsilon: float, **options: Any
+) -> tuple[Any, torch.Tensor, SampleEvidence]:
+    """The stages of a composite, then samples of its survivors; who has fallen in the end.
+
+    The order in which images are drawn is that of their ids.
+    """
+    run = run_attack(victim, attack, block, norm, epsilon, **options)
+    fallen = run.outcome.broken.clone()
+    classes = victim.logits(block.x[:1]).shape[1]
+    random, has_gradient = victim.draws > 1, options.get("has_gradient", True)
+    parts = {
+        part.name: part for part in attack.battery(Situation(norm, classes, random, has_gradient))
+    }
+    steps = sampled(
+        np.flatnonzero(~fallen.numpy()), tuple(parts), attack.sample, attack.confidence,
+        lambda number, rows: block.image[rows].double().numpy(),
+    )  # fmt: skip
+    try:
+        order = next(steps)
+        while True:
+            rows = torch.from_numpy(order.positions)
+            part = Block(block.x[rows], block.y[rows], block.image[rows])
+            made, spec = parts[order.part], spec_of(type(attack))
+            again = run_attack(victim, made, part, norm, epsilon, spec=spec, **options)
+            fallen[rows] |= again.outcome.broken
+            order = steps.send(order.positions[again.outcome.broken.numpy()])
+    except StopIteration as stop:
+        return run, fallen, stop.value

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from auditor.attack import spec_of
+from auditor.attack import AttackSpec, spec_of
 from auditor.engine.campaign import Campaign, Log
 from auditor.engine.outcome import Block, Outcome
 from auditor.engine.verify import Verifier
@@ -124,12 +124,13 @@ def run_attack(
     seed: int = 0,
     surrogate: Surrogate | None = None,
     has_gradient: bool = True,
+    spec: AttackSpec | None = None,
 ) -> Run:
     classes = victim.logits(block.x[:1]).shape[1] if len(block) else 2
     verifier = Verifier(victim, NORM[norm], epsilon)
     surrogate = surrogate or naive(victim)
     campaign = Campaign(
-        spec=spec_of(type(attack)),
+        spec=spec or spec_of(type(attack)),
         attack=attack,
         exact=surrogate,
         search=surrogate,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from auditor_plugins import autoattack, cascade
 from auditor_plugins.cascade import Cascade
+from core_campaign import run_sampled
 from core_linear import clean, distance_to_the_hyperplane, dominated, safe_radius
 from core_models import (
     NORM,
@@ -22,9 +24,7 @@ from core_models import (
 from core_reference import length
 from torch import nn
 
-from auditor.composite import Brief, Evidence, Stage, Standing
 from auditor.engine.outcome import Block
-from auditor.threat import Ball
 from auditor.victim import Victim
 
 X = uniform(24, 1, 8, 9, seed=1)
@@ -32,9 +32,21 @@ EPSILON = {"linf": 0.02, "l2": 0.15, "l1": 0.6}
 
 
 @pytest.fixture(autouse=True)
-def few_queries(monkeypatch):
-    """Thousands of queries would show nothing more here, and take long."""
-    monkeypatch.setattr(cascade, "_QUERIES", 500)
+def short_parts(monkeypatch):
+    """Long parts would show nothing more here, and take long."""
+    real = cascade.parts
+
+    def shortened(situation):
+        shorter = {"steps": 20, "iterations": 20, "queries": 200}
+        return [
+            replace(part, attack=replace(part.attack, **{
+                name: min(value, getattr(part.attack, name)) for name, value in shorter.items()
+                if name in {field.name for field in fields(part.attack)}
+            }))
+            for part in real(situation)
+        ]  # fmt: skip
+
+    monkeypatch.setattr(cascade, "parts", shortened)
 
 
 def unseeded(victim: Victim) -> Victim:
@@ -94,30 +106,34 @@ def test_two_pixels_agree_with_brute_force(norm_name):
 
 
 def test_it_breaks_what_autoattack_breaks(norm_name, monkeypatch):
-    monkeypatch.setattr(autoattack, "_QUERIES", 300)
-    monkeypatch.setattr(autoattack, "_ITERATIONS", 40)
+    monkeypatch.setattr(autoattack, "_QUERIES", 200)
+    monkeypatch.setattr(autoattack, "_ITERATIONS", 20)
     victim = unseeded(cnn_victim(X))
     block, epsilon = block_of(victim, X), EPSILON[norm_name]
-    ours = run_attack(victim, Cascade(), block, norm_name, epsilon)
+    _, fallen, evidence = run_sampled(victim, Cascade(), block, norm_name, epsilon)
     theirs = run_attack(victim, autoattack.AutoAttack(), block, norm_name, epsilon).outcome
     assert 0 < int(theirs.broken.sum()) < len(X)
-    assert not (theirs.broken & ~ours.outcome.broken).any()
-    assert "queries" not in stages_of(ours), "its gradients can be trusted"
+    assert not (theirs.broken & ~fallen).any()
+    # Fewer survive than a sample holds, so that it is AutoAttack and more.
+    assert evidence.sampled == evidence.survivors == int((~fallen).sum())
+    assert evidence.most == 0
 
 
 def test_neither_batch_size_nor_order_changes_a_verdict(norm_name):
     """Nor how the lanes of one image share batches: with 2 places, three targets overflow them."""
-    victim, short = unseeded(cnn_victim(X)), Cascade(patience=1, max_rounds=1)
-    block = block_of(victim, X[:14], torch.arange(14) * 7)
+    victim, attack = unseeded(cnn_victim(X)), Cascade(sample=2)
+    block = block_of(victim, X[:9], torch.arange(9) * 7)
     epsilon = EPSILON[norm_name]
-    first = run_attack(victim, short, block, norm_name, epsilon, batch_size=2).outcome
-    assert 0 < int(first.broken.sum()) < 14
-    again = run_attack(victim, short, block, norm_name, epsilon, batch_size=64).outcome
-    assert torch.equal(again.broken, first.broken)
-    order = torch.randperm(14, generator=torch.Generator().manual_seed(4))
+    first = run_sampled(victim, attack, block, norm_name, epsilon, batch_size=2)
+    assert 0 < int(first[1].sum()) < 9
+    again = run_sampled(victim, attack, block, norm_name, epsilon, batch_size=64)
+    assert torch.equal(again[1], first[1])
+    assert again[2] == first[2]
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(4))
     shuffled = Block(block.x[order], block.y[order], block.image[order])
-    again = run_attack(victim, short, shuffled, norm_name, epsilon, batch_size=9).outcome
-    assert torch.equal(again.broken, first.broken[order])
+    again = run_sampled(victim, attack, shuffled, norm_name, epsilon, batch_size=9)
+    assert torch.equal(again[1], first[1][order])
+    assert again[2] == first[2]
 
 
 class Hidden(nn.Module):
@@ -139,24 +155,29 @@ MASKS = {
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_where_gradients_mislead_it_asks_the_black_box(mask):
+def test_where_gradients_mislead_a_sample_shows_it(mask):
     plain = unseeded(cnn_victim(X))
     hidden = Victim("hidden", Hidden(plain.module, MASKS[mask]), precision=torch.float64)
     hidden.seeded = False
     block = block_of(plain, X)
     honest = run_attack(plain, Cascade(), block, "linf", 0.03).outcome.broken
-    run = run_attack(hidden, Cascade(), block, "linf", 0.03)
-    assert stages_of(run)["queries"]["broken"] > 0
-    assert int((run.outcome.broken & honest).sum()) >= 0.6 * int(honest.sum())
+    _, fallen, evidence = run_sampled(hidden, Cascade(sample=6), block, "linf", 0.03)
+    first = evidence.rounds[0]
+    assert "Square" in first.broken
+    assert ("Square", True) in {(sent.part, sent.broken > 0) for sent in first.sent_on}
+    assert int((fallen & honest).sum()) >= 0.6 * int(honest.sum())
 
 
 def test_without_a_gradient_it_asks_the_black_box_alone():
     plain = unseeded(cnn_victim(X))
     hidden = Victim("hidden", Hidden(plain.module, lambda x: x.detach()), precision=torch.float64)
-    run = run_attack(hidden, Cascade(), block_of(plain, X), "linf", 0.03, has_gradient=False)
+    hidden.seeded = False
+    block = block_of(plain, X)
+    run, fallen, evidence = run_sampled(hidden, Cascade(), block, "linf", 0.03, has_gradient=False)
     assert [stage["name"] for stage in run.log.stages] == ["queries"]
-    assert run.outcome.broken.any()
+    assert fallen.any()
     assert int(run.outcome.backwards.sum()) == 0
+    assert set(evidence.rounds[0].broken) <= {"Square"}
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 5, 9, 10, 100])
@@ -166,7 +187,7 @@ def test_any_number_of_classes(classes):
     run = run_attack(victim, Cascade(), block_of(victim, X[:8]), "linf", epsilon)
     assert not run.outcome.broken.all()
     if (aimed := stages_of(run).get("aimed")) and aimed["broken"] == 0:
-        assert aimed["backwards"] == aimed["images"] * min(3, classes - 1) * 20
+        assert aimed["backwards"] == aimed["images"] * min(9, classes - 1) * 20
 
 
 class Coin(nn.Module):
@@ -184,53 +205,16 @@ def test_a_random_model_is_judged_by_the_majority_of_its_answers():
     victim.draws = 20
     x = torch.tensor([0.4, 0.5, 0.66, 0.68]).double().view(4, 1, 1, 1).expand(4, 1, 3, 3)
     block = Block(x.contiguous(), torch.zeros(4, dtype=torch.int64), torch.arange(4))
-    run = run_attack(victim, Cascade(patience=1, max_rounds=1), block, "linf", 0.05)
+    run = run_attack(victim, Cascade(), block, "linf", 0.05)
     assert run.outcome.broken.tolist() == [False, False, True, True]
-
-
-def drive(attack: Cascade, falls: list[int], images: int) -> tuple[list[str], Evidence | None]:
-    """Names of the stages, and the evidence, if in the i-th round `falls[i]` images fall.
-
-    Every survivor is as close to the boundary as any other.
-    """
-    x = torch.full((images, 1, 2, 2), 0.5)
-    y, logits = torch.zeros(images, dtype=torch.int64), torch.tensor([[1.0, 0.0, -1.0]])
-    ball = Ball(NORM["linf"], 0.1, x)
-    brief = Brief(x, y, ball, 3, False, True, False, lambda: logits.repeat(images, 1))
-    fallen, names, generator = torch.zeros(images, dtype=torch.bool), [], attack.stages(brief)
-    margin = torch.full((images,), -0.1, dtype=torch.float64)
-    stage: Stage = next(generator)
-    try:
-        while True:
-            names.append(stage.name)
-            if stage.name == "rounds" and (count := falls.pop(0) if falls else 0):
-                fallen[(~fallen).nonzero().flatten()[:count]] = True
-            standing = Standing(
-                fallen.clone(), margin, x, torch.zeros_like(fallen),
-                torch.full((len(stage.image),), -0.1, dtype=torch.float64),
-            )  # fmt: skip
-            stage = generator.send(standing)
-    except StopIteration as stop:
-        return names, stop.value
-
-
-@pytest.mark.parametrize(
-    ("falls", "rounds", "broken"),
-    [([], 3, 0), ([1], 4, 0), ([0, 0, 2], 6, 0), ([1] * 5, 5, 3), ([0, 1, 0, 1], 5, 1)],
-)
-def test_it_goes_on_while_rounds_find_something(falls, rounds, broken):
-    names, evidence = drive(Cascade(3, 6 if len(falls) < 4 else 5), list(falls), 10)
-    assert names.count("rounds") == rounds
-    assert evidence is not None
-    assert (evidence.rounds, evidence.broken) == (3, broken)
-    assert evidence.candidates > 0
 
 
 def test_nothing_is_left_to_do_once_everything_has_fallen():
     victim = unseeded(cnn_victim(X))
-    run = run_attack(victim, Cascade(), block_of(victim, X), "linf", 0.5)
-    assert run.outcome.broken.all()
-    assert run.log.evidence == {"rounds": 0, "candidates": 0, "broken": 0}
+    run, fallen, evidence = run_sampled(victim, Cascade(), block_of(victim, X), "linf", 0.5)
+    assert fallen.all()
+    assert (evidence.survivors, evidence.sampled) == (0, 0)
+    assert [stage["name"] for stage in run.log.stages][:1] == ["one step"]
 
 
 def test_effort_goes_to_the_images_that_are_close():
@@ -242,14 +226,40 @@ def test_effort_goes_to_the_images_that_are_close():
     away = torch.tensor([1.02] * 4 + [9.0] * 60, dtype=torch.float64)
     x = 0.5 - epsilon * away[:, None] * w.sign()
     block = Block(x.view(64, 1, 4, 4), torch.zeros(64, dtype=torch.int64), torch.arange(64))
-    run = run_attack(victim, Cascade(), block, "linf", epsilon)
-    assert not run.outcome.broken.any()
+    run, fallen, evidence = run_sampled(victim, Cascade(sample=10), block, "linf", epsilon)
+    assert not fallen.any()
     stages = stages_of(run)
-    assert [stages[name]["images"] for name in ("sweep", "probe", "aimed", "rounds")] == [
+    assert [stages[name]["images"] for name in ("sweep", "third sweep", "aimed", "closest")] == [
         64, 64, 4, 4,
     ]  # fmt: skip
-    sweeps = (1 + 1) + (10 + 1) + (20 + 1) + 25 + 1
+    sweeps = 1 + (1 + 1) + (10 + 1) + (20 + 1) + (50 + 1)
     assert run.outcome.forwards[4:].tolist() == [sweeps] * 60
-    assert (run.outcome.forwards[:4] > 5 * sweeps).all()
-    assert run.log.evidence == {"rounds": 5, "candidates": 4, "broken": 0}
+    assert (run.outcome.forwards[:4] > 2 * sweeps).all()
     assert Cascade().passes(2)[0] == sweeps
+    assert (evidence.survivors, evidence.sampled, len(evidence.rounds)) == (64, 10, 1)
+
+
+class Islands(nn.Module):
+    """Class 1 in small squares of pixel space, which no slope points to."""
+
+    def __init__(self, centres: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("centres", centres.flatten(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        near = (x.flatten(1)[:, None] - self.centres).abs().amax(2).amin(1) < 0.04
+        z = -1 + 0.1 * (x - 0.5).flatten(1).mean(1)
+        return torch.stack([torch.zeros_like(z), torch.where(near, 1.0, z)], 1)
+
+
+def test_what_every_slope_misses_is_sent_on_to_all():
+    """Of forty images on a line half have an island in reach, which only queries find."""
+    x = torch.full((40, 1, 1, 2), 0.5, dtype=torch.float64)
+    x[:, 0, 0, 0] = torch.linspace(0.05, 0.95, 40, dtype=torch.float64)
+    centres = x[::2] + torch.tensor([0.0, -0.05], dtype=torch.float64)
+    victim = unseeded(Victim("islands", Islands(centres), precision=torch.float64))
+    block = Block(x, torch.zeros(40, dtype=torch.int64), torch.arange(40))
+    run, fallen, evidence = run_sampled(victim, Cascade(sample=12), block, "linf", 0.08)
+    assert not run.outcome.broken.all()
+    assert evidence.rounds[0].broken
+    assert int(fallen.sum()) > int(run.outcome.broken.sum()) + 6
