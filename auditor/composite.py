@@ -51,6 +51,9 @@ class Brief:
     #: Whether "search" stages run in a coarser precision than "exact" ones.
     coarse_search: bool
     _ask: Callable[[], torch.Tensor]
+    #: Given m rows and (m, T) classes, how far their boundaries seem to be; None if no gradient can
+    #: tell.
+    _distances: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     @cached_property
     def logits(self) -> torch.Tensor:
@@ -60,6 +63,27 @@ class Brief:
     def rivals(self, count: int) -> torch.Tensor:
         """(n, min(count, K - 1)) int64: the wrong classes, those with the largest logits first."""
         return likeliest_rivals(self.logits, self.y, count)
+
+    def rivals_by_distance(
+        self, rows: torch.Tensor, count: int, candidates: int = 100
+    ) -> torch.Tensor:
+        """(m, min(count, K - 1)) int64 wrong classes, those that seem nearest to the image first.
+
+        How near is judged by the slopes of the logits at the clean image, as in MALT
+        (arXiv:2407.02240). Each call costs an image a forward pass and, for each candidate, a
+        backward pass. Classes without a slope come last, those with the largest logits first; so do
+        all, where the model has no gradient.
+
+        Args:
+            rows: (m,) int64 rows of `x`.
+            count: how many classes of each image are wanted.
+            candidates: they are chosen among so many with the largest logits, or `count` if more.
+        """
+        likeliest = self.rivals(max(count, candidates))[rows]
+        if self._distances is not None and len(rows):
+            order = self._distances(rows, likeliest).argsort(dim=1, stable=True)
+            likeliest = likeliest.gather(1, order)
+        return likeliest[:, :count]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 
 from auditor.attack import AttackSpec, Trust, spec_of, wishes_of
 from auditor.composite import Brief, Evidence, Stage, StagePrecision, Standing
+from auditor.engine.boundaries import linear_distances
 from auditor.engine.lanes import LanePlan
 from auditor.engine.outcome import Block, Outcome
 from auditor.engine.pool import (
@@ -239,6 +240,15 @@ class Campaign:
             outcome.forwards += self.exact.draws
             return seen.logits
 
+        def distances(rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            draws = torch.full_like(rows, self.exact.draws)
+            outcome.forwards.index_add_(0, rows, draws)
+            outcome.backwards.index_add_(0, rows, draws * targets.shape[1])
+            ball = Ball(self.verifier.norm, self.verifier.epsilon, block.x[rows])
+            return linear_distances(
+                self.exact, ball, block.y[rows], targets, self.batch_size, self.stop
+            )
+
         # A copy: claims are verified against the block, whatever is written into the brief.
         x = block.x.clone()
         return Brief(
@@ -250,6 +260,7 @@ class Campaign:
             has_gradient=self.has_gradient,
             coarse_search=self.search != self.exact,
             _ask=clean_logits,
+            _distances=distances if self.has_gradient else None,
         )
 
     def _runner(

@@ -12,7 +12,19 @@ from auditor.testing import conformance_cases
 #: Shorter runs of those whose defaults take thousands of passes.
 SHORTER = {"square": {"queries": 300}, "spsa": {"samples": 8}, "rays": {"queries": 500}}
 QUICK = ["fgsm"]
-LONG = ["pgd", "noise", "apgd", "fab", "square", "spsa", "rays", "autoattack", "cascade", "masking"]
+LONG = [
+    "pgd",
+    "noise",
+    "apgd",
+    "fab",
+    "ddn",
+    "square",
+    "spsa",
+    "rays",
+    "autoattack",
+    "cascade",
+    "masking",
+]
 
 
 def run_all(name: str, parameters: dict) -> None:

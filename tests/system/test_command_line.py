@@ -14,7 +14,7 @@ from system_files import auditor, process
 
 ROOT = Path(__file__).parents[2]
 BUILT_IN_ATTACKS = {
-    "fgsm", "r-fgsm", "noise", "pgd", "apgd", "fab", "square", "autoattack", "cascade",
+    "fgsm", "r-fgsm", "noise", "pgd", "apgd", "fab", "ddn", "square", "autoattack", "cascade",
 }  # fmt: skip
 COMMANDS = ("run", "init", "validate", "doctor", "list", "show", "report", "selftest", "schema")
 
