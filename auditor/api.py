@@ -37,7 +37,6 @@ from auditor.checks import (
 from auditor.composite import (
     Brief,
     Composite,
-    Evidence,
     Part,
     Sampled,
     Situation,
@@ -106,7 +105,6 @@ __all__ = [
     "DirectionCurve",
     "Evaluation",
     "Event",
-    "Evidence",
     "FactoryPath",
     "Family",
     "FilePath",

@@ -24,6 +24,8 @@ from auditor.threat import Ball
 
 #: "exact" is the precision attacks run in by default; "search" may be a faster, coarser one.
 StagePrecision = Literal["exact", "search"]
+#: Classes among which the nearest are looked for, as in MALT (arXiv:2407.02240).
+CANDIDATES = 100
 
 
 def likeliest_rivals(scores: torch.Tensor, y: torch.Tensor, count: int) -> torch.Tensor:
@@ -65,7 +67,7 @@ class Brief:
         return likeliest_rivals(self.logits, self.y, count)
 
     def rivals_by_distance(
-        self, rows: torch.Tensor, count: int, candidates: int = 100
+        self, rows: torch.Tensor, count: int, candidates: int = CANDIDATES
     ) -> torch.Tensor:
         """(m, min(count, K - 1)) int64 wrong classes, those that seem nearest to the image first.
 
@@ -129,24 +131,11 @@ class Standing:
     lane_margin: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Why a composite stopped: what its last rounds, all alike, still found.
-
-    `broken` of the `candidates` fell in the last `rounds` rounds, which is what a further round is
-    expected to be like.
-    """
-
-    rounds: int
-    candidates: int
-    broken: int
-
-
 class Composite(Protocol):
     """What the engine calls."""
 
-    def stages(self, brief: Brief) -> Generator[Stage, Standing, Evidence | None]:
-        """Yields stages, is sent what came of them, and may return why it stopped."""
+    def stages(self, brief: Brief) -> Generator[Stage, Standing, None]:
+        """Yields stages, and is sent what came of them."""
 
     def passes(self, classes: int) -> tuple[int, int]:
         """Forward and backward passes that an image which withstands is expected to cost."""
@@ -154,12 +143,17 @@ class Composite(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """One attack of an ensemble: untargeted with `restarts`, or aimed at `targets` classes."""
+    """One attack of an ensemble: untargeted with `restarts`, or aimed at `targets` classes.
+
+    These are the ones with the largest logits, or with `nearest` those whose linearised boundaries
+    are the nearest (`Brief.rivals_by_distance`).
+    """
 
     name: str
     attack: Any
     restarts: int = 1
     targets: int = 0
+    nearest: bool = False
 
     def stage(self, brief: Brief, alive: torch.Tensor) -> Stage:
         """On the images `alive` (m,): restarts, or targets, one after another."""
@@ -167,7 +161,11 @@ class Part:
             turn = torch.arange(self.restarts, device=alive.device).repeat(len(alive))
             image = alive.repeat_interleave(self.restarts)
             return Stage(self.name, self.attack, image, restart=turn, turn=turn)
-        rivals = brief.rivals(self.targets)[alive]
+        rivals = (
+            brief.rivals_by_distance(alive, self.targets)
+            if self.nearest
+            else brief.rivals(self.targets)[alive]
+        )
         aims = rivals.shape[1]
         note = ""
         if aims < self.targets:
@@ -193,7 +191,8 @@ class Part:
             return each * (self.attack.steps + 1), 0
         # One that minimises evaluates one point an iteration as long as it finds nothing.
         steps = self.attack.iterations if wishes.minimises else self.attack.steps
-        return each * (steps + 1), each * steps * (classes if wishes.jacobian else 1)
+        slopes = classes if wishes.jacobian else 1
+        return each * (steps + 1), each * steps * slopes + self.nearest * min(CANDIDATES, classes)
 
 
 @dataclass(frozen=True)

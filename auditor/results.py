@@ -63,22 +63,6 @@ class StageSummary:
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """Why a composite attack stopped: what its last rounds, all alike, still found.
-
-    `broken` images fell in the last `rounds` rounds on the `candidates` closest to falling.
-    """
-
-    rounds: int
-    candidates: int
-    broken: int
-    #: Images that one further round is expected to break.
-    expected: float
-    #: Upper end of its one-sided 95 % interval (Poisson).
-    upper95: float
-
-
-@dataclass(frozen=True)
 class SentOn:
     """A part of the battery that broke images of a sample, given to all the other survivors."""
 
@@ -163,9 +147,8 @@ class AttackResult:
     zero_gradients: int = 0
     #: One entry per restart.
     losses: tuple[LossSummary, ...] = ()
-    #: Of a composite attack: its stages in order, and why it stopped.
+    #: Of a composite attack: its stages in order.
     stages: tuple[StageSummary, ...] = ()
-    outlook: Outlook | None = None
     #: Of an attack whose survivors were sampled.
     evidence: SampleEvidence | None = None
     #: Of an attack that was run twice.

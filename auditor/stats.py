@@ -28,13 +28,6 @@ def accuracy(correct: int, total: int) -> Accuracy:
     return Accuracy(correct, total, fraction, clopper_pearson(correct, total))
 
 
-def poisson_upper(count: int, level: float = 0.95) -> float:
-    """The exact one-sided upper limit for the mean of a Poisson count (Garwood 1936)."""
-    from scipy.stats import chi2
-
-    return float(chi2.ppf(level, 2 * (count + 1)) / 2)
-
-
 def most_in_population(found: int, drawn: int, population: int, level: float = 0.95) -> int:
     """The exact one-sided upper limit for how many of a finite population have a property.
 

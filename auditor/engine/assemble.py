@@ -22,7 +22,7 @@ from auditor.engine.masking import check_label, masking
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import AttackPlan
 from auditor.engine.runner import WITHOUT_GRADIENT, ModelUnderAudit
-from auditor.engine.summaries import agreement, curve, loss_summaries, outlook, stage_summaries
+from auditor.engine.summaries import agreement, curve, loss_summaries, stage_summaries
 from auditor.engine.tuning import describe_device
 from auditor.judge import Gate, judge
 from auditor.registry import Registry, auditor_version
@@ -233,7 +233,6 @@ def _attack(
         zero_gradients=int(outcome.zero.sum()),
         losses=loss_summaries(outcome.loss),
         stages=stage_summaries(metas),
-        outlook=outlook(metas),
         evidence=outcome.evidence,
         agreement=agreement(metas),
         curve=curve(correct, outcome.nearest) if wishes_of(plan.attack).minimises else (),

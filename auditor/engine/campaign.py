@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import torch
 
 from auditor.attack import AttackSpec, Trust, spec_of, wishes_of
-from auditor.composite import Brief, Evidence, Stage, StagePrecision, Standing
+from auditor.composite import Brief, Stage, StagePrecision, Standing
 from auditor.engine.boundaries import linear_distances
 from auditor.engine.lanes import LanePlan
 from auditor.engine.outcome import Block, Outcome
@@ -56,8 +56,6 @@ class Log:
     note: str = ""
     surrogate: str = ""
     stages: list[dict[str, Any]] = field(default_factory=list)
-    #: `Evidence`, where a composite gave it.
-    evidence: dict[str, int] | None = None
     #: Images on which two independent runs agree, and which only one of them broke.
     agreement: dict[str, int] | None = None
 
@@ -135,7 +133,7 @@ class Campaign:
 
     def _advance(
         self,
-        stages: Generator[Stage, Standing, Evidence | None],
+        stages: Generator[Stage, Standing, None],
         block: Block,
         outcome: Outcome,
         log: Log,
@@ -148,9 +146,7 @@ class Campaign:
                 raise OutOfTimeError(reason)
             try:
                 stage = next(stages) if standing is None else stages.send(standing)
-            except StopIteration as stop:
-                if isinstance(stop.value, Evidence):
-                    log.evidence = asdict(stop.value)
+            except StopIteration:
                 return
             if not isinstance(stage, Stage):
                 raise AttackDefectError(

@@ -38,7 +38,6 @@ class CellMeta:
     rejected: dict[str, int] = field(default_factory=dict)
     #: Of a composite attack; `campaign.Log` says what they hold.
     stages: list[dict[str, Any]] = field(default_factory=list)
-    evidence: dict[str, int] | None = None
     agreement: dict[str, int] | None = None
     #: Of a check; `battery` says what it holds.
     check: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What is said of an attack besides its number: losses, stages, outlook, agreement, curve."""
+"""What is said of an attack besides its number: losses, stages, agreement, curve."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.engine.ledger import CellMeta
-from auditor.results import Agreement, CurvePoint, LossSummary, Outlook, StageSummary
-from auditor.stats import poisson_upper
+from auditor.results import Agreement, CurvePoint, LossSummary, StageSummary
 
 #: A curve has at most so many points.
 _CURVE_POINTS = 200
@@ -58,21 +57,6 @@ def _added(first: StageSummary, second: StageSummary, *, again: bool) -> StageSu
         backwards=first.backwards + second.backwards,
         seconds=first.seconds + second.seconds,
     )
-
-
-def outlook(metas: Sequence[CellMeta]) -> Outlook | None:
-    """What a further round would be expected to find, over all blocks."""
-    known = [meta.evidence for meta in metas if meta.evidence is not None]
-    if not known:
-        return None
-    # A block without a round had nobody left to try.
-    rounds = min((one["rounds"] for one in known if one["rounds"]), default=0)
-    broken = sum(one["broken"] for one in known)
-    expected = sum(one["broken"] / max(1, one["rounds"]) for one in known)
-    candidates = sum(one["candidates"] for one in known)
-    upper = poisson_upper(broken) / max(1, rounds)
-    # No more can fall than are left.
-    return Outlook(rounds, candidates, broken, min(expected, candidates), min(upper, candidates))
 
 
 def agreement(metas: Sequence[CellMeta]) -> Agreement | None:

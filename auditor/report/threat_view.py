@@ -75,8 +75,6 @@ def _notes(attack: AttackResult) -> Iterator[str]:
     """What a reader must know about an attack's run beside its numbers."""
     if attack.status == "done" and attack.reason:
         yield wording.sentence(attack.reason)
-    if attack.outlook and attack.robust:
-        yield wording.outlook(attack.outlook, attack.robust)
     if attack.evidence and attack.robust:
         yield wording.sample(attack.evidence, attack.robust.total)
     if attack.agreement and attack.agreement.total:

@@ -14,7 +14,6 @@ from auditor.results import (
     Accuracy,
     Agreement,
     Masking,
-    Outlook,
     SampleEvidence,
     SampleRound,
     ThreatResult,
@@ -202,36 +201,6 @@ def sentence(text: str) -> str:
     """A remark as a sentence: a capital first, a full stop last."""
     whole = text[:1].upper() + text[1:]
     return whole if whole.endswith((".", "!", "?")) else whole + "."
-
-
-def outlook(seen: Outlook, left: Accuracy) -> str:
-    """Why a composite attack stopped, as evidence.
-
-    Args:
-        left: the images that the attack left standing.
-    """
-    if not left.correct:
-        return "It stopped because every image had fallen."
-    if not seen.candidates:
-        return "It stopped because no image left was close enough to falling for a further round."
-    images = (
-        "the image closest to falling"
-        if seen.candidates == 1
-        else f"the {seen.candidates:,} images closest to falling"
-    )
-    if not seen.rounds:
-        return f"It stopped without a final round on {images}: what one would break is not known."
-    rounds = "The last round" if seen.rounds == 1 else f"The last {seen.rounds:,} rounds"
-    came = f"broke {seen.broken:,}" if seen.broken else "broke none"
-    if seen.candidates == 1:
-        came = "broke it" if seen.broken else "left it standing"
-    points = 100 * seen.upper95 / left.total
-    limit = "less than 0.1" if points < 0.05 else f"{points:.1f}"
-    return (
-        f"{rounds}, on {images}, {came}: one more such round is expected to break "
-        f"{seen.expected:.1f} images (95{NBSP}% upper limit {seen.upper95:.1f}, which is {limit} "
-        "points of robust accuracy)."
-    )
 
 
 def sample(seen: SampleEvidence, total: int) -> str:

@@ -19,8 +19,10 @@ def parts(situation: Situation) -> list[Part]:
     """The attacks of AutoAttack at their published budgets, and others, the cheapest first.
 
     Margins at all targets, as the minimum-margin attack has them, and the margin of probabilities
-    (arXiv:2411.15210) cost little and find much of what the long ones find. Random models get
-    AutoAttack's version for them, and models without a gradient are queried.
+    (arXiv:2411.15210) cost little and find much of what the long ones find. With more classes than
+    are aimed at, those that seem nearest are aimed at as well as the likeliest ones, as in MALT
+    (arXiv:2407.02240). Random models get AutoAttack's version for them, and models without a
+    gradient are queried.
     """
     if not situation.has_gradient:
         return [Part("Square", Square(queries=5000, eot=_DRAWS if situation.random else 1))]
@@ -30,12 +32,14 @@ def parts(situation: Situation) -> list[Part]:
             Part("APGD-CE", APGD(steps=100, eot=_DRAWS)),
             Part("APGD-DLR", APGD(steps=100, loss="dlr", eot=_DRAWS)),
         ]
-    l1 = situation.norm == "l1"
+    l1, dlr = situation.norm == "l1", APGD(steps=100, loss="dlr")
+    many = situation.classes > TARGETS + 1
     return [
         Part("margins", APGD(steps=20, loss="margin"), targets=TARGETS),
         Part("PMA", APGD(steps=100, loss="probability-margin")),
         Part("APGD-CE", APGD(steps=100), restarts=_RESTARTS_L1 if l1 else 1),
-        Part("APGD-T", APGD(steps=100, loss="dlr"), targets=_TARGETS_L1 if l1 else TARGETS),
+        *([Part("MALT", dlr, targets=TARGETS, nearest=True)] if many else []),
+        Part("APGD-T", dlr, targets=_TARGETS_L1 if l1 else TARGETS),
         Part("FAB-T", FAB(iterations=100, minimise=False), targets=TARGETS),
         Part("Square", Square(queries=5000)),
     ]

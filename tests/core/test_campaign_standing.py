@@ -14,7 +14,7 @@ from core_pool import IDS as ALL_IDS
 from core_pool import X as ALL
 from torch import nn
 
-from auditor.composite import Evidence, Stage
+from auditor.composite import Stage
 from auditor.engine.outcome import Block
 from auditor.victim import Victim
 
@@ -132,14 +132,6 @@ def test_images_whose_gradients_are_zero_or_not_finite_are_not_to_be_trusted(bat
 
 
 # Log
-
-
-@pytest.mark.parametrize("result", [Evidence(3, 12, 1), None, "no evidence"])
-def test_evidence_is_kept_where_there_is_any(result):
-    stages = [Stage("one", Greys((0.1,)), torch.arange(3))]
-    log = run_campaign(bright_from(0.5), of(stages, result), dark(), "linf", 0.2, classes=2).log
-    expected = {"rounds": 3, "candidates": 12, "broken": 1}
-    assert log.evidence == (expected if isinstance(result, Evidence) else None)
 
 
 def test_each_note_is_said_once():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 
 import numpy as np
 import pytest
-from scipy.stats import poisson
 
 from auditor.engine.ledger import CellMeta
-from auditor.engine.summaries import agreement, curve, loss_summaries, outlook, stage_summaries
+from auditor.engine.summaries import agreement, curve, loss_summaries, stage_summaries
 from auditor.results import Agreement
 
 FIGURES = ("broken", "forwards", "backwards", "seconds")
@@ -90,64 +88,6 @@ def test_a_search_and_the_exact_stage_of_its_name_are_told_apart():
 def test_blocks_without_stages_have_no_summaries():
     assert stage_summaries([meta(), meta()]) == ()
     assert stage_summaries([]) == ()
-
-
-# Outlook
-
-
-def evidence(rounds: int, candidates: int, broken: int) -> CellMeta:
-    return meta(evidence={"rounds": rounds, "candidates": candidates, "broken": broken})
-
-
-def test_nothing_found_in_three_rounds_leaves_less_than_one_image_a_round():
-    """The rule of three: e^-2.9957 is 5 %."""
-    found = outlook([evidence(3, 100, 0)])
-    assert (found.rounds, found.candidates, found.broken, found.expected) == (3, 100, 0, 0.0)
-    assert found.upper95 == pytest.approx(2.9957 / 3, rel=1e-4)
-    assert found.upper95 == pytest.approx(-math.log(0.05) / 3)
-
-
-@pytest.mark.parametrize(("rounds", "broken"), [(1, 0), (3, 1), (3, 4), (5, 17)])
-def test_at_the_upper_limit_so_few_are_a_one_in_twenty_chance(rounds, broken):
-    found = outlook([evidence(rounds, 1000, broken)])
-    assert poisson.cdf(broken, rounds * found.upper95) == pytest.approx(0.05)
-    assert found.expected == pytest.approx(broken / rounds)
-
-
-def test_blocks_with_as_many_rounds_are_one_sample():
-    found = outlook([evidence(3, 40, 2), meta(), evidence(3, 60, 1)])
-    assert (found.rounds, found.candidates, found.broken) == (3, 100, 3)
-    assert found.expected == pytest.approx(1.0)
-    assert poisson.cdf(3, 3 * found.upper95) == pytest.approx(0.05)
-
-
-def test_blocks_with_fewer_rounds_make_the_limit_no_smaller():
-    """Each block expects its own rate; the limit holds for the one looked at least."""
-    found = outlook([evidence(2, 50, 4), evidence(4, 50, 4)])
-    assert found.rounds == 2
-    assert found.expected == pytest.approx(4 / 2 + 4 / 4)
-    assert poisson.cdf(8, 2 * found.upper95) == pytest.approx(0.05)
-
-
-def test_a_block_with_nobody_left_says_nothing_of_the_others():
-    """All its images had fallen before the first round."""
-    alone, both = outlook([evidence(3, 40, 0)]), outlook([evidence(0, 0, 0), evidence(3, 40, 0)])
-    assert both == alone
-
-
-def test_no_more_can_fall_than_are_left():
-    found = outlook([evidence(3, 1, 0)])
-    assert found.upper95 == pytest.approx(-math.log(0.05) / 3)
-    assert outlook([evidence(1, 2, 0)]).upper95 == 2
-    assert outlook([evidence(0, 0, 0)]).upper95 == 0
-    few = outlook([evidence(2, 3, 8)])
-    assert few.upper95 == 3
-    assert few.expected <= few.upper95
-
-
-def test_without_evidence_there_is_no_outlook():
-    assert outlook([meta(), meta()]) is None
-    assert outlook([]) is None
 
 
 # Two runs

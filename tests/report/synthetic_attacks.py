@@ -13,7 +13,9 @@ from auditor.results import (
     AttackResult,
     CurvePoint,
     LossSummary,
-    Outlook,
+    SampleEvidence,
+    SampleRound,
+    SentOn,
     StageSummary,
     ThreatResult,
 )
@@ -112,17 +114,24 @@ def autoattack(broken: int, **fields: object) -> AttackResult:
     )  # fmt: skip
 
 
+def sampled(survivors: int) -> SampleEvidence:
+    """Of the first sample one image fell, and of the second none."""
+    first = SampleRound(survivors + 4, 60, {"FAB-T": 1}, (SentOn("FAB-T", survivors - 56, 3),))
+    second = SampleRound(survivors, 60, {})
+    return SampleEvidence(survivors, 60, 0, 0.95, 8 / survivors, 8, (first, second))
+
+
 def cascade(broken: int, **fields: object) -> AttackResult:
-    """Six stages, and why there is no further round."""
+    """Its own stages, and two samples of what they left."""
     stages = (
-        ("sweep", "margin", broken - 14, 11),
+        ("sweep", "margin", broken - 17, 11),
         ("second sweep", "probability-margin", 4, 21),
-        ("probe", "margin", 0, 51),
-        ("aimed", "margin", 7, 62),
-        ("longer", "margin", 2, 151),
-        ("rounds", "margin", 1, 904),
+        ("aimed", "dlr", 9, 62),
+        ("sample: APGD-T", "dlr", 0, 905),
+        ("sample: FAB-T", "margin", 1, 1010),
+        ("FAB-T, sent on", "margin", 3, 1010),
     )
-    return composite("cascade", stages, **{"outlook": Outlook(3, 14, 0, 0.0, 0.9986), **fields})
+    return composite("cascade", stages, **{"evidence": sampled(170), **fields})
 
 
 def fab(broken: int, epsilon: float, **fields: object) -> AttackResult:

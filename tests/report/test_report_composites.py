@@ -10,17 +10,25 @@ from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
-from synthetic_attacks import accuracy, autoattack, cascade, composite, fab, threat
+from synthetic_attacks import autoattack, cascade, composite, fab, threat
 from synthetic_audits import audit, model
 from test_report_page import Page
 
 from auditor.report import Source, html, wording
 from auditor.report.stage_view import StageTable, stage_tables
 from auditor.report.step_curves import step_curves
-from auditor.results import Agreement, AttackResult, CurvePoint, Outlook, from_json, to_json
+from auditor.results import (
+    Agreement,
+    AttackResult,
+    CurvePoint,
+    SampleEvidence,
+    SampleRound,
+    SentOn,
+    from_json,
+    to_json,
+)
 
-NEW_KEYS = ("stages", "outlook", "agreement", "curve")
-LIMIT = "95 % upper limit"
+NEW_KEYS = ("stages", "evidence", "agreement", "curve")
 
 
 def plain(text: str) -> str:
@@ -118,32 +126,33 @@ def test_shares_and_ratios_of_nothing_are_dashes() -> None:
     ]  # fmt: skip
 
 
+HELD = SampleRound(340, 60, {})
+SHARES = "with 95% confidence it would break at most"
+
+
 @pytest.mark.parametrize(
-    ("seen", "left", "text"),
+    ("seen", "text"),
     [
-        (Outlook(3, 14, 0, 0.0, 0.9986), 170,
-         "The last 3 rounds, on the 14 images closest to falling, broke none: one more such round "
-         f"is expected to break 0.0 images ({LIMIT} 1.0, which is 0.2 points of robust accuracy)."),
-        (Outlook(1, 1234, 1, 1.0, 4.74), 170,
-         "The last round, on the 1,234 images closest to falling, broke 1: one more such round is "
-         f"expected to break 1.0 images ({LIMIT} 4.7, which is 0.9 points of robust accuracy)."),
-        (Outlook(2, 1, 0, 0.0, 0.2), 170,
-         "The last 2 rounds, on the image closest to falling, left it standing: one more such "
-         f"round is expected to break 0.0 images ({LIMIT} 0.2, which is less than 0.1 points of "
-         "robust accuracy)."),
-        (Outlook(3, 1, 1, 1 / 3, 1.0), 170,
-         "The last 3 rounds, on the image closest to falling, broke it: one more such round is "
-         f"expected to break 0.3 images ({LIMIT} 1.0, which is 0.2 points of robust accuracy)."),
-        (Outlook(0, 0, 0, 0.0, 0.0), 0, "It stopped because every image had fallen."),
-        (Outlook(0, 0, 0, 0.0, 0.0), 170,
-         "It stopped because no image left was close enough to falling for a further round."),
-        (Outlook(0, 14, 0, 0.0, 3.0), 170,
-         "It stopped without a final round on the 14 images closest to falling: what one would "
-         "break is not known."),
+        (SampleEvidence(340, 60, 0, 0.95, 15 / 340, 15, (HELD,)),
+         "60 of 340 survivors, drawn at random, were attacked with the full battery; none fell: "
+         f"{SHARES} 4.4% of them (3.0 points)."),
+        (SampleEvidence(296, 60, 0, 0.95, 18 / 296, 18, (
+            SampleRound(340, 60, {"FAB-T": 2, "Square": 1},
+                        (SentOn("FAB-T", 280, 41), SentOn("Square", 239, 0))),
+            SampleRound(296, 60, {}))),
+         "Of sample 1, 60 of 340, FAB-T broke 2 and was run on the other 280 survivors, of which "
+         "41 fell; Square broke 1 and was run on the other 239 survivors, of which 0 fell. 60 of "
+         "296 survivors, drawn at random, were attacked with the full battery; none fell: "
+         f"{SHARES} 6.1% of them (3.6 points)."),
+        (SampleEvidence(37, 37, 0, 0.95, 0.0, 0, (SampleRound(40, 40, {"APGD-T": 3}),)),
+         "All 37 survivors were attacked with the full battery, and withstood it."),
+        (SampleEvidence(1, 1, 0, 0.95, 0.0, 0, (SampleRound(1, 1, {}),)),
+         "The one survivor was attacked with the full battery, and withstood it."),
+        (SampleEvidence(0, 0, 0, 0.95, 0.0, 0, (SampleRound(0, 0, {}),)), "Nothing survived."),
     ],
 )  # fmt: skip
-def test_why_an_attack_stopped(seen: Outlook, left: int, text: str) -> None:
-    assert plain(wording.outlook(seen, accuracy(left))) == text
+def test_what_a_sample_of_the_survivors_showed(seen: SampleEvidence, text: str) -> None:
+    assert plain(wording.sample(seen, 500)) == text
 
 
 def test_runs_that_agree_and_runs_that_do_not() -> None:
@@ -166,7 +175,7 @@ def test_notes_stand_below_the_attack_they_are_about(source: Callable[[str], Sou
     assert "Two independent runs agree on 458 of 460 images; the first alone broke 2" in body
     start = page.index('<th scope="row"><bdi>cascade</bdi>')
     body = page[start : page.index("</tbody>", start)]
-    assert "The last 3 rounds, on the 14 images closest to falling, broke none" in body
+    assert "Of sample 1, 60 of 174, FAB-T broke 1 and was run on the other 114 survivors" in body
 
 
 @pytest.mark.parametrize(
