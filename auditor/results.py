@@ -87,7 +87,8 @@ class SampleEvidence:
     """What the full battery did to a random sample of the images that an attack left standing.
 
     With `confidence` it would break at most `most` of the `survivors`, a share of `bound`; 0 where
-    all of them have been attacked with it.
+    all of them have been attacked with it. `larger` of the sample have withstood all of it at a
+    larger epsilon, which counts here too.
     """
 
     survivors: int
@@ -97,6 +98,7 @@ class SampleEvidence:
     bound: float
     most: int
     rounds: tuple[SampleRound, ...]
+    larger: int = 0
 
 
 @dataclass(frozen=True)

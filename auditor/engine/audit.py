@@ -37,6 +37,7 @@ from auditor.engine.runner import (
     unfit,
 )
 from auditor.engine.sampler import Sampler
+from auditor.engine.sampling import Withstood
 from auditor.engine.tuning import choose_device, make_repeatable
 from auditor.events import (
     CellDone,
@@ -187,7 +188,7 @@ class Audit:
         stop = next((f"{name}: {model.preflight.stop}" for name, model in models.items()
                      if model.preflight.stop), "")  # fmt: skip
         outcomes = Outcomes(len(samples))
-        sampler = Sampler(runner, ledger, self.listener)
+        last: list[Cell] = []
         for cell in todo:
             model = models[cell.model]
             target = outcomes.of(cell)
@@ -198,10 +199,31 @@ class Audit:
                 target.skip(reason)
                 continue
             self._one(ledger, runner, cell, model, target)
-            if cell.block.stop == len(samples) and cell.plan.samples_survivors and target.done:
-                with self._told(ledger, cell, target):
-                    sampler.run(cell, model, target)
+            if cell.block.stop == len(samples) and cell.plan.samples_survivors:
+                last.append(cell)
+        self._sample(ledger, runner, models, outcomes, last)
         return outcomes
+
+    def _sample(
+        self,
+        ledger: Ledger,
+        runner: CellRunner,
+        models: dict[str, ModelUnderAudit],
+        outcomes: Outcomes,
+        last: list[Cell],
+    ) -> None:
+        """Sample the survivors of attacks whose `last` cells these are, largest epsilon first."""
+        sampler = Sampler(runner, ledger, self.listener)
+        groups: dict[tuple[str, str, str], list[Cell]] = {}
+        for cell in last:
+            groups.setdefault((cell.model, cell.norm, cell.plan.config.label), []).append(cell)
+        for cells_of in groups.values():
+            had = Withstood()
+            for cell in reversed(cells_of):
+                target = outcomes.of(cell)
+                if target.done:
+                    with self._told(ledger, cell, target):
+                        sampler.run(cell, models[cell.model], target, had)
 
     @contextlib.contextmanager
     def _told(self, ledger: Ledger, cell: Cell, target: AttackOutcome) -> Iterator[None]:

@@ -13,7 +13,7 @@ from auditor.engine.ledger import Ledger
 from auditor.engine.outcomes import AttackOutcome
 from auditor.engine.plan import Cell, Further, cut, sample_price
 from auditor.engine.runner import CellRunner, ModelUnderAudit
-from auditor.engine.sampling import Order, Positions, sampled
+from auditor.engine.sampling import Order, Positions, Withstood, sampled
 from auditor.events import CellProgress, CellStarted, Listener, SampleDone
 from auditor.randomness import Noise
 
@@ -26,11 +26,14 @@ class Sampler:
     ledger: Ledger
     listener: Listener
 
-    def run(self, cell: Cell, model: ModelUnderAudit, target: AttackOutcome) -> None:
+    def run(
+        self, cell: Cell, model: ModelUnderAudit, target: AttackOutcome, had: Withstood
+    ) -> None:
         """Sample the survivors of the whole attack, once all of its blocks are in `target`.
 
         Args:
             cell: any of the attack's cells.
+            had: what images are known to withstand from larger epsilons; this one adds to it.
 
         Raises:
             CellError, OutOfTimeError: as `CellRunner.run`; what was found until then is kept.
@@ -50,6 +53,7 @@ class Sampler:
             attack.sample,
             attack.confidence,
             lambda number, positions: self._drawn(cell, number, positions),
+            had,
         )
         try:
             order = next(steps)
@@ -62,9 +66,12 @@ class Sampler:
             self.listener(SampleDone(cell.title, stop.value, target.images, cost))
 
     def _drawn(self, cell: Cell, number: int, positions: Positions) -> NDArray[np.float64]:
-        """A number for each image, by which a sample is chosen: of seed, image and threat alone."""
+        """A number for each image, by which a sample is chosen: of seed, image and norm alone.
+
+        It is the same at every epsilon, so that samples share as many images as they can.
+        """
         image = torch.from_numpy(self.runner.samples.index[positions])
-        purpose = ("sample", cell.norm, cell.epsilon.value.hex())
+        purpose = ("sample", cell.norm)
         again = torch.full_like(image, number)
         noise = Noise(self.runner.seed, purpose, image, again, again, torch.float64)
         return np.asarray(noise.uniform(1)[:, 0].numpy())

@@ -42,18 +42,25 @@ class Order:
 
 
 @dataclass
-class _Had:
-    """Which parts an image has withstood: none is run on it twice."""
+class Withstood:
+    """Which parts images have withstood, at this epsilon or a larger one: none is run twice.
+
+    What nothing was found against in a larger ball counts as withstood in a smaller one.
+    """
 
     by: dict[str, Positions] = field(default_factory=dict)
 
     def without(self, part: str, positions: Positions) -> Positions:
-        """Those of `positions` that the part has not been run on."""
+        """Those of `positions` that are not known to withstand the part."""
         return np.setdiff1d(positions, self.by.get(part, np.zeros(0, np.int64)))
 
     def note(self, part: str, positions: Positions) -> None:
-        """It has now been run on these."""
+        """These have withstood it."""
         self.by[part] = np.union1d(self.by.get(part, positions), positions)
+
+    def everything(self, parts: Sequence[str], positions: Positions) -> int:
+        """How many of `positions` have withstood all of `parts`."""
+        return sum(all(p in self.by.get(part, ()) for part in parts) for p in positions.tolist())
 
 
 def level_of(number: int, confidence: float) -> float:
@@ -62,7 +69,12 @@ def level_of(number: int, confidence: float) -> float:
 
 
 def sampled(
-    survivors: Positions, parts: Sequence[str], sample: int, confidence: float, draw: Draw
+    survivors: Positions,
+    parts: Sequence[str],
+    sample: int,
+    confidence: float,
+    draw: Draw,
+    had: Withstood | None = None,
 ) -> Generator[Order, Positions, SampleEvidence]:
     """Yields attacks to be made, is sent the positions that fell, returns what is then known.
 
@@ -71,8 +83,10 @@ def sampled(
         parts: names of the battery's parts, in the order in which they are run on a sample.
         sample: how many are drawn; where fewer survive, all of them are attacked.
         confidence: of the statement as a whole, however many samples it takes.
+        had: what is known from larger epsilons; this one adds to it.
     """
-    had = _Had()
+    had = Withstood() if had is None else had
+    before_all = Withstood(dict(had.by))
     rounds: list[SampleRound] = []
     alive = np.sort(survivors)
     while True:
@@ -89,7 +103,8 @@ def sampled(
         everything = len(drawn) == before
         if everything or not broke:
             rounds.append(SampleRound(before, len(drawn), broke))
-            return _evidence(tuple(rounds), len(alive), len(left), confidence)
+            larger = before_all.everything(parts, left)
+            return _evidence(tuple(rounds), len(alive), len(left), larger, confidence)
         sent = []
         for part in broke:
             told = had.without(part, alive)
@@ -99,16 +114,16 @@ def sampled(
         rounds.append(SampleRound(before, len(drawn), broke, tuple(sent)))
 
 
-def _run(order: Order, had: _Had) -> Generator[Order, Positions, Positions]:
+def _run(order: Order, had: Withstood) -> Generator[Order, Positions, Positions]:
     if not len(order.positions):
         return order.positions
     fell = yield order
-    had.note(order.part, order.positions)
+    had.note(order.part, np.setdiff1d(order.positions, fell))
     return fell
 
 
 def _evidence(
-    rounds: tuple[SampleRound, ...], survivors: int, held: int, confidence: float
+    rounds: tuple[SampleRound, ...], survivors: int, held: int, larger: int, confidence: float
 ) -> SampleEvidence:
     """What the last sample says: all of it held, or it was everything there was."""
     level = level_of(len(rounds), confidence)
@@ -120,5 +135,6 @@ def _evidence(
         confidence=confidence,
         bound=most / survivors if survivors else 0.0,
         most=most,
+        larger=larger,
         rounds=rounds,
     )

@@ -213,13 +213,15 @@ def sample(seen: SampleEvidence, total: int) -> str:
         return "Nothing survived."
     rounds = enumerate(seen.rounds, 1)
     sentences = [_sent_on(number, done) for number, done in rounds if done.sent_on]
+    larger = f" ({seen.larger:,} of them at a larger ε)" if seen.larger else ""
     if seen.sampled == seen.survivors:
-        sentences.append(f"{_all_of(seen.survivors)} with the full battery, and withstood it.")
+        who = _all_of(seen.survivors)
+        sentences.append(f"{who} with the full battery{larger}, and withstood it.")
         return " ".join(sentences)
     sentences.append(
         f"{seen.sampled:,} of {plural(seen.survivors, 'survivor')}, drawn at random, were attacked "
-        f"with the full battery; none fell: with {seen.confidence:.0%} confidence it would break "
-        f"at most {seen.bound:.1%} of them ({100 * seen.most / total:.1f} points)."
+        f"with the full battery{larger}; none fell: with {seen.confidence:.0%} confidence it would "
+        f"break at most {seen.bound:.1%} of them ({100 * seen.most / total:.1f} points)."
     )
     return " ".join(sentences)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from auditor.engine.sampling import Order, level_of, sampled
+from auditor.engine.sampling import Order, Withstood, level_of, sampled
 from auditor.results import SampleEvidence
 from auditor.stats import most_in_population
 
@@ -31,9 +31,10 @@ def drive(
     sample: int,
     draw: Callable[[int, np.ndarray], np.ndarray] = in_order,
     confidence: float = 0.95,
+    had: Withstood | None = None,
 ) -> tuple[SampleEvidence, list[Order]]:
     """The whole procedure, if each part breaks the images `breaks` names."""
-    steps = sampled(np.array(survivors), PARTS, sample, confidence, draw)
+    steps = sampled(np.array(survivors), PARTS, sample, confidence, draw, had)
     orders: list[Order] = []
     try:
         order = next(steps)
@@ -77,6 +78,18 @@ def test_few_survivors_are_all_attacked_and_nothing_is_left_to_say() -> None:
     assert [len(order.positions) for order in orders] == [40, 39, 39]
     assert (seen.survivors, seen.sampled, seen.broken, seen.most, seen.bound) == (37, 37, 0, 0, 0)
     assert seen.rounds[0].broken == {"cheap": 1, "dear": 2}
+
+
+def test_what_withstood_a_larger_epsilon_is_not_attacked_again() -> None:
+    had = Withstood()
+    larger, _ = drive(list(range(50, 200)), {"cheap": {60}}, 40, had=had)
+    assert (larger.sampled, larger.larger) == (40, 0)
+    seen, orders = drive(list(range(200)), {"middle": {190}}, 60, had=had)
+    # Images 50 to 89 and 90 were drawn there, 60 fell; everybody else had the cheap part.
+    told = [(order.part, order.positions.tolist()) for order in orders]
+    new = list(range(50))
+    assert told == [("cheap", [*new]), ("middle", [*new]), ("dear", [*new])]
+    assert (seen.sampled, seen.larger) == (60, 10)
 
 
 def test_nothing_to_sample() -> None:

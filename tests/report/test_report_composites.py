@@ -146,6 +146,9 @@ SHARES = "with 95% confidence it would break at most"
          f"{SHARES} 6.1% of them (3.6 points)."),
         (SampleEvidence(37, 37, 0, 0.95, 0.0, 0, (SampleRound(40, 40, {"APGD-T": 3}),)),
          "All 37 survivors were attacked with the full battery, and withstood it."),
+        (SampleEvidence(340, 60, 0, 0.95, 15 / 340, 15, (HELD,), larger=41),
+         "60 of 340 survivors, drawn at random, were attacked with the full battery (41 of them "
+         f"at a larger ε); none fell: {SHARES} 4.4% of them (3.0 points)."),
         (SampleEvidence(1, 1, 0, 0.95, 0.0, 0, (SampleRound(1, 1, {}),)),
          "The one survivor was attacked with the full battery, and withstood it."),
         (SampleEvidence(0, 0, 0, 0.95, 0.0, 0, (SampleRound(0, 0, {}),)), "Nothing survived."),

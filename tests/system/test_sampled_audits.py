@@ -170,3 +170,16 @@ def test_the_plan_has_a_line_for_the_sample(lazy: Path, monkeypatch: pytest.Monk
     (line,) = (line for line in output.splitlines() if "random sample of the survivors" in line)
     # Of four images each: one random point, and FGSM's two forward passes and a backward one.
     assert line.split()[-5::2] == ["4", "12", "4"]
+
+
+def test_epsilons_share_what_their_samples_showed(lazy: Path) -> None:
+    """What withstands everything at 0.1 is not attacked again at 0.01."""
+    directory, _, _ = run("--set", "threat.0.epsilon=[0.01, 0.1]")
+    small, large = (
+        threat["attacks"][0] for threat in audit_json(directory)["models"][0]["threats"]
+    )
+    assert large["evidence"]["larger"] == 0
+    seen = small["evidence"]
+    assert (seen["survivors"], seen["sampled"], seen["broken"]) == (24, 4, 0)
+    held = {stage["name"]: stage["images"] for stage in small["stages"]}
+    assert held.get("sample: FGSM", 0) == 4 - seen["larger"]
