@@ -146,7 +146,8 @@ class Part:
     """One attack of an ensemble: untargeted with `restarts`, or aimed at `targets` classes.
 
     These are the ones with the largest logits, or with `nearest` those whose linearised boundaries
-    are the nearest (`Brief.rivals_by_distance`).
+    are the nearest (`Brief.rivals_by_distance`). Where most images withstand, aiming at the classes
+    `abreast` fills batches; where most fall, one after another saves passes. Who falls is the same.
     """
 
     name: str
@@ -154,6 +155,7 @@ class Part:
     restarts: int = 1
     targets: int = 0
     nearest: bool = False
+    abreast: bool = False
 
     def stage(self, brief: Brief, alive: torch.Tensor) -> Stage:
         """On the images `alive` (m,): restarts, or targets, one after another."""
@@ -167,6 +169,7 @@ class Part:
             else brief.rivals(self.targets)[alive]
         )
         aims = rivals.shape[1]
+        turn = torch.arange(aims, device=alive.device).repeat(len(alive))
         note = ""
         if aims < self.targets:
             note = f"{aims} targets instead of {self.targets}, for there are no more wrong classes"
@@ -175,7 +178,7 @@ class Part:
             self.attack,
             alive.repeat_interleave(aims),
             target=rivals.flatten(),
-            turn=torch.arange(aims, device=alive.device).repeat(len(alive)),
+            turn=None if self.abreast else turn,
             note=note,
         )
 

@@ -33,13 +33,13 @@ def parts(situation: Situation) -> list[Part]:
             Part("APGD-DLR", APGD(steps=100, loss="dlr", eot=_DRAWS)),
         ]
     l1, dlr = situation.norm == "l1", APGD(steps=100, loss="dlr")
-    many = situation.classes > TARGETS + 1
+    aims, many = _TARGETS_L1 if l1 else TARGETS, situation.classes > TARGETS + 1
     return [
-        Part("margins", APGD(steps=20, loss="margin"), targets=TARGETS),
+        Part("margins", APGD(steps=20, loss="margin"), targets=TARGETS, abreast=True),
         Part("PMA", APGD(steps=100, loss="probability-margin")),
         Part("APGD-CE", APGD(steps=100), restarts=_RESTARTS_L1 if l1 else 1),
-        *([Part("MALT", dlr, targets=TARGETS, nearest=True)] if many else []),
-        Part("APGD-T", dlr, targets=_TARGETS_L1 if l1 else TARGETS),
-        Part("FAB-T", FAB(iterations=100, minimise=False), targets=TARGETS),
+        *([Part("MALT", dlr, targets=TARGETS, nearest=True, abreast=True)] if many else []),
+        Part("APGD-T", dlr, targets=aims, abreast=True),
+        Part("FAB-T", FAB(iterations=100, minimise=False), targets=TARGETS, abreast=True),
         Part("Square", Square(queries=5000)),
     ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from auditor_plugins.apgd import APGD
 from auditor_plugins.autoattack import AutoAttack
 from core_models import SmallCNN, block_of, run_attack, uniform
 
-from auditor.composite import Brief, Stage, Standing
+from auditor.attack import spec_of
+from auditor.composite import Brief, Part, Stage, Standing
 from auditor.engine.outcome import Block
 from auditor.threat import NORMS, Ball
 from auditor.victim import Victim
@@ -173,3 +177,15 @@ def test_a_second_run_is_compared_with_the_first(monkeypatch) -> None:
     )
     assert (double.outcome.forwards >= single.outcome.forwards).all()
     assert (double.outcome.broken | ~single.outcome.broken).all()
+
+
+def test_aiming_abreast_breaks_the_same_images() -> None:
+    victim = Victim("cnn", SmallCNN(X), precision=torch.float64)
+    block = block_of(victim, X)
+    one_by_one = Part("aimed", APGD(steps=6, loss="margin"), targets=3)
+    spec = spec_of(AutoAttack)
+    first = run_attack(victim, one_by_one, block, "linf", 0.015, spec=spec)
+    abreast = replace(one_by_one, abreast=True)
+    second = run_attack(victim, abreast, block, "linf", 0.015, spec=spec)
+    assert torch.equal(first.outcome.broken, second.outcome.broken)
+    assert 0 < int(first.outcome.broken.sum()) < len(X)
