@@ -113,13 +113,26 @@ class Subject:
 
 def subject_of(name: str, module: nn.Module, samples: Samples) -> Subject:
     """A deterministic model and the images of `samples` that it classifies correctly."""
+    victim = _victim(name, module)
+    x = read_batch(victim, samples, slice(0, len(samples)))
+    y, image = torch.from_numpy(samples.labels), torch.from_numpy(samples.index)
+    return _subject(victim, Block(x, y, image))
+
+
+def subject_of_tensors(name: str, module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Subject:
+    """The same of images (n, C, H, W) in [0, 1] and labels (n,); their places are their ids."""
+    return _subject(_victim(name, module), Block(x, y, torch.arange(len(y))))
+
+
+def _victim(name: str, module: nn.Module) -> Victim:
     victim = Victim(name, Counted(module))
     victim.seeded = False  # as pre-flight finds: the model draws no random numbers
-    count = len(samples)
-    x, y = read_batch(victim, samples, slice(0, count)), torch.from_numpy(samples.labels)
-    correct = ~victim.judge(x, y).wrong
-    image = torch.from_numpy(samples.index)
-    return Subject(victim, Block(x[correct], y[correct], image[correct]), count)
+    return victim
+
+
+def _subject(victim: Victim, block: Block) -> Subject:
+    right = ~victim.judge(block.x, block.y).wrong
+    return Subject(victim, Block(block.x[right], block.y[right], block.image[right]), len(block))
 
 
 def example(name: str, count: int) -> Subject:
