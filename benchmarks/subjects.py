@@ -12,7 +12,7 @@ import torch
 from common import HERE
 from torch import nn
 
-from auditor.attack import Observation, Task, wishes_of
+from auditor.attack import Observation, Task, spec_of, wishes_of
 from auditor.engine.campaign import Campaign
 from auditor.engine.outcome import Block
 from auditor.engine.pool import Pool
@@ -91,13 +91,26 @@ class Subject:
         seed: int = 0,
     ) -> Campaign:
         """Any attack with these parameters, as an audit runs it."""
-        spec = self.registry.attacks[use]
+        attack = self.registry.attacks[use].build(parameters)
+        key = f"{use} {sorted(parameters.items())}"
+        return self.campaign_of(attack, key, norm, epsilon, batch_size, seed)
+
+    def campaign_of(
+        self, attack: Any, key: str, norm: str, epsilon: float, batch_size: int, seed: int = 0
+    ) -> Campaign:
+        """Any attack that is there already; `key` names it in the random numbers."""
         verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
         exact, classes = naive(self.victim), self.victim.logits(self.block.x[:1]).shape[1]
         return Campaign(
-            spec, spec.build(parameters), exact, exact, verifier, classes, True, seed,
-            f"{use} {sorted(parameters.items())}", batch_size,
+            spec_of(type(attack)), attack, exact, exact, verifier, classes, True, seed, key,
+            batch_size,
         )  # fmt: skip
+
+    def at(self, rows: torch.Tensor) -> Subject:
+        """The same with the images at these places of the block, (m,)."""
+        block = self.block
+        few = Block(block.x[rows], block.y[rows], block.image[rows])
+        return replace(self, block=few, total=len(few))
 
     def first(self, count: int) -> Subject:
         """The same with so many of the images."""
