@@ -76,10 +76,10 @@ class WholeCascade:
         return outcome, log.stages[0]
 
     def drawn(self, number: int, positions: Positions) -> NDArray[np.float64]:
-        """What the engine chooses a sample by: a number of seed, image and threat alone."""
+        """What the engine chooses a sample by: a number of seed, image and norm alone."""
         image = self.subject.block.image[torch.from_numpy(positions)]
         again = torch.full_like(image, number)
-        purpose = ("sample", self.norm, self.epsilon.hex())
+        purpose = ("sample", self.norm)
         noise = Noise(self.seed, purpose, image, again, again, torch.float64)
         return np.asarray(noise.uniform(1)[:, 0].numpy())
 
