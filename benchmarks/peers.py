@@ -29,6 +29,8 @@ from torch import Tensor, nn
 _NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 #: The losses of APGD; "targeted" is the targeted DLR loss, one target class after another.
 LOSSES = ("ce", "dlr", "targeted")
+#: With fewer classes there is no targeted DLR loss, and AutoAttack does without that attack.
+_DLR_CLASSES = 4
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,15 @@ def torchattacks_autoattack(task: Task, steps: int | None = None) -> Tensor:
         task.model, norm=_NAMES[task.norm], eps=task.epsilon, version="standard",
         n_classes=task.classes, seed=task.seed,
     )  # fmt: skip
-    if steps is not None:
-        for part in attack._autoattack.attacks:
-            if hasattr(part, "steps"):
-                part.steps = steps
+    parts = attack._autoattack.attacks
+    if task.classes < _DLR_CLASSES:
+        parts = [part for part in parts if not isinstance(part, torchattacks.APGDT)]
+        attack._autoattack.attacks = parts
+    for part in parts:
+        if steps is not None and hasattr(part, "steps"):
+            part.steps = steps
+        if hasattr(part, "n_target_classes"):
+            part.n_target_classes = _targets(task)
     return task.batched(attack)
 
 
@@ -79,6 +86,8 @@ def pyautoattack_autoattack(task: Task) -> Tensor:
     attack.apgd_targeted.n_target_classes = min(
         attack.apgd_targeted.n_target_classes, _targets(task)
     )
+    if task.classes < _DLR_CLASSES:
+        attack.attacks_to_run.remove("apgd-t")
     points, _ = attack.run_standard_evaluation(task.x, task.y, batch_size=task.batch_size)
     return points.detach()
 

@@ -12,7 +12,7 @@ import torch
 from common import HERE
 from torch import nn
 
-from auditor.attack import Observation, Task, wishes_of
+from auditor.attack import Observation, Task, spec_of, wishes_of
 from auditor.engine.campaign import Campaign
 from auditor.engine.outcome import Block
 from auditor.engine.pool import Pool
@@ -91,13 +91,26 @@ class Subject:
         seed: int = 0,
     ) -> Campaign:
         """Any attack with these parameters, as an audit runs it."""
-        spec = self.registry.attacks[use]
+        attack = self.registry.attacks[use].build(parameters)
+        key = f"{use} {sorted(parameters.items())}"
+        return self.campaign_of(attack, key, norm, epsilon, batch_size, seed)
+
+    def campaign_of(
+        self, attack: Any, key: str, norm: str, epsilon: float, batch_size: int, seed: int = 0
+    ) -> Campaign:
+        """Any attack that is there already; `key` names it in the random numbers."""
         verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
         exact, classes = naive(self.victim), self.victim.logits(self.block.x[:1]).shape[1]
         return Campaign(
-            spec, spec.build(parameters), exact, exact, verifier, classes, True, seed,
-            f"{use} {sorted(parameters.items())}", batch_size,
+            spec_of(type(attack)), attack, exact, exact, verifier, classes, True, seed, key,
+            batch_size,
         )  # fmt: skip
+
+    def at(self, rows: torch.Tensor) -> Subject:
+        """The same with the images at these places of the block, (m,)."""
+        block = self.block
+        few = Block(block.x[rows], block.y[rows], block.image[rows])
+        return replace(self, block=few, total=len(few))
 
     def first(self, count: int) -> Subject:
         """The same with so many of the images."""
@@ -113,13 +126,26 @@ class Subject:
 
 def subject_of(name: str, module: nn.Module, samples: Samples) -> Subject:
     """A deterministic model and the images of `samples` that it classifies correctly."""
+    victim = _victim(name, module)
+    x = read_batch(victim, samples, slice(0, len(samples)))
+    y, image = torch.from_numpy(samples.labels), torch.from_numpy(samples.index)
+    return _subject(victim, Block(x, y, image))
+
+
+def subject_of_tensors(name: str, module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Subject:
+    """The same of images (n, C, H, W) in [0, 1] and labels (n,); their places are their ids."""
+    return _subject(_victim(name, module), Block(x, y, torch.arange(len(y))))
+
+
+def _victim(name: str, module: nn.Module) -> Victim:
     victim = Victim(name, Counted(module))
     victim.seeded = False  # as pre-flight finds: the model draws no random numbers
-    count = len(samples)
-    x, y = read_batch(victim, samples, slice(0, count)), torch.from_numpy(samples.labels)
-    correct = ~victim.judge(x, y).wrong
-    image = torch.from_numpy(samples.index)
-    return Subject(victim, Block(x[correct], y[correct], image[correct]), count)
+    return victim
+
+
+def _subject(victim: Victim, block: Block) -> Subject:
+    right = ~victim.judge(block.x, block.y).wrong
+    return Subject(victim, Block(block.x[right], block.y[right], block.image[right]), len(block))
 
 
 def example(name: str, count: int) -> Subject:

@@ -2,9 +2,9 @@
 
     python benchmarks/masking_zoo/train_backbones.py --data FOLDER
 
-The architecture is that of `development_models.colour_net`, trained by that file's `fit` with seeds
-of their own, so that they are none of the models on which settings of attacks were chosen. FOLDER
-holds cifar10-train.npz and cifar10-test.npz.
+The architecture is that of `development.architectures.colour_net`, trained by that package's `fit`
+with seeds of their own, so that they are none of the models on which settings of attacks were
+chosen. FOLDER holds cifar10-train.npz and cifar10-test.npz.
 
 The weights beside this file, 462 kB each, were made by one thread of a CPU:
 
@@ -30,19 +30,15 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "defenses"), str(HERE.parent)]
 
 from backbones import WEIGHTS, cifar_net  # noqa: E402
-from development_models import (  # noqa: E402
-    Plan,
-    _read,
-    _tensors,
-    accuracy,
-    fit,
-    held_out,
-    pgd,
-)  # fmt: skip
+from development.data import read, tensors  # noqa: E402
+from development.objectives import Adversarial, pgd  # noqa: E402
+from development.plans import Plan  # noqa: E402
+from development.train import accuracy, fit  # noqa: E402
+from development_models import held_out  # noqa: E402
 
 PLANS = {
     "undefended": Plan("cifar10", cifar_net, 21, 4, 50_000),
-    "pgd-trained": Plan("cifar10", cifar_net, 22, 6, 30_000, 8 / 255, 2),
+    "pgd-trained": Plan("cifar10", cifar_net, 22, 6, 30_000, Adversarial(8 / 255, 2)),
 }
 EPSILON = 8 / 255
 
@@ -58,8 +54,8 @@ def main() -> None:
     for name in args.models:
         plan, begin = PLANS[name], time.monotonic()
         print(name, flush=True)
-        x, y = _read(plan.data, "train", args.data)
-        model = fit(plan, *_tensors(x[: plan.images], y[: plan.images]))
+        x, y = read(plan.data, "train", args.data)
+        model = fit(plan, *tensors(x[: plan.images], y[: plan.images]))
         minutes = (time.monotonic() - begin) / 60
         save_file(model.state_dict(), WEIGHTS / f"cifar10-{name}.safetensors")
         robust = accuracy(model, pgd(model, x_test, y_test, EPSILON, 40), y_test)
