@@ -20,7 +20,7 @@ from auditor_plugins.apgd import APGD
 from common import conditions, record, table
 from development_models import DATA_HELP, PLANS, held_out, load, radius, weights_hash
 
-from auditor.api import GRADIENT, Brief, Evidence, Stage, Standing, attack
+from auditor.api import GRADIENT, Brief, Stage, Standing, attack
 from auditor.attack import spec_of
 from auditor.engine.campaign import Campaign, Log
 from auditor.engine.outcome import Block
@@ -46,7 +46,7 @@ class InOrder:
     loss: str
     steps: int
 
-    def stages(self, brief: Brief) -> Generator[Stage, Standing, Evidence | None]:
+    def stages(self, brief: Brief) -> Generator[Stage, Standing, None]:
         """One stage a class."""
         every = torch.arange(len(brief.y))
         standing = yield Stage("sweep", SWEEP, every)
