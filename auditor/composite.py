@@ -129,6 +129,9 @@ class Standing:
     #: (m,) float64, the largest margin that each lane of this stage reached; -inf for those never
     #: started.
     lane_margin: torch.Tensor
+    #: (n,) float64, the distance of the nearest adversarial example, in the ball or not; infinite
+    #: where none has been found. Attacks that minimise find those outside.
+    nearest: torch.Tensor
 
 
 class Composite(Protocol):

@@ -1,4 +1,4 @@
-"""DDN, the decoupled direction and norm attack: the smallest l2 perturbation."""
+"""DDN, the decoupled direction and norm attack: the smallest perturbation in l2, and in l1."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from auditor.api import (
     param,
 )
 
-#: The first length of a step, and the last, which a cosine leads to.
-_FIRST_STEP, _LAST_STEP = 1.0, 0.01
+#: The last length of a step, to which a cosine leads.
+_LAST_STEP = 0.01
+#: More would change nothing that float32 can tell.
+_BISECTIONS = 25
 
 
 @dataclass
@@ -35,22 +37,28 @@ class DDNState(State):
 
 @attack(
     name="ddn",
-    norms={"l2"},
+    norms={"l2", "l1"},
     needs=GRADIENT,
-    reference="Rony et al. 2019, arXiv:1811.09600, algorithm 1",
+    reference="Rony et al. 2019, arXiv:1811.09600, algorithm 1; in l1: this project",
 )
 @dataclass(frozen=True)
 class DDN:
-    """Decoupled direction and norm: the smallest l2 perturbation, on a sphere that breathes.
+    """Decoupled direction and norm: the smallest perturbation, on a sphere that breathes.
 
     Steps along the gradient choose the direction; the radius of the sphere shrinks while the point
-    is adversarial and grows while it is not. Pixels are not rounded to grey levels, as the paper
-    does for 8-bit images.
+    is adversarial and grows while it is not. In l1 the point is projected onto the ball, which
+    leaves few pixels changed, and steps are long enough to choose others. A first radius as large
+    as the box's diagonal comes from outside: there the gradients of networks that were trained in
+    l-infinity lead back to the boundary, which inside the ball they do not. Pixels are not rounded
+    to grey levels, as they are in the paper.
     """
 
     steps: PositiveInt = param(100, "gradient steps")
     radius: PixelLength = param(1.0, "radius of the first sphere; it grows or shrinks from there")
     gamma: float = param(0.05, "part by which the radius shrinks or grows at each step")
+    step_size: PixelLength | None = param(
+        None, "l2 length of the first step; default 1, in l1 the diagonal of the box"
+    )
     loss: ObjectiveName = param("cross-entropy", "objective whose gradient is followed")
     minimise: bool = param(
         True, "go on after a success within epsilon, to find the smallest perturbation"
@@ -73,38 +81,73 @@ class DDN:
         """
         assert isinstance(state, DDNState)
         assert seen.gradient is not None
-        farthest = _length(torch.maximum(task.x, 1 - task.x))
         adversarial = _adversarial(seen.logits, task.y)[:, None, None, None]
-        shrunk, grown = state.radius * (1 - self.gamma), state.radius * (1 + self.gamma)
-        radius = torch.minimum(torch.where(adversarial, shrunk, grown), farthest)
-        delta = state.x - task.x + self._step_length(task) * _direction(seen.gradient)
-        delta = delta * (radius / _length(delta).clamp(min=torch.finfo(delta.dtype).tiny))
+        delta, norm = state.x - task.x, task.ball.norm.name
+        before = state.radius
+        if norm == "l1":  # where the box stopped it, delta is far shorter
+            before = torch.where(adversarial, torch.minimum(before, _length(norm, delta)), before)
+        radius = torch.where(adversarial, before * (1 - self.gamma), before * (1 + self.gamma))
+        farthest = _length(norm, torch.maximum(task.x, 1 - task.x))
+        radius = torch.minimum(radius, farthest)
+        delta = delta + self._step_length(task) * _direction(seen.gradient)
+        if norm == "l1":
+            delta = _projected(task.x, delta, radius)
+        else:
+            delta = delta * (radius / _length(norm, delta).clamp(min=_tiny(delta)))
         return DDNState(x=(task.x + delta).clamp_(0, 1), radius=radius)
 
     def _step_length(self, task: Task) -> torch.Tensor:
-        """(B, 1, 1, 1) a, by a cosine from 1 to 0.01."""
+        """(B, 1, 1, 1) a, by a cosine from the first length to 0.01."""
+        first = 1.0
+        if task.ball.norm.name == "l1":
+            first = math.sqrt(task.x[0].numel())
+        first = self.step_size or first
         step = task.step.to(task.x.dtype)[:, None, None, None]
         half_wave = (1 + torch.cos(math.pi * step / self.steps)) / 2
-        return _LAST_STEP + (_FIRST_STEP - _LAST_STEP) * half_wave
+        return _LAST_STEP + (first - _LAST_STEP) * half_wave
 
 
 def _direction(gradient: torch.Tensor) -> torch.Tensor:
     """The gradient brought to length 1, where it is not zero."""
     # By the largest entry first, so that no square vanishes or overflows.
-    tiny = torch.finfo(gradient.dtype).tiny
-    gradient = gradient / gradient.abs().amax((1, 2, 3), keepdim=True).clamp(min=tiny)
-    return gradient / _length(gradient).clamp(min=tiny)
+    gradient = gradient / gradient.abs().amax((1, 2, 3), keepdim=True).clamp(min=_tiny(gradient))
+    return gradient / _length("l2", gradient).clamp(min=_tiny(gradient))
 
 
-def _length(d: torch.Tensor) -> torch.Tensor:
-    """(B, 1, 1, 1) l2 norms of (B, C, H, W)."""
+def _length(norm: str, d: torch.Tensor) -> torch.Tensor:
+    """(B, 1, 1, 1) norms of (B, C, H, W)."""
+    if norm == "l1":
+        return d.abs().sum((1, 2, 3), keepdim=True)
     return d.square().sum((1, 2, 3), keepdim=True).sqrt()
+
+
+def _projected(x: torch.Tensor, delta: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
+    """The nearest change to `delta` in the box and in an l1 ball of `radius` (B, 1, 1, 1).
+
+    It is sign(d) min(max(|d| - t, 0), room), with one t per image, found by bisection. (The ball's
+    own projection has one radius for all images.)
+    """
+    size, room = delta.abs(), torch.where(delta > 0, 1 - x, x)
+
+    def change(t: torch.Tensor) -> torch.Tensor:
+        return torch.minimum((size - t).clamp(min=0), room)
+
+    low, high = torch.zeros_like(radius), size.amax((1, 2, 3), keepdim=True)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        outside = _length("l1", change(middle)) > radius
+        low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
+    return delta.sign() * change(high)
 
 
 def _adversarial(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """(B,) bool: a wrong class is level with the label, or ahead of it; not so where z is NaN."""
     label = y[:, None]
     return z.scatter(1, label, -torch.inf).amax(1) >= z.gather(1, label)[:, 0]
+
+
+def _tiny(x: torch.Tensor) -> float:
+    return torch.finfo(x.dtype).tiny
 
 
 @hookimpl

@@ -193,6 +193,7 @@ class Campaign:
             outcome.best_point.clone(),
             outcome.zero | outcome.nonfinite,
             reached,
+            outcome.nearest.clone(),
         )
         return record, standing
 

@@ -12,8 +12,8 @@ from typing import Annotated
 from annotated_types import Gt, Lt
 from auditor_plugins.apgd import APGD
 from auditor_plugins.cascade.battery import TARGETS, parts
+from auditor_plugins.cascade.boundary import from_outside
 from auditor_plugins.cascade.field import Field, Stages
-from auditor_plugins.fab import FAB
 from auditor_plugins.fgsm import FGSM
 from auditor_plugins.square import Square
 
@@ -36,8 +36,6 @@ Share = Annotated[float, Gt(0), Lt(1)]
 
 #: An image is worth aimed attacks while its shortfall is at most so much, and long ones.
 _NEAR, _NEAREST = 1.0, 0.15
-#: Classes that FAB aims at side by side, the closest ones.
-_AIMS = 3
 #: Evaluations that are averaged for a random model: a few, for its long attacks are the battery's.
 _DRAWS = 4
 #: Queries where there is no gradient; the battery has thousands.
@@ -75,12 +73,11 @@ class Cascade:
         if brief.coarse_search:
             yield from self._sweep(field, draws, "search")
         yield from self._sweep(field, draws, "exact")
+        if brief.ball.norm.name != "linf":
+            yield from from_outside(field, draws)
+            return
         aimed = APGD(steps=20, loss="dlr", eot=draws)
         yield from field.run(field.aimed("aimed", aimed, field.within(_NEAR), TARGETS))
-        if brief.ball.norm.name != "linf":
-            # Ascent stalls there on models that were trained in l-infinity.
-            fab = FAB(iterations=50, minimise=False, eot=draws)
-            yield from field.run(field.aimed("FAB", fab, field.alive, _AIMS))
         longest = APGD(steps=100, loss="dlr", eot=draws)
         yield from field.run(field.aimed("closest", longest, field.within(_NEAREST), TARGETS))
 

@@ -25,6 +25,7 @@ class Field:
             best=brief.x,
             untrusted=torch.zeros(n, dtype=torch.bool, device=device),
             lane_margin=torch.zeros(0, dtype=torch.float64, device=device),
+            nearest=torch.full((n,), torch.inf, dtype=torch.float64, device=device),
         )
 
     def run(self, stage: Stage) -> Stages:

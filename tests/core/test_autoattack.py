@@ -36,6 +36,7 @@ def stages_of(attack: AutoAttack, situation: Brief, fallen: list[int] | None = N
         best=situation.x,
         untrusted=torch.zeros(n, dtype=torch.bool),
         lane_margin=torch.zeros(0, dtype=torch.float64),
+        nearest=torch.full((n,), torch.inf, dtype=torch.float64),
     )
     generator, stages = attack.stages(situation), []
     try:

@@ -11,6 +11,7 @@ import torch
 from auditor_plugins.ddn import DDN
 from core_linear import clean, distance_to_the_hyperplane, dominated, safe_radius
 from core_models import NORM, SmallCNN, block_of, cnn_victim, run_attack, uniform
+from scipy.optimize import brentq
 
 from auditor.attack import Observation, Task, wishes_of
 from auditor.engine.pool import Block
@@ -22,10 +23,10 @@ from auditor.victim import Victim
 SHAPE = (2, 6, 5)
 
 
-def task_of(x: torch.Tensor, y: torch.Tensor, step: int, origin=None) -> Task:
+def task_of(x: torch.Tensor, y: torch.Tensor, step: int, origin=None, norm: str = "l2") -> Task:
     steps = torch.full_like(y, step)
     noise = Noise(0, ("test",), torch.arange(len(x)), torch.zeros_like(y), steps, x.dtype)
-    return Task(x, y, Ball(NORM["l2"], 0.5, x), steps, noise, origin=origin)
+    return Task(x, y, Ball(NORM[norm], 0.5, x), steps, noise, origin=origin)
 
 
 def observe(module, x: torch.Tensor, y: torch.Tensor) -> Observation:
@@ -34,61 +35,88 @@ def observe(module, x: torch.Tensor, y: torch.Tensor) -> Observation:
     return Observation(z.detach(), loss.detach(), torch.autograd.grad(loss.sum(), x)[0])
 
 
-def path(attack: DDN, module, x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+def path(attack: DDN, module, x: torch.Tensor, y: torch.Tensor, norm: str = "l2"):
     """Every point that is evaluated."""
-    state = attack.start(task_of(x, y, 0))
+    state = attack.start(task_of(x, y, 0, norm=norm))
     points = [state.x]
     for step in range(attack.steps):
-        state = attack.step(task_of(x, y, step), state, observe(module, state.x, y))
+        state = attack.step(task_of(x, y, step, norm=norm), state, observe(module, state.x, y))
         points.append(state.x)
     return points
 
 
-def reference_path(module, image: torch.Tensor, y: int, steps: int) -> list[np.ndarray]:
-    """Algorithm 1 for one image, gamma 0.05, without its rounding."""
-    x = image.numpy().ravel()
-    farthest = np.linalg.norm(np.maximum(x, 1 - x))
-    delta, radius, points = np.zeros_like(x), 1.0, [x]
+def projected(delta: np.ndarray, x: np.ndarray, radius: float) -> np.ndarray:
+    """Its nearest change in the l1 ball and the box."""
+    room = np.where(delta > 0, 1 - x, x)
+
+    def left(t: float) -> np.ndarray:
+        return np.sign(delta) * np.minimum(np.maximum(np.abs(delta) - t, 0), room)
+
+    if np.abs(left(0)).sum() <= radius:
+        return left(0)
+    t = brentq(lambda t: np.abs(left(t)).sum() - radius, 0, np.abs(delta).max(), xtol=1e-15)
+    return left(t)
+
+
+def reference_path(module, image: torch.Tensor, y: int, steps: int, norm: str) -> list[np.ndarray]:
+    """Algorithm 1 for one image, from radius 4 with gamma 0.05, without its rounding."""
+    x, order = image.numpy().ravel(), {"l2": 2, "l1": 1}[norm]
+    farthest = np.linalg.norm(np.maximum(x, 1 - x), order)
+    first = {"l2": 1.0, "l1": len(x) ** 0.5}[norm]
+    delta, radius, points = np.zeros_like(x), 4.0, [x]
     for k in range(steps):
         point = torch.from_numpy(x + delta).view(1, *image.shape).requires_grad_()
         z = module(point)
         loss = torch.nn.functional.cross_entropy(z, torch.tensor([y]))
         g = torch.autograd.grad(loss, point)[0].numpy().ravel()
-        length = 0.01 + 0.99 * (1 + math.cos(math.pi * k / steps)) / 2
+        wrong = int(z.argmax()) != y
+        if wrong and norm == "l1":
+            radius = min(radius, np.abs(delta).sum())
+        radius = min(radius * (0.95 if wrong else 1.05), farthest)
+        length = 0.01 + (first - 0.01) * (1 + math.cos(math.pi * k / steps)) / 2
         delta = delta + length * g / np.linalg.norm(g)
-        radius = min(radius * (0.95 if int(z.argmax()) != y else 1.05), farthest)
-        delta = np.clip(x + delta * radius / np.linalg.norm(delta), 0, 1) - x
+        if norm == "l1":
+            delta = projected(delta, x, radius)
+        else:
+            delta = delta * radius / np.linalg.norm(delta)
+        delta = np.clip(x + delta, 0, 1) - x
         points.append(x + delta)
     return points
 
 
-def test_every_point_is_that_of_the_algorithm_for_one_image():
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_every_point_is_that_of_the_algorithm_for_one_image(norm):
     x = (1.4 * uniform(3, *SHAPE, seed=5) - 0.2).clamp(0, 1)
     module = SmallCNN(x).double()
     y = module(x).argmax(1)
-    points = torch.stack(path(DDN(steps=30), module, x, y), 1)
+    points = torch.stack(path(DDN(steps=30, radius=4.0), module, x, y, norm), 1)
     adversarial = 0
     for i in range(len(x)):
-        expected = np.array(reference_path(module, x[i], int(y[i]), 30))
-        assert points[i].flatten(1).numpy() == pytest.approx(expected, abs=1e-9)
+        expected = np.array(reference_path(module, x[i], int(y[i]), 30, norm))
+        assert points[i].flatten(1).numpy() == pytest.approx(
+            expected, abs=1e-9 if norm == "l2" else 1e-5
+        )
         adversarial += int((module(points[i]).argmax(1) != y[i]).sum())
     assert 0 < adversarial < 93, "the sphere both shrinks and grows"
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "margin"])
 @pytest.mark.parametrize("place", ["inside", "at the box"])
-def test_the_distance_of_a_hyperplane_is_found(place, loss):
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_the_distance_of_a_hyperplane_is_found(norm, place, loss):
     """Where the radius has closed in on it, it steps by 0.95 and 1.05, 0.25 % a pair."""
-    x, radius = clean((3, 6, 4), place)[:4], safe_radius("l2", place)
-    victim, y = dominated(2, x, radius, "l2")
+    x, radius = clean((3, 6, 4), place)[:4], safe_radius(norm, place)
+    victim, y = dominated(2, x, radius, norm)
     distance = torch.tensor(
-        [distance_to_the_hyperplane(victim, x[i], int(y[i]), "l2") for i in range(4)],
+        [distance_to_the_hyperplane(victim, x[i], int(y[i]), norm) for i in range(4)],
         dtype=torch.float64,
     )
     block = Block(x, y, torch.arange(4))
-    nearest = run_attack(victim, DDN(steps=300, loss=loss), block, "l2", radius).outcome.nearest
-    assert (nearest >= distance * (1 - 1e-9)).all()
-    assert (nearest <= distance * 1.005).all()
+    for first in (1.0, 20.0):
+        attack = DDN(steps=300, radius=first, loss=loss)
+        nearest = run_attack(victim, attack, block, norm, radius).outcome.nearest
+        assert (nearest >= distance * (1 - 1e-9)).all()
+        assert (nearest <= distance * 1.005).all()
 
 
 def test_it_finds_what_foolbox_finds_with_the_same_steps():
@@ -164,7 +192,7 @@ def test_without_a_gradient_the_point_keeps_its_direction():
 
 def test_the_plugin_offers_it(registry):
     spec = registry.attacks["ddn"]
-    assert spec.norms == {"l2"}
+    assert spec.norms == {"l2", "l1"}
     assert spec.build({}) == DDN()
     wishes = wishes_of(spec.build({"steps": 20, "loss": "margin", "eot": 3, "minimise": False}))
     assert (wishes.minimises, wishes.minimise, wishes.loss, wishes.eot) == (
