@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from auditor.surrogate.heads import carried, carry
 from auditor.surrogate.links import REFUSALS, Call, Link, attach, mapped, shared, tensors, usable
 from auditor.surrogate.names import base_name
 from auditor.surrogate.rules import RULES
@@ -45,9 +46,12 @@ def write(tape: Tape, call: Call) -> Any:
         renamed = Call(base, func, call.args, call.kwargs, call.links)
         effect = rule.effect(tape, renamed)
         if effect and tape.permits(base, effect):
-            return _assign(tape, target, rule.repair(tape, renamed))
+            value = rule.repair(tape, renamed)
+            carry(tape, renamed, value)
+            return _assign(tape, target, value)
     link = _target(tape, target)
     soft = link.soft
+    link.scores = carried(tape, Call(base, call.func, call.args, call.kwargs, call.links), target)
     if soft is None or not target.is_floating_point() or not shared(soft, target):
         return _beside(tape, call, link)
     rest = mapped(lambda value: usable(_written(tape, value)), call.args[1:])
@@ -74,7 +78,7 @@ def _beside(tape: Tape, call: Call, link: Link) -> Any:
         call.hard()
     link.soft = straight(copy, target) if copy.shape == target.shape else None
     link.sites |= tape.sites
-    link.choice = link.scores = None
+    link.choice = None
     return target
 
 
