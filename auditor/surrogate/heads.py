@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from auditor.surrogate.links import REFUSALS, Call, tensors
+from auditor.surrogate.links import REFUSALS, Call, link_of, tensors
 
 if TYPE_CHECKING:
     from auditor.surrogate.tape import Tape
@@ -29,16 +29,13 @@ _Carry = Callable[["Tape", Call, torch.Tensor, _Scores], _Scores]
 def carry(tape: Tape, call: Call, out: Any) -> None:
     """Give the result of a call the scores that decided it, if the call keeps their order."""
     if call.name in _RULES and isinstance(out, torch.Tensor):
-        link = tape.link(out)
+        link = link_of(out, tape)
         if link is not None and link.scores is None:
             link.scores = carried(tape, call, out)
 
 
 def carried(tape: Tape, call: Call, out: torch.Tensor) -> torch.Tensor | None:
-    """The scores of a call's result, or of what has the shape of it; None if their order is lost.
-
-    Never the twin of an argument itself, which the model may be about to write to.
-    """
+    """The scores of a call's result `out`, or of what has its shape; None if their order is lost."""
     live = [one for one in tensors((call.args, call.kwargs)) if tape.live(one)]
     rule = _RULES.get(call.name)
     if rule is None or not live:
@@ -54,7 +51,7 @@ def _begun(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Sc
     if scores is not None:
         return scores
     soft: torch.Tensor = tape.soft(source)
-    return soft.clone() if soft.is_floating_point() else None
+    return soft if soft.is_floating_point() else None
 
 
 def _softmax(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
@@ -131,7 +128,7 @@ def _joined(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _S
 def _table() -> dict[str, _Carry]:
     rules: dict[str, _Carry] = {}
     for names, rule in (
-        ("round floor ceil trunc fix sign sgn clamp clip clamp_min clamp_max hardtanh relu relu6"
+        ("round floor ceil trunc fix sign sgn clamp clip clamp_min clamp_max hardtanh"
          " sigmoid tanh logsigmoid hardsigmoid erf exp expm1", _begun),
         ("softmax log_softmax", _softmax),
         ("half bfloat16 int long short char byte to _to_copy type type_as", _begun),

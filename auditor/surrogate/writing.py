@@ -51,7 +51,8 @@ def write(tape: Tape, call: Call) -> Any:
             return _assign(tape, target, value)
     link = _target(tape, target)
     soft = link.soft
-    link.scores = carried(tape, Call(base, call.func, call.args, call.kwargs, call.links), target)
+    renamed = Call(base, call.func, call.args, call.kwargs, call.links)
+    link.scores = _apart(carried(tape, renamed, target), soft)
     if soft is None or not target.is_floating_point() or not shared(soft, target):
         return _beside(tape, call, link)
     rest = mapped(lambda value: usable(_written(tape, value)), call.args[1:])
@@ -107,6 +108,7 @@ def _target(tape: Tape, tensor: torch.Tensor) -> Link:
 def _assign(tape: Tape, target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Write `value`, a tensor of the model, over `target`."""
     link, source = _target(tape, target), tape.link(value)
+    scores = None if source is None else _apart(source.scores, link.soft)
     if link.soft is not None and target.is_floating_point() and shared(link.soft, target):
         link.soft.copy_(_written(tape, value))
     else:
@@ -114,5 +116,10 @@ def _assign(tape: Tape, target: torch.Tensor, value: torch.Tensor) -> torch.Tens
         link.soft = None if source is None else source.soft
     link.sites |= tape.sites
     if source is not None:
-        link.mask, link.choice, link.scores = source.mask, source.choice, source.scores
+        link.mask, link.choice, link.scores = source.mask, source.choice, scores
     return target
+
+
+def _apart(scores: torch.Tensor | None, soft: torch.Tensor | None) -> torch.Tensor | None:
+    """The scores, as they are before something is written over the twin that they may be."""
+    return scores.clone() if scores is not None and scores is soft else scores

@@ -43,6 +43,14 @@ def in_place(z):
     return z.softmax(1).mul_(255).round_().div_(255)
 
 
+def written_over(z):
+    return z.mul_(1).round_()
+
+
+def squashed_in_place(z):
+    return (z - z.amax(1, keepdim=True)).exp_().half()
+
+
 def normalised_again(z):
     p = torch.round(z.softmax(1).clamp(1e-3, 1 - 1e-3), decimals=2)
     return p / p.sum(1, keepdim=True)
@@ -75,6 +83,8 @@ HEADS = {
     "clamped": (lambda z: z.softmax(1).clamp(1e-3, 1 - 1e-3), "probabilities"),
     "by hand": (by_hand, "probabilities"),
     "in place": (in_place, "probabilities"),
+    "written over": (written_over, "logits"),
+    "squashed in place": (squashed_in_place, "probabilities"),
     "normalised again": (normalised_again, "probabilities"),
     "left torch": (left_torch, "probabilities"),
     "lists": (in_lists, "probabilities"),
