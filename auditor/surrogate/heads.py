@@ -35,7 +35,7 @@ def carry(tape: Tape, call: Call, out: Any) -> None:
 
 
 def carried(tape: Tape, call: Call, out: torch.Tensor) -> torch.Tensor | None:
-    """The scores of a call's result `out`, or of what has its shape; None if their order is lost."""
+    """The scores of a call's result, whose shape is that of `out`; None if their order is lost."""
     live = [one for one in tensors((call.args, call.kwargs)) if tape.live(one)]
     rule = _RULES.get(call.name)
     if rule is None or not live:
