@@ -13,7 +13,8 @@ _LIKENESS = 0.3
 #: How many departures are remembered at most.
 _MOST = 4096
 
-_Known = tuple[torch.Tensor, frozenset[Any]]
+#: A twin, the scores that decided it if they are known, and where it has come from.
+_Known = tuple[torch.Tensor, torch.Tensor | None, frozenset[Any]]
 
 
 @dataclass
@@ -27,18 +28,22 @@ class Departures:
 
     pending: list[_Known] = field(default_factory=list)
 
-    def left(self, soft: torch.Tensor, sites: frozenset[Any]) -> None:
+    def left(self, soft: torch.Tensor, scores: torch.Tensor | None, sites: frozenset[Any]) -> None:
         """A tensor with this twin leaves."""
         if len(self.pending) < _MOST:
-            self.pending.append((soft, sites))
+            self.pending.append((soft, scores, sites))
 
     def returned(self, tensor: torch.Tensor) -> _Known | None:
-        """What came back as `tensor`, in its shape and scale; None if nothing is like it."""
+        """What came back as `tensor`, in its shape and scale; None if nothing is like it.
+
+        Its scores are those of what left, or that itself, where no axis has moved: whatever was
+        done outside, more stays more.
+        """
         if tensor.is_complex() or tensor.dtype == torch.bool or tensor.numel() < 2:
             return None
         best: tuple[float, int, torch.Tensor, float] | None = None
         value = tensor.detach().double()
-        for place, (soft, _) in enumerate(self.pending):
+        for place, (soft, _, _) in enumerate(self.pending):
             for candidate in _arrangements(soft, value.shape):
                 likeness, scale = _likeness(candidate.detach().double(), value)
                 if likeness > (best[0] if best else _LIKENESS) + 1e-9:
@@ -46,8 +51,9 @@ class Departures:
         if best is None:
             return None
         _, place, candidate, scale = best
-        _, sites = self.pending.pop(place)
-        return candidate * scale, sites
+        soft, scores, sites = self.pending.pop(place)
+        scores = soft if scores is None else scores
+        return candidate * scale, scores if scores.shape == value.shape else None, sites
 
 
 def _arrangements(soft: torch.Tensor, shape: torch.Size) -> list[torch.Tensor]:

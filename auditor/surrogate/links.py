@@ -39,7 +39,8 @@ class Link:
             depends on the input in a way that nothing can be differentiated through.
         mask: it holds the 0 and 1 of a comparison.
         choice: set for an argmax and what is made of it.
-        scores: like soft; where the tensor is a softmax, sigmoid or one-hot: what went into it.
+        scores: like soft; where the tensor is what a head makes of scores, in their order (a
+            softmax, rounded or not, a one-hot): these scores.
         sites: the operations without an honest gradient on the way from the input.
     """
 

@@ -182,7 +182,7 @@ def _sigmoid_effect(tape: Tape, call: Call) -> Treatment | None:
 def _sigmoid(tape: Tape, call: Call) -> Any:
     x, hard = tape.soft(call.args[0]), call.hard().detach()
     slope = torch.where(_vanished(call.name, hard), step_slope(x), _slope(call.name, hard))
-    return tape.emit(sloped(x, hard, slope), scores=x)
+    return tape.emit(sloped(x, hard, slope))
 
 
 def _saturated(out: torch.Tensor, dim: int) -> torch.Tensor:
@@ -204,7 +204,7 @@ def _softmax(tape: Tape, call: Call) -> Any:
     x, dim, hard = tape.soft(call.args[0]), _softmax_dim(call), call.hard()
     own = call.func(x, *call.args[1:], **call.kwargs)
     soft = torch.where(_saturated(hard, dim), tempered(x, dim).to(hard.dtype), own)
-    return tape.emit(straight(soft, hard), scores=x)
+    return tape.emit(straight(soft, hard))
 
 
 # Slopes that may be infinite -----------------------------------------------------------------
@@ -229,8 +229,10 @@ def _steep(tape: Tape, call: Call) -> Any:
 
 
 def _leaving(tape: Tape, call: Call) -> Any:
-    soft = tape.soft(call.args[0])
-    tape.departures.left(soft, tape.sites)
+    link = tape.link(call.args[0])
+    assert link is not None
+    assert link.soft is not None
+    tape.departures.left(link.soft, link.scores, tape.sites)
     return call.hard()
 
 

@@ -20,7 +20,7 @@ class Pass:
     raw: torch.Tensor
     #: The same values with a graph to the input.
     soft: torch.Tensor
-    #: Where the module ends in a softmax, sigmoid or one-hot: what went into it, with a graph.
+    #: Where the module ends in a head that hides its scores: what went into it, with a graph.
     scores: torch.Tensor | None
 
 
@@ -41,3 +41,15 @@ def rescaled(z: torch.Tensor) -> torch.Tensor:
     """
     scale = (z.amax(1, keepdim=True) - z.amin(1, keepdim=True)).detach()
     return z * _REACH / torch.where(scale > 0, scale, 1)
+
+
+def deciding(scores: torch.Tensor, z: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """`scores` (B, K), and for images whose answer they do not decide, `own`.
+
+    They decide an answer with logits `z` where the class that they rank first is first there too,
+    alone or among equals.
+    """
+    if scores.shape != z.shape:
+        return own
+    first = z.gather(1, scores.argmax(1, keepdim=True))
+    return torch.where(first >= z.amax(1, keepdim=True), scores, own)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from auditor.objectives import Objective
-from auditor.surrogate.scores import Pass, exact_scores, rescaled
+from auditor.surrogate.scores import Pass, deciding, exact_scores, rescaled
 from auditor.victim import Victim
 
 #: What a search may run in; what it finds counts only once the victim has confirmed it.
@@ -82,10 +82,11 @@ class Surrogate:
     def repaired(self) -> Surrogate:
         """The same with a gradient where the model's operations have none, or a false one (BPDA).
 
-        The logits are the model's. Where it ends in a saturated softmax or sigmoid, or in the
-        one-hot of an argmax, the loss and its gradient are those of the scores before it.
+        The logits are the model's. Where it ends in a head that keeps the order of its scores (a
+        softmax or sigmoid, rounded or not, the one-hot of an argmax), the loss and its gradient are
+        those of the scores before it, on images whose answer these decide.
 
-        Source: Athalye et al. 2018, arXiv:1802.00420, section 4.1. `repair` says how.
+        Source: Athalye et al. 2018, arXiv:1802.00420, section 4.1. `repair` and `heads` say how.
         """
         return self if self.repairs else replace(self, name=f"{self.name}, repaired", repairs=True)
 
@@ -206,12 +207,12 @@ class Surrogate:
             return logits, logits
         seen = _repaired(model, point, cautious) if self.repairs else _untouched(model, point)
         logits = model.logits_of(seen.raw)
-        if seen.scores is not None:
-            scores = seen.scores.to(model.compute_dtype)
-        elif self.rescales:
+        if self.rescales:
             scores = exact_scores(seen.soft, model.outputs)
         else:
             scores = model.logits_of(seen.soft)
+        if seen.scores is not None:
+            scores = deciding(seen.scores.to(scores.dtype), logits.detach(), scores)
         return logits, rescaled(scores.double()) if self.rescales else scores
 
     def _slope(self, total: torch.Tensor, point: torch.Tensor, *, keep: bool) -> torch.Tensor:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from auditor.surrogate.heads import carry
 from auditor.surrogate.leaving import Departures
 from auditor.surrogate.links import (
     REFUSALS,
@@ -79,7 +80,8 @@ class Tape(TorchFunctionMode):
             with graph():
                 found = self.departures.returned(tensor)
                 if found is not None:
-                    link = Link(self, straight(found[0], tensor), sites=found[1])
+                    soft, scores, sites = found
+                    link = Link(self, straight(soft, tensor), scores=scores, sites=sites)
                     attach(tensor, link)
         return link
 
@@ -181,14 +183,19 @@ class Tape(TorchFunctionMode):
                 return into_out(self, call)
             if in_place(call.name):
                 return write(self, call)
-            rule = RULES.get(call.name) or rule_of(call.name)
-            if rule is not None and any(link.live for link in call.links):
-                effect = rule.effect(self, call)
-                if effect and self.permits(call.name, effect):
-                    return self._repaired(rule, call)
-            return self.plain(call)
+            out = self._computed(call)
+            carry(self, call, out)
+            return out
         finally:
             self._sites = before
+
+    def _computed(self, call: Call) -> Any:
+        rule = RULES.get(call.name) or rule_of(call.name)
+        if rule is not None and any(link.live for link in call.links):
+            effect = rule.effect(self, call)
+            if effect and self.permits(call.name, effect):
+                return self._repaired(rule, call)
+        return self.plain(call)
 
     def _repaired(self, rule: Entry, call: Call) -> Any:
         if not self.differentiated(call):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from auditor.surrogate.heads import carried, carry
 from auditor.surrogate.links import REFUSALS, Call, Link, attach, mapped, shared, tensors, usable
 from auditor.surrogate.names import base_name
 from auditor.surrogate.rules import RULES
@@ -45,9 +46,13 @@ def write(tape: Tape, call: Call) -> Any:
         renamed = Call(base, func, call.args, call.kwargs, call.links)
         effect = rule.effect(tape, renamed)
         if effect and tape.permits(base, effect):
-            return _assign(tape, target, rule.repair(tape, renamed))
+            value = rule.repair(tape, renamed)
+            carry(tape, renamed, value)
+            return _assign(tape, target, value)
     link = _target(tape, target)
     soft = link.soft
+    renamed = Call(base, call.func, call.args, call.kwargs, call.links)
+    link.scores = _apart(carried(tape, renamed, target), soft)
     if soft is None or not target.is_floating_point() or not shared(soft, target):
         return _beside(tape, call, link)
     rest = mapped(lambda value: usable(_written(tape, value)), call.args[1:])
@@ -74,7 +79,7 @@ def _beside(tape: Tape, call: Call, link: Link) -> Any:
         call.hard()
     link.soft = straight(copy, target) if copy.shape == target.shape else None
     link.sites |= tape.sites
-    link.choice = link.scores = None
+    link.choice = None
     return target
 
 
@@ -103,6 +108,7 @@ def _target(tape: Tape, tensor: torch.Tensor) -> Link:
 def _assign(tape: Tape, target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Write `value`, a tensor of the model, over `target`."""
     link, source = _target(tape, target), tape.link(value)
+    scores = None if source is None else _apart(source.scores, link.soft)
     if link.soft is not None and target.is_floating_point() and shared(link.soft, target):
         link.soft.copy_(_written(tape, value))
     else:
@@ -110,5 +116,10 @@ def _assign(tape: Tape, target: torch.Tensor, value: torch.Tensor) -> torch.Tens
         link.soft = None if source is None else source.soft
     link.sites |= tape.sites
     if source is not None:
-        link.mask, link.choice, link.scores = source.mask, source.choice, source.scores
+        link.mask, link.choice, link.scores = source.mask, source.choice, scores
     return target
+
+
+def _apart(scores: torch.Tensor | None, soft: torch.Tensor | None) -> torch.Tensor | None:
+    """The scores, as they are before something is written over the twin that they may be."""
+    return scores.clone() if scores is not None and scores is soft else scores

@@ -98,11 +98,20 @@ def _members(model: Any, x: Tensor) -> Tensor:
     return torch.log_softmax(model.members(x), 2).mean(0)
 
 
+def _unrounded(model: Any, x: Tensor) -> Tensor:
+    """Probabilities of the network's logits on a scale on which none of them is 0 or 1."""
+    z = model.net(x)
+    reach = (z.amax(1, keepdim=True) - z.amin(1, keepdim=True)).detach()
+    return (6 * z / reach).softmax(1)  # type: ignore[no-any-return]
+
+
 #: By the names in `zoo.py`.
 STAND_INS: dict[str, Callable[[Any], nn.Module]] = {
     "itself": lambda model: model,
     # What the defense is put around: the network alone.
     "bypass": lambda model: model.net,
+    # The same for defenses that return probabilities.
+    "unrounded": lambda model: _StandIn(model, _unrounded),
     "straight": lambda model: _StandIn(model, _straight),
     "straight_features": lambda model: _StandIn(model, _straight_features),
     "straight_activations": lambda model: _StandIn(model, _straight_activations),

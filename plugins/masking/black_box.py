@@ -20,6 +20,7 @@ from .survivors import (
     is_telling,
     look_again,
     nothing_left,
+    on_plateau,
     sample,
     unexplained,
 )
@@ -41,7 +42,8 @@ class BlackBoxGap:
     A few queries on a few survivors first. Thousands on all of them, Square and SPSA, where these
     broke images that a longer gradient attack does not, or where earlier checks found something
     that no attack explains yet.
-    A model that only tells its decision is searched by RayS (in l-infinity).
+    Where the model only tells its decision, or an image's scores are the same all around it, RayS
+    takes the place of Square (in l-infinity).
     """
 
     screened: PositiveInt = param(30, "survivors that are tried first")
@@ -55,20 +57,19 @@ class BlackBoxGap:
         survivors = probe.survivors()
         tried = sample(probe, survivors, self.screened)
         hard = decides_only(probe, tried)
-        name = "RayS" if hard and probe.ball.norm.name == "linf" else "Square"
-        screen = self._attack(probe, name, self.screening_queries)
-        first = probe.attack(f"{name}, screening", screen, tried)
-        found = tried[first.broken]
-        reason = unexplained(probe) or (hard and not explained(probe))
+        blind = self._blind(probe, tried, hard=hard)
+        names, found = self._queried(probe, tried, blind, self.screening_queries, ", screening")
+        reason = unexplained(probe) or ((hard or blind.any()) and not explained(probe))
         broken = [found]
         if reason or self._worth_it(probe, found):
-            name = f"{name} and SPSA"
+            names = [*names, "SPSA"]
             broken += self._search(probe)
             tried = survivors
         rows = torch.cat(broken).sort().values
         telling = is_telling(probe, rows, "gradient", "queries")
         gap = Gap(len(survivors), len(tried), rows, telling)
-        sentence = f"{name}, which ask{'' if ' and ' in name else 's'} for no gradient, broke "
+        told = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        sentence = f"{told}, which ask{'' if len(names) > 1 else 's'} for no gradient, broke "
         return self._report(f"{sentence}{gap.text}.", gap, hard=hard)
 
     @staticmethod
@@ -79,21 +80,33 @@ class BlackBoxGap:
         few = found[:5]
         return 2 * len(look_again(probe, few, "gradient", "compared with")) < len(few)
 
-    def _attack(self, probe: Probe, name: str, queries: int) -> Any:
-        if name == "RayS":
-            return RayS(queries=queries)
-        return Square(queries=queries, eot=DRAWS if probe.random else 1)
+    @staticmethod
+    def _blind(probe: Probe, rows: torch.Tensor, *, hard: bool) -> torch.Tensor:
+        """(len(rows),) bool: the images whose scores show no way, so that decisions have to."""
+        if probe.ball.norm.name != "linf":  # RayS knows no other
+            return torch.zeros_like(rows, dtype=torch.bool)
+        return torch.ones_like(rows, dtype=torch.bool) if hard else on_plateau(probe, rows)
+
+    def _queried(
+        self, probe: Probe, rows: torch.Tensor, blind: torch.Tensor, queries: int, what: str
+    ) -> tuple[list[str], torch.Tensor]:
+        """The names of the attacks by queries, and the rows that these break."""
+        attacks: dict[str, tuple[Any, torch.Tensor]] = {
+            "Square": (Square(queries=queries, eot=DRAWS if probe.random else 1), rows[~blind]),
+            "RayS": (RayS(queries=queries), rows[blind]),
+        }
+        names, broken = [], [rows[:0]]
+        for name, (attack, chosen) in attacks.items():
+            if len(chosen):
+                names.append(name)
+                broken.append(chosen[probe.attack(name + what, attack, chosen).broken])
+        return names, torch.cat(broken)
 
     def _search(self, probe: Probe) -> list[torch.Tensor]:
         """Rows that the long attacks break, one tensor per attack."""
-        broken = []
-        name = "RayS" if decides_only(probe, probe.survivors()[:_FEW]) else "Square"
-        if probe.ball.norm.name != "linf":
-            name = "Square"
         rows = probe.survivors()
-        if len(rows):
-            attempt = probe.attack(name, self._attack(probe, name, self.queries), rows)
-            broken.append(rows[attempt.broken])
+        blind = self._blind(probe, rows, hard=decides_only(probe, rows[:_FEW]))
+        broken = [self._queried(probe, rows, blind, self.queries, "")[1]]
         spsa = SPSA(eot=DRAWS if probe.random else 1)
         for title, most in (("SPSA, screening", _FEW), ("SPSA", len(probe.y))):
             rows = sample(probe, probe.survivors(), most)

@@ -29,6 +29,7 @@ from .survivors import (
     Gap,
     decides_only,
     nothing_left,
+    on_plateau,
     pursue,
     unexplained,
 )
@@ -65,8 +66,8 @@ class BPDAGap:
     """Attacks the model with its broken operations repaired in the backward pass.
 
     Only where there is something to repair: operations without a useful gradient between pixels and
-    scores, a gradient that is missing, or one that earlier checks found at fault. A stand-in of the
-    user is attacked likewise.
+    scores, a gradient that is missing, one that earlier checks found at fault, or survivors whose
+    scores are the same all around. A stand-in of the user is attacked likewise.
     """
 
     screened: PositiveInt = param(50, "survivors that it is tried on first")
@@ -101,7 +102,9 @@ class BPDAGap:
         trace = probe.trace
         if trace.repaired_matters or any(site.effect in broken for site in trace.sites):
             return True
-        return bool(probe.symptoms) or not probe.has_gradient
+        if probe.symptoms or not probe.has_gradient:
+            return True
+        return bool(on_plateau(probe, probe.survivors()).any())
 
     def _repaired(self, probe: Probe) -> CheckReport:
         try:
@@ -132,6 +135,8 @@ class BPDAGap:
             rounds=self.rounds,
             surrogate=surrogate,
             trust="nothing",
+            # The last few may all be of the kind that a short attempt does not reach.
+            everywhere=len(probe.survivors()) <= self.screened,
         )
 
 

@@ -191,13 +191,28 @@ def decides_only(probe: Probe, rows: torch.Tensor) -> bool:
     """Whether the scores of images take so few values that they are decisions."""
     if not len(rows):
         return False
+    seen = _margins_nearby(probe, rows)
+    different = len(torch.unique(seen))
+    return different <= max(2, _FEW_SCORES * seen.numel()) and seen.numel() > 2 * _POINTS
+
+
+def on_plateau(probe: Probe, rows: torch.Tensor) -> torch.Tensor:
+    """(len(rows),) bool: the margin is the same at random points of the image's ball.
+
+    Scores that are rounded, or saturated until they round to 0 and 1, are constant over most of
+    the ball: what compares points by them has nothing to go by.
+    """
+    if not len(rows):
+        return torch.zeros_like(rows, dtype=torch.bool)
+    seen = _margins_nearby(probe, rows)
+    return (seen == seen[:, :1]).all(1)
+
+
+def _margins_nearby(probe: Probe, rows: torch.Tensor) -> torch.Tensor:
+    """(len(rows), 4) margins at random points of each image's ball."""
     x0, y = probe.x[rows], probe.y[rows]
     noise = probe.noise("scores", rows)
-    margins = [
-        probe.victim.judge(
-            probe.ball.norm.sample(x0, probe.ball.epsilon, noise.named(str(i))), y
-        ).margin
-        for i in range(_POINTS)
-    ]
-    seen = torch.cat(margins)
-    return len(torch.unique(seen)) <= max(2, _FEW_SCORES * len(seen)) and len(seen) > 2 * _POINTS
+    points = (
+        probe.ball.norm.sample(x0, probe.ball.epsilon, noise.named(str(i))) for i in range(_POINTS)
+    )
+    return torch.stack([probe.victim.judge(point, y).margin for point in points], 1)

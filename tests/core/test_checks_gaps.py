@@ -13,7 +13,7 @@ from auditor_plugins.masking.gaps import BPDAGap, EOTGap, NoiseAveragedGap
 from auditor_plugins.masking.loss import LossRepair
 from auditor_plugins.masking.planted import PlantedMask
 from auditor_plugins.masking.second_look import SecondLook
-from auditor_plugins.masking.survivors import bounds, decides_only, sample
+from auditor_plugins.masking.survivors import bounds, decides_only, on_plateau, sample
 from auditor_plugins.masking.transfer import TransferGap
 from auditor_plugins.pgd import PGD
 from auditor_plugins.rays import RayS
@@ -35,6 +35,7 @@ from core_models import block_of, linear_victim, normal, run_attack, uniform
 from torch import nn
 
 from auditor.checks import check_spec_of
+from auditor.engine.probe import EngineProbe
 from auditor.surrogate import Surrogate
 
 FEW = IMAGES[:24]
@@ -153,6 +154,52 @@ def test_a_model_that_only_decides_is_searched_by_its_decisions():
     report = BlackBoxGap(screening_queries=60, queries=200).run(probe)
     assert report.sentence.startswith("RayS and SPSA, which ask for no gradient")
     assert hidden(probe) > 5
+
+
+def partly(z: torch.Tensor) -> torch.Tensor:
+    """Scores where the first two classes are close, else a decision."""
+    top = z.topk(2, 1).values
+    return torch.where(top[:, :1] - top[:, 1:] > 0.3, 10 * decision(z), z)
+
+
+def test_a_plateau_is_where_scores_are_the_same_all_around():
+    plain, probe = probe_of(cnn(), x=SOME), probe_of(Mask(after=partly), x=SOME)
+    rows = probe.survivors()
+    assert not on_plateau(plain, rows).any()
+    flat = on_plateau(probe, rows)
+    assert 5 < flat.sum() < len(rows) - 5
+    lead = -plain.victim.judge(plain.x, plain.y).margin
+    assert (lead[rows[flat]] > 0.3).all()
+    assert not flat[lead[rows] < 0.2].any()
+    assert torch.equal(on_plateau(probe, rows[3:5]), flat[3:5])
+    assert not on_plateau(probe, rows[:0]).numel()
+
+
+def test_images_on_a_plateau_are_searched_by_decisions_and_the_others_by_scores():
+    probe = probe_of(Mask(after=partly), x=FEW, epsilon=0.05)
+    survivors = probe.survivors()
+    flat = survivors[on_plateau(probe, survivors)]
+    assert not decides_only(probe, survivors)
+    report = BlackBoxGap(screened=60, screening_queries=60, queries=200).run(probe)
+    assert report.sentence.startswith("Square, RayS and SPSA, which ask for no gradient")
+    assert probe.fallen()[flat].sum() > 3
+
+
+def test_few_survivors_on_a_plateau_get_the_whole_attack(monkeypatch):
+    """What a short attempt on them does not break is no reason to leave it at that."""
+    lengths = []
+    attack = EngineProbe.attack
+
+    def noted(self, name, attacker, rows, **options):
+        if "repaired" in name:
+            lengths.append(attacker.steps)
+        return attack(self, name, attacker, rows, **options)
+
+    probe = probe_of(Mask(after=partly), x=SOME[:12], epsilon=0.001)
+    monkeypatch.setattr(EngineProbe, "attack", noted)
+    report = BPDAGap(steps=5, full_steps=15).run(probe)
+    assert lengths == [5, 15]
+    assert "broke 0 of 12 images" in report.sentence
 
 
 def test_logits_so_large_that_the_cross_entropy_vanishes_are_of_the_loss():

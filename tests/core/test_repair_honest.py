@@ -106,7 +106,9 @@ def honest(name: str, dtype: torch.dtype = torch.float64) -> tuple[Victim, torch
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=(2 / parameter[0].numel()) ** 0.5)
     size = (32, 32) if name == "transformer" else (32, 24)
-    return Victim(name, module, precision=dtype), uniform(3, 3, *size, seed=2, dtype=dtype)
+    outputs = "probabilities" if name == "softmax" else "logits"
+    victim = Victim(name, module, precision=dtype, outputs=outputs)
+    return victim, uniform(3, 3, *size, seed=2, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", HONEST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from backbones import After, network
@@ -97,6 +99,45 @@ class SaturatedTanh(After):
     def change(self, z: Tensor) -> Tensor:
         """0 for the best class, -1 for all others."""
         return torch.tanh(1e4 * (z - z.amax(1, keepdim=True)))
+
+
+class HalfProbabilities(After):
+    """Probabilities handed on in half precision, where all but the likeliest round to 0."""
+
+    def change(self, z: Tensor) -> Tensor:
+        """Probabilities in float16."""
+        return z.softmax(1).half().float()  # culprit
+
+
+class ListedProbabilities(After):
+    """A service whose answer is a list of percentages (after Tramèr et al. 2016, 1609.02943)."""
+
+    def change(self, z: Tensor) -> Tensor:
+        """Probabilities to two decimals, by way of Python."""
+        rows = z.softmax(1).tolist()  # culprit
+        return torch.tensor([[round(p, 2) for p in row] for row in rows]).to(z)
+
+
+class _Steps(nn.Module):
+    """Probabilities in 255 steps, as they fit into a byte."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Rounded probabilities of logits (B, K)."""
+        return torch.round(z.softmax(1) * 255) / 255
+
+
+class ScriptedSteps(After):
+    """The last step is compiled, so that no operation of it can be seen or repaired; made up."""
+
+    def __init__(self, dataset: str, backbone: str) -> None:
+        super().__init__(dataset, backbone)
+        with warnings.catch_warnings():  # TorchScript is deprecated, and in use
+            warnings.simplefilter("ignore")
+            self.last = torch.jit.script(_Steps())
+
+    def change(self, z: Tensor) -> Tensor:
+        """Probabilities in steps."""
+        return self.last(z)  # type: ignore[no-any-return]
 
 
 class Plain(nn.Module):
