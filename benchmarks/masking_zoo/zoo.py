@@ -4,6 +4,9 @@ The halves were fixed before any verdict was measured, by this rule: the entries
 have the same factory form one unit, so that variants of a defense stay together; a family's units,
 ordered by the sha256 of the factory's name, go in turn to "choose" and "measure", and families, in
 alphabetical order, begin in turn with the one and the other. Nobody picks.
+
+Entries that were made later, to develop against, take no part in that: their `half` says "choose",
+and those drawn before them stay where they were.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class Entry:
             the slope of what is computed.
         adaptive: the stand-in of `adaptive.py` that its hand-made attack follows.
         draws: over how many evaluations that attack averages.
+        half: the half it is in, of entries that were made to develop against; None leaves it to the
+            rule.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Entry:
     random: bool = False
     outputs: str = "logits"
     precision: str = "float32"
+    half: Split | None = None
 
     @property
     def masks(self) -> bool:
@@ -79,7 +85,7 @@ class Entry:
     @cached_property
     def split(self) -> Split:
         """The half it is in."""
-        return _SPLITS[self.family, self.factory]
+        return self.half or _SPLITS[self.family, self.factory]
 
 
 def marked_lines(source: Path, name: str) -> list[int]:
@@ -186,6 +192,14 @@ def _stochastic() -> Iterator[Entry]:
     yield entry("weight-noise", "WeightNoise", _F, kwargs={"amount": 0.3})
     yield entry("random-member", "RandomMember", _C)
     yield entry("mixup-inference", "MixupInference", _F)
+    made: dict[str, Any] = {"half": "choose", "draws": 1, "adaptive": "bypass"}
+    yield entry("gumbel-units", "GumbelUnits", _F, **made)
+    yield entry("gumbel-units-pgd", "GumbelUnits", _FP, **made)
+    yield entry("gumbel-units-cifar", "GumbelUnits", _C, **made)
+    yield entry("logistic-units", "LogisticUnits", _F, **made)
+    yield entry("bernoulli-units", "BernoulliUnits", _F, operation=True, **made)
+    made |= {"draws": 4, "adaptive": "members", "operation": True}
+    yield entry("noisy-vote", "NoisyVote", _F, **made)
 
 
 def _output() -> Iterator[Entry]:
@@ -296,7 +310,7 @@ def _halves(entries: tuple[Entry, ...]) -> dict[tuple[str, str], Split]:
     halves: dict[tuple[str, str], Split] = {}
     turns: tuple[Split, Split] = ("choose", "measure")
     for start, family in enumerate(sorted({entry.family for entry in entries})):
-        units = {entry.factory for entry in entries if entry.family == family}
+        units = {e.factory for e in entries if e.family == family and e.half is None}
         by_hash = sorted(units, key=lambda text: hashlib.sha256(text.encode()).hexdigest())
         for number, factory in enumerate(by_hash):
             halves[family, factory] = turns[(start + number) % 2]
