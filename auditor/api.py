@@ -45,6 +45,8 @@ from auditor.composite import (
 )
 from auditor.errors import LoadError
 from auditor.events import (
+    AttemptProgress,
+    AttemptStarted,
     CellDone,
     CellProgress,
     CellStarted,
@@ -87,6 +89,8 @@ __all__ = [
     "SCORES",
     "Attack",
     "Attempt",
+    "AttemptProgress",
+    "AttemptStarted",
     "AuditResult",
     "Ball",
     "Brief",

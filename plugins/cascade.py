@@ -246,7 +246,8 @@ class Cascade:
 
 
 def _square(queries: int, draws: int) -> Square:
-    return Square(queries=queries, eot=draws)
+    """A random model is asked as often in all as another; each query is `draws` of it."""
+    return Square(queries=max(_PROBE, queries // draws), eot=draws)
 
 
 @hookimpl

@@ -107,26 +107,37 @@ def _interrupted(screen: Screen, directory: Path | None, command: str) -> None:
 
 
 def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> None:
-    """Every cell with its passes if all of its images withstand."""
+    """Every cell and every check, with passes if all of the images withstand."""
     from rich.table import Table
 
     from auditor.engine.inputs import load_samples
-    from auditor.engine.plan import build_attacks, cells, cut
+    from auditor.engine.plan import build_attacks, build_checks, cells, cut
 
     samples = load_samples(settings, registry)
     table = Table(show_edge=False)
     for name in ("cell", "images", "forward passes", "backward passes"):
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
     total = [0, 0]
-    blocks = cut(len(samples), samples.shape)
-    for cell in cells(settings, build_attacks(settings, registry, samples), blocks):
+
+    def row(title: str, images: int, cost: tuple[int, int] | None) -> None:
+        passes = ("not told", "not told") if cost is None else (f"{part:,}" for part in cost)
+        total[:] = (a + b for a, b in zip(total, cost or (0, 0), strict=True))
+        table.add_row(title, f"{images:,}", *passes)
+
+    blocks, attacks = cut(len(samples), samples.shape), build_attacks(settings, registry, samples)
+    for cell in cells(settings, attacks, blocks):
         images = cell.block.stop - cell.block.start
-        forwards, backwards = cell.plan.cost(images)
-        total = [total[0] + forwards, total[1] + backwards]
-        table.add_row(cell.title, f"{images:,}", f"{forwards:,}", f"{backwards:,}")
+        row(cell.title, images, cell.plan.cost(images))
+    images, classes = blocks[0].stop, max(2, int(samples.images.y.max()) + 1)
+    for model in settings.models:
+        for plan in build_checks(settings, registry):
+            cost = plan.cost(images, classes)
+            row(f"{model.name} · check {plan.config.label}", images, cost)
     console.print(table)
     console.print(
         f"At most {total[0]:,} forward and {total[1]:,} backward passes of single images, "
-        "verification apart; images that fall early cost less. Nothing was run.",
+        "verification apart; images that fall early cost less, and so do checks that find nothing "
+        "to look into. Models whose answers vary cost more, since they are asked several times. "
+        "Nothing was run.",
         highlight=False,
     )

@@ -80,9 +80,11 @@ class BlackBoxGap:
         return 2 * len(look_again(probe, few, "gradient", "compared with")) < len(few)
 
     def _attack(self, probe: Probe, name: str, queries: int) -> Any:
+        """On a random model a query is several draws, and there are fewer of them."""
         if name == "RayS":
             return RayS(queries=queries)
-        return Square(queries=queries, eot=DRAWS if probe.random else 1)
+        draws = DRAWS if probe.random else 1
+        return Square(queries=max(self.screening_queries, queries // draws), eot=draws)
 
     def _search(self, probe: Probe) -> list[torch.Tensor]:
         """Rows that the long attacks break, one tensor per attack."""

@@ -185,9 +185,7 @@ class LogisticUnits(GumbelUnits):
 class NoisyVote(nn.Module):
     """Votes over networks with fresh noise on every weight: random, and without a gradient."""
 
-    def __init__(
-        self, dataset: str, backbone: str, amount: float = 0.3, members: int = 7
-    ) -> None:
+    def __init__(self, dataset: str, backbone: str, amount: float = 0.3, members: int = 7) -> None:
         super().__init__()
         self.noisy = WeightNoise(dataset, backbone, amount)
         self.number = members
