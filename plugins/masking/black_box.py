@@ -12,11 +12,13 @@ from auditor_plugins.square import Square
 
 from auditor.api import CheckReport, PositiveInt, Probe, Symptom, check, param
 
+from .costs import judged, looked_again, spent, summed
 from .survivors import (
     DRAWS,
     Gap,
     decides_only,
     explained,
+    followed,
     is_telling,
     look_again,
     nothing_left,
@@ -47,6 +49,20 @@ class BlackBoxGap:
     screened: PositiveInt = param(30, "survivors that are tried first")
     screening_queries: PositiveInt = param(200, "queries for each of these")
     queries: PositiveInt = param(2000, "queries for each survivor, where there is reason to")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        few = min(self.screened, images)
+        compared = (spent(attack, min(5, images), classes) for attack in followed("gradient"))
+        return summed(
+            judged(3 * images, random=random),
+            judged(4 * (few + min(_FEW, images)), random=random),
+            spent(self._square(self.screening_queries, random=random), few, classes),
+            spent(self._square(self.queries, random=random), images, classes),
+            spent(_spsa(random=random), images + min(_FEW, images), classes),
+            *compared,
+            looked_again("gradient", images, classes),
+        )
 
     def run(self, probe: Probe) -> CheckReport:
         """Screen, decide, search."""
@@ -80,10 +96,13 @@ class BlackBoxGap:
         return 2 * len(look_again(probe, few, "gradient", "compared with")) < len(few)
 
     def _attack(self, probe: Probe, name: str, queries: int) -> Any:
-        """On a random model a query is several draws, and there are fewer of them."""
         if name == "RayS":
             return RayS(queries=queries)
-        draws = DRAWS if probe.random else 1
+        return self._square(queries, random=probe.random)
+
+    def _square(self, queries: int, *, random: bool) -> Square:
+        """On a random model a query is several draws, and there are fewer of them."""
+        draws = DRAWS if random else 1
         return Square(queries=max(self.screening_queries, queries // draws), eot=draws)
 
     def _search(self, probe: Probe) -> list[torch.Tensor]:
@@ -96,7 +115,7 @@ class BlackBoxGap:
         if len(rows):
             attempt = probe.attack(name, self._attack(probe, name, self.queries), rows)
             broken.append(rows[attempt.broken])
-        spsa = SPSA(eot=DRAWS if probe.random else 1)
+        spsa = _spsa(random=probe.random)
         for title, most in (("SPSA, screening", _FEW), ("SPSA", len(probe.y))):
             rows = sample(probe, probe.survivors(), most)
             if not len(rows):
@@ -120,3 +139,8 @@ class BlackBoxGap:
             kind="output-level" if hard else None,
         )
         return CheckReport(sentence, (symptom,))
+
+
+def _spsa(*, random: bool) -> SPSA:
+    """With fewer directions for a random model, whose queries are several draws each."""
+    return SPSA(samples=SPSA().samples // DRAWS, eot=DRAWS) if random else SPSA()

@@ -19,6 +19,7 @@ from auditor.api import (
     param,
 )
 
+from .costs import TRACE, looked_again, spent, summed
 from .survivors import is_telling, nothing_left, of
 
 
@@ -39,9 +40,12 @@ class ExpectationGap:
 
     steps: PositiveInt = param(20, "gradient steps on all survivors")
 
-    def cost(self, classes: int, *, random: bool) -> int:
-        """Passes for an image that withstands, and the longer attacks on what fell."""
-        return 2 * (2 * self.steps + 1) if random else 0
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        if not random:
+            return 0, 0
+        one = spent(APGD(steps=self.steps, loss="margin"), images, classes)
+        return summed(one, one, looked_again("gradient", images, classes), (TRACE, TRACE))
 
     def run(self, probe: Probe) -> CheckReport:
         """At the mean, then repaired too."""
