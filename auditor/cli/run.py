@@ -117,27 +117,32 @@ def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> 
     table = Table(show_edge=False)
     for name in ("cell", "images", "forward passes", "backward passes"):
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
-    total = [0, 0]
+    totals = {"attacks": [0, 0], "checks": [0, 0]}
 
-    def row(title: str, images: int, cost: tuple[int, int] | None) -> None:
+    def row(kind: str, title: str, images: int, cost: tuple[int, int] | None) -> None:
         passes = ("not told", "not told") if cost is None else (f"{part:,}" for part in cost)
-        total[:] = (a + b for a, b in zip(total, cost or (0, 0), strict=True))
+        totals[kind] = [a + b for a, b in zip(totals[kind], cost or (0, 0), strict=True)]
         table.add_row(title, f"{images:,}", *passes)
 
     blocks, attacks = cut(len(samples), samples.shape), build_attacks(settings, registry, samples)
     for cell in cells(settings, attacks, blocks):
         images = cell.block.stop - cell.block.start
-        row(cell.title, images, cell.plan.cost(images))
+        row("attacks", cell.title, images, cell.plan.cost(images))
     images, classes = blocks[0].stop, max(2, int(samples.images.y.max()) + 1)
     for model in settings.models:
         for plan in build_checks(settings, registry):
             cost = plan.cost(images, classes)
-            row(f"{model.name} · check {plan.config.label}", images, cost)
+            row("checks", f"{model.name} · check {plan.config.label}", images, cost)
     console.print(table)
-    console.print(
-        f"At most {total[0]:,} forward and {total[1]:,} backward passes of single images, "
-        "verification apart; images that fall early cost less, and so do checks that find nothing "
-        "to look into. Models whose answers vary cost more, since they are asked several times. "
-        "Nothing was run.",
-        highlight=False,
+    forwards, backwards = totals["attacks"]
+    said = (
+        f"At most {forwards:,} forward and {backwards:,} backward passes of single images, "
+        "verification apart; images that fall early cost less."
     )
+    if any(totals["checks"]):
+        forwards, backwards = totals["checks"]
+        said += (
+            f" Checks add at most {forwards:,} and {backwards:,}, and far less where they find "
+            "nothing to look into; twice as much or more for a model whose answers vary."
+        )
+    console.print(f"{said} Nothing was run.", highlight=False)

@@ -11,6 +11,8 @@ from .survivors import LOOKED_AT, followed
 #: Passes of the trace, each way: of eight images, the gradient as it is and repaired, and once more
 #: for every operation that it examines.
 TRACE = 8 * (3 + 32)
+#: Images and noisy copies that a model is asked about, together, to train a copy of it.
+ANSWERS = 2000
 
 
 def summed(*costs: tuple[int, int]) -> tuple[int, int]:

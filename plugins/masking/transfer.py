@@ -17,7 +17,7 @@ from auditor.api import (
     param,
 )
 
-from .costs import pursued
+from .costs import ANSWERS, pursued, summed
 from .survivors import Gap, nothing_left, pursue, unexplained
 
 
@@ -39,10 +39,11 @@ class TransferGap:
     epochs: PositiveInt = param(12, "passes over the answers that the copy is trained on")
 
     def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
-        """Forward and backward passes at most, verification apart."""
+        """Forward and backward passes at most, verification apart; of one other model."""
         attack = APGD(steps=self.steps, loss="margin")
         full = replace(attack, steps=2 * self.steps)
-        return pursued(attack, [full], self.screened, images, classes, random=random)
+        tried = pursued(attack, [full], self.screened, images, classes, random=random)
+        return summed((ANSWERS, 0), tried)
 
     def run(self, probe: Probe) -> CheckReport:
         """One model after another."""
