@@ -42,7 +42,7 @@ class BlackBoxGap:
 
     A few queries on a few survivors first. Thousands on all of them, Square and SPSA, where these
     broke images that a longer gradient attack does not, or where earlier checks found something
-    that no attack explains yet.
+    that no attack explains yet; of a random model, on a few first.
     A model that only tells its decision is searched by RayS (in l-infinity).
     """
 
@@ -52,14 +52,14 @@ class BlackBoxGap:
 
     def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
         """Forward and backward passes at most, verification apart."""
-        few = min(self.screened, images)
+        few, few_first = min(self.screened, images), min(_FEW, images)
         compared = (spent(attack, min(5, images), classes) for attack in followed("gradient"))
         return summed(
             judged(3 * images, random=random),
-            judged(4 * (few + min(_FEW, images)), random=random),
+            judged(4 * (few + few_first), random=random),
             spent(self._square(self.screening_queries, random=random), few, classes),
-            spent(self._square(self.queries, random=random), images, classes),
-            spent(_spsa(random=random), images + min(_FEW, images), classes),
+            spent(self._square(self.queries, random=random), images + few_first, classes),
+            spent(_spsa(random=random), images + few_first, classes),
             *compared,
             looked_again("gradient", images, classes),
         )
@@ -79,8 +79,9 @@ class BlackBoxGap:
         broken = [found]
         if reason or self._worth_it(probe, found):
             name = f"{name} and SPSA"
-            broken += self._search(probe)
-            tried = survivors
+            found_later, tried_later = self._search(probe)
+            broken += found_later
+            tried = _union(tried, tried_later)
         rows = torch.cat(broken).sort().values
         telling = is_telling(probe, rows, "gradient", "queries")
         gap = Gap(len(survivors), len(tried), rows, telling)
@@ -105,26 +106,22 @@ class BlackBoxGap:
         draws = DRAWS if random else 1
         return Square(queries=max(self.screening_queries, queries // draws), eot=draws)
 
-    def _search(self, probe: Probe) -> list[torch.Tensor]:
-        """Rows that the long attacks break, one tensor per attack."""
-        broken = []
-        name = "RayS" if decides_only(probe, probe.survivors()[:_FEW]) else "Square"
+    def _search(self, probe: Probe) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Rows that the long attacks break, one tensor per attempt; and those they were tried on.
+
+        SPSA on a few first, and of a random model, which takes longer, also the attack before it.
+        """
+        rows = probe.survivors()
+        name = "RayS" if decides_only(probe, rows[:_FEW]) else "Square"
         if probe.ball.norm.name != "linf":
             name = "Square"
-        rows = probe.survivors()
-        if len(rows):
-            attempt = probe.attack(name, self._attack(probe, name, self.queries), rows)
-            broken.append(rows[attempt.broken])
-        spsa = _spsa(random=probe.random)
-        for title, most in (("SPSA, screening", _FEW), ("SPSA", len(probe.y))):
-            rows = sample(probe, probe.survivors(), most)
-            if not len(rows):
-                break
-            attempt = probe.attack(title, spsa, rows)
-            broken.append(rows[attempt.broken])
-            if not len(broken[-1]):
-                break
-        return broken
+        attack = self._attack(probe, name, self.queries)
+        everyone = (name, len(probe.y))
+        few_first = [(f"{name}, on a few", _FEW)] if probe.random else []
+        broken, tried = _in_turn(probe, attack, [*few_first, everyone])
+        last = [("SPSA, screening", _FEW), ("SPSA", len(probe.y))]
+        more, also = _in_turn(probe, _spsa(random=probe.random), last)
+        return broken + more, _union(tried, also)
 
     @staticmethod
     def _report(sentence: str, gap: Gap, *, hard: bool) -> CheckReport:
@@ -144,3 +141,26 @@ class BlackBoxGap:
 def _spsa(*, random: bool) -> SPSA:
     """With fewer directions for a random model, whose queries are several draws each."""
     return SPSA(samples=SPSA().samples // DRAWS, eot=DRAWS) if random else SPSA()
+
+
+def _in_turn(
+    probe: Probe, attack: Any, portions: list[tuple[str, int]]
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Attack so many survivors, then more, while any falls: what fell, and what was tried."""
+    broken, tried = [], [probe.survivors()[:0]]
+    for title, most in portions:
+        rows = sample(probe, probe.survivors(), most)
+        if not len(rows):
+            break
+        attempt = probe.attack(title, attack, rows)
+        tried.append(rows)
+        broken.append(rows[attempt.broken])
+        if not len(broken[-1]):
+            break
+    return broken, torch.cat(tried)
+
+
+def _union(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Rows that are in one or the other, in order."""
+    rows: torch.Tensor = torch.unique(torch.cat([first, second]))
+    return rows

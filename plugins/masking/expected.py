@@ -96,5 +96,7 @@ class ExpectationGap:
     @staticmethod
     def _culprit(probe: Probe, plain: torch.Tensor, repaired: torch.Tensor) -> str | None:
         """What had to be repaired, where that and not the mean alone broke most."""
+        if len(repaired) <= len(plain):
+            return None
         found = probe.trace.culprit
-        return str(found) if found is not None and len(repaired) > len(plain) else None
+        return None if found is None else str(found)

@@ -26,7 +26,7 @@ SOME = IMAGES[:30]
 
 
 class Coins(nn.Module):
-    """A network that sees every pixel with a chance of its grey level, the mean of 200 coins.
+    """A network that sees every pixel with a chance of its grey level, the mean of 50 coins.
 
     A coin passes no gradient on; in the mean the network sees the image.
     """
@@ -36,7 +36,7 @@ class Coins(nn.Module):
         self.inner = cnn()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        seen = torch.bernoulli(x.expand(200, *x.shape)).mean(0)
+        seen = torch.bernoulli(x.expand(50, *x.shape)).mean(0)
         return self.inner(seen) + 0 * self.inner(x)
 
 
@@ -44,18 +44,12 @@ def test_gates_without_a_gradient_are_attacked_at_their_mean():
     probe = battle(probe_of(Coins(), draws=STOCHASTIC_DRAWS, x=SOME, epsilon=0.05))
     left = len(probe.survivors())
     assert left > 20
-    before = probe.victim.passes.backwards
     report = ExpectationGap(steps=10).run(probe)
     assert len(probe.survivors()) < left / 2
     assert hidden(probe) > 10
     (symptom,) = report.symptoms
     assert symptom.kind == "stochastic"
     assert probe.attempts[2].surrogate == "naive, at its randomness's mean"
-    at_the_mean = 2 * 10 * left
-    compared = 20 * sum(passes_of(attack, 3)[1] for attack in (
-        APGD(steps=100, loss="margin"), APGD(steps=100, loss="margin", targets=3, restarts=2)
-    ))  # fmt: skip
-    assert probe.victim.passes.backwards - before <= at_the_mean + compared
 
 
 def test_an_honest_random_model_has_no_symptom():
