@@ -23,6 +23,7 @@ from auditor.attack import (
     Task,
     Trust,
     attack,
+    passes_of,
 )
 from auditor.checks import (
     Attempt,
@@ -47,6 +48,8 @@ from auditor.composite import (
 )
 from auditor.errors import LoadError
 from auditor.events import (
+    AttemptProgress,
+    AttemptStarted,
     CellDone,
     CellProgress,
     CellStarted,
@@ -81,15 +84,18 @@ from auditor.surrogate import Evaluation, NoGradientError, Surrogate, SurrogateM
 from auditor.surrogate.maker import surrogate
 from auditor.threat import Ball, Norm
 from auditor.usercode import call_factory, import_extra, raised_by_user_code
-from auditor.victim import Victim
+from auditor.victim import STOCHASTIC_DRAWS, Victim
 from auditor.whole import WholeAttack
 
 __all__ = [
     "API_VERSION",
     "GRADIENT",
     "SCORES",
+    "STOCHASTIC_DRAWS",
     "Attack",
     "Attempt",
+    "AttemptProgress",
+    "AttemptStarted",
     "AuditResult",
     "Ball",
     "Brief",
@@ -158,6 +164,7 @@ __all__ = [
     "model_loader",
     "not_applicable",
     "param",
+    "passes_of",
     "raised_by_user_code",
     "reporter",
     "section",

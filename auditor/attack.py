@@ -152,6 +152,26 @@ def wishes_of(attack: Any) -> Wishes:
     )
 
 
+def passes_of(attack: Any, classes: int) -> tuple[int, int]:
+    """Forward and backward passes of an image that withstands, verification apart.
+
+    Of a composite, or an attack with a loop of its own, what it says itself.
+
+    Raises:
+        Exception: whatever the attack's own code raises.
+    """
+    if hasattr(attack, "stages") or hasattr(attack, "perturb"):
+        forwards, backwards = attack.passes(classes)
+    else:
+        wishes, needs = wishes_of(attack), spec_of(type(attack)).needs
+        aims = min(wishes.targets, classes - 1) or 1
+        each = wishes.restarts * aims * wishes.eot * wishes.points
+        slopes = 0 if needs != GRADIENT else classes if wishes.jacobian else 1
+        forwards, backwards = each * (attack.steps + 1), each * attack.steps * slopes
+    runs = 2 if getattr(attack, "second_run", False) else 1
+    return int(runs * forwards), int(runs * backwards)
+
+
 def attack(
     *, name: str, norms: Collection[str], needs: str, reference: str, any_norm: bool = False
 ) -> Callable[[type[_T]], type[_T]]:

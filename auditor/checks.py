@@ -143,7 +143,11 @@ class Probe(Protocol):
 
 
 class Check(Protocol):
-    """What the engine calls."""
+    """What the engine calls. A check may also say what it costs:
+
+    `cost(images, classes, *, random)`: forward and backward passes of single images at most, on so
+        many images that all withstand, verification apart; `random`: of a model whose answers vary.
+    """
 
     def run(self, probe: Probe) -> CheckReport:
         """Look, and say what was seen. Whatever it raises is a finding."""

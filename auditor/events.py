@@ -81,6 +81,40 @@ class CheckStarted:
     """A check of a model begins."""
 
     title: str
+    #: Passes that it takes at most, verification apart, and the seconds that these take at the pace
+    #: of the attacks before it; None where the check does not say, or nothing was measured.
+    cost: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class AttemptStarted:
+    """A check begins to attack `images` images.
+
+    `cost` and `seconds` are what that takes if every image withstands, verification apart.
+    """
+
+    title: str
+    attempt: str
+    images: int
+    cost: int
+    seconds: float | None
+    #: Seconds that the check has taken so far, and that all attacks on the model took.
+    spent: float
+    attacks: float
+
+    @property
+    def longer(self) -> bool:
+        """Whether the check may thereby take longer than all attacks before it."""
+        return self.seconds is not None and self.spent + self.seconds > self.attacks
+
+
+@dataclass(frozen=True)
+class AttemptProgress:
+    """So many images of a check's attempt are finished, and so many of them broken."""
+
+    finished: int
+    broken: int
 
 
 @dataclass(frozen=True)
@@ -110,6 +144,8 @@ Event = (
     | CellDone
     | SampleDone
     | CheckStarted
+    | AttemptStarted
+    | AttemptProgress
     | CheckDone
     | RunFinished
 )

@@ -56,7 +56,7 @@ def generators_seeded(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+        _seed_torch(seed, device)
         np.random.seed(seed)
         random.seed(seed)
         try:
@@ -64,6 +64,20 @@ def generators_seeded(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             np.random.set_state(numpy_state)
             random.setstate(python_state)
+
+
+def _seed_torch(seed: int, device: torch.device) -> None:
+    """As torch.manual_seed does for the processor and `device`.
+
+    Without a CUDA device that function keeps, at every call, a note with the whole stack.
+    """
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 @dataclass(frozen=True)

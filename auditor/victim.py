@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -18,8 +18,12 @@ from auditor.memory import Pieces
 from auditor.objectives import margin
 from auditor.randomness import derive_key, generators_seeded
 
-#: How often a model whose answers vary is asked before one answer is believed.
+#: How often a model whose answers vary is asked, at most, before one answer is believed.
 STOCHASTIC_DRAWS = 20
+#: After so many right answers and no wrong one an image is taken to be classified correctly. That
+#: more than half of all 20 draws would have been wrong has then a chance of at most 1 in 1,800,
+#: whatever the model; that an image is misclassified is never said before it is certain.
+UNANIMOUS = 6
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,16 @@ class Passes:
 class Judgement:
     """What the victim says of a batch of images, (B,) each."""
 
-    #: Misclassified; for a random model, in more than half of the draws.
+    #: Misclassified; for a random model, in more than half of `STOCHASTIC_DRAWS`.
     wrong: torch.Tensor
     #: The most frequent answer.
     prediction: torch.Tensor
     #: Mean over the draws of max_{i != y} z_i - z_y.
     margin: torch.Tensor
-    #: Mean over the draws of the softmax probability of `prediction`.
+    #: Mean over the draws of the softmax probability of each draw's answer.
     confidence: torch.Tensor
+    #: (B,) int64, how often each image was asked: no more than it took to settle `wrong`.
+    asked: torch.Tensor
 
 
 class Victim:
@@ -119,6 +125,10 @@ class Victim:
         """A copy of the model in another type; for surrogates."""
         return self._with(copy.deepcopy(self.module), precision)
 
+    def copied(self) -> Victim:
+        """A copy of the model; for surrogates that run it in a way that it may remember."""
+        return self._with(copy.deepcopy(self.module), self.precision)
+
     def with_module(self, module: torch.nn.Module) -> Victim:
         """The same with another module in its place; for surrogates."""
         return self._with(module, self.precision)
@@ -176,21 +186,18 @@ class Victim:
             parts = self.pieces.run(lambda part: self._judge(x[part], y[part]), len(x))
         if len(parts) == 1:
             return parts[0]
-        names = ("wrong", "prediction", "margin", "confidence")
+        names = [one.name for one in fields(Judgement)]
         return Judgement(*(torch.cat([getattr(one, name) for one in parts]) for name in names))
 
     def _judge(self, x: torch.Tensor, y: torch.Tensor) -> Judgement:
-        if self.draws == 1:
-            return _judge_once(self.logits(x), y)
-        drawn = [_judge_once(self.logits(x), y) for _ in range(self.draws)]
-        wrong = torch.stack([one.wrong for one in drawn]).double().mean(0) > 0.5
-        prediction = torch.stack([one.prediction for one in drawn]).mode(0).values
-        return Judgement(
-            wrong,
-            prediction,
-            torch.stack([one.margin for one in drawn]).mean(0),
-            torch.stack([one.confidence for one in drawn]).mean(0),
-        )
+        first = _judge_once(self.logits(x), y)
+        if self.draws == 1 or not len(x):
+            return first
+        poll = _Poll.opened(first, self.draws)
+        while len(rows := poll.unsettled()):
+            z = self.logits(x[rows])
+            poll.count(rows, _judge_once(z, y[rows]))
+        return poll.result()
 
     def _seeded(self) -> contextlib.AbstractContextManager[None]:
         """Random numbers that depend on stream and call alone."""
@@ -203,4 +210,64 @@ def _judge_once(z: torch.Tensor, y: torch.Tensor) -> Judgement:
     confidence = z.softmax(1).gather(1, prediction[:, None])[:, 0]
     # Scores without a softmax (NaN, infinity) are no answer, whatever argmax makes of them.
     wrong = (prediction != y) | confidence.isnan()
-    return Judgement(wrong, prediction, margin(z, y), confidence)
+    return Judgement(wrong, prediction, margin(z, y), confidence, torch.ones_like(prediction))
+
+
+@dataclass
+class _Poll:
+    """The majority of a random model's draws, image by image, closed as soon as it is settled.
+
+    Attributes:
+        draws: how many there are at most.
+        asked: (B,) int64, how many of them each image has had, and `wrong` of these went wrong.
+        answers: the predictions of each draw, with the rows they are of.
+        margin: (B,), sums over the draws, as is `confidence`.
+    """
+
+    draws: int
+    asked: torch.Tensor
+    wrong: torch.Tensor
+    answers: list[tuple[torch.Tensor, torch.Tensor]]
+    margin: torch.Tensor
+    confidence: torch.Tensor
+
+    @classmethod
+    def opened(cls, first: Judgement, draws: int) -> _Poll:
+        """After the first draw of every image."""
+        rows = torch.arange(len(first.asked), device=first.asked.device)
+        answers = [(rows, first.prediction)]
+        sums = first.margin.clone(), first.confidence.clone()
+        return cls(draws, first.asked.clone(), first.wrong.long(), answers, *sums)
+
+    def unsettled(self) -> torch.Tensor:
+        """(m,) rows whose majority further draws may turn."""
+        left = self.draws - self.asked
+        lost = 2 * self.wrong > self.draws
+        held = 2 * (self.wrong + left) <= self.draws
+        held |= (self.asked >= UNANIMOUS) & (self.wrong == 0)
+        return (~lost & ~held).nonzero().flatten()
+
+    def count(self, rows: torch.Tensor, drawn: Judgement) -> None:
+        """Take in one more draw of the images `rows`."""
+        self.asked[rows] += 1
+        self.wrong[rows] += drawn.wrong.long()
+        self.answers.append((rows, drawn.prediction))
+        self.margin[rows] += drawn.margin
+        self.confidence[rows] += drawn.confidence
+
+    def result(self) -> Judgement:
+        """What came of it."""
+        return Judgement(
+            2 * self.wrong > self.draws,
+            self._most_frequent(),
+            self.margin / self.asked,
+            self.confidence / self.asked,
+            self.asked,
+        )
+
+    def _most_frequent(self) -> torch.Tensor:
+        """(B,) the answer that came most often; of several the smallest."""
+        rows, answers = (torch.cat(one) for one in zip(*self.answers, strict=True))
+        votes = torch.zeros(len(self.asked), int(answers.amax()) + 1, device=rows.device)
+        votes.index_put_((rows, answers), torch.ones_like(rows, dtype=votes.dtype), accumulate=True)
+        return votes.argmax(1)

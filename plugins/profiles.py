@@ -9,8 +9,8 @@ from auditor.api import Profile, hookimpl
 #: Checks, in an order in which each can build on those before it; the last ones look back.
 _LOOKS = ["determinism", "batch-dependence", "train-mode", "output-kind", "operation-trace",
           "staircase", "zero-gradients", "rank-test", "finite-differences"]  # fmt: skip
-_CHALLENGES = ["loss-repair", "unbounded", "bpda-gap", "eot-gap", "noise-averaged-gap",
-               "transfer-gap", "black-box-gap"]  # fmt: skip
+_CHALLENGES = ["loss-repair", "unbounded", "expectation-gap", "bpda-gap", "eot-gap",
+               "noise-averaged-gap", "transfer-gap", "black-box-gap"]  # fmt: skip
 _LAST = ["planted-mask", "second-look", "loss-directions"]
 _QUICK = [*_LOOKS, *_CHALLENGES, *_LAST]
 _STANDARD = [*_LOOKS, "noise-gradient", "second-order", "half-precision", *_CHALLENGES,

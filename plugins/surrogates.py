@@ -17,7 +17,13 @@ def rescaled(own: Surrogate) -> Surrogate:
     return own.rescaled()
 
 
+@surrogate(name="expected")
+def expected(own: Surrogate) -> Surrogate:
+    """The model with its random numbers replaced by what they are worth in the mean."""
+    return own.expected()
+
+
 @hookimpl
 def auditor_surrogates() -> list[SurrogateMaker]:
-    """Repaired and rescaled."""
-    return [repaired, rescaled]
+    """Repaired, rescaled and expected."""
+    return [repaired, rescaled, expected]

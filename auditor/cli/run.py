@@ -107,26 +107,42 @@ def _interrupted(screen: Screen, directory: Path | None, command: str) -> None:
 
 
 def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> None:
-    """Every cell with its passes if all of its images withstand."""
+    """Every cell and every check, with passes if all of the images withstand."""
     from rich.table import Table
 
     from auditor.engine.inputs import load_samples
-    from auditor.engine.plan import build_attacks, cells, cut, prices
+    from auditor.engine.plan import build_attacks, build_checks, cells, cut, prices
 
     samples = load_samples(settings, registry)
     table = Table(show_edge=False)
     for name in ("cell", "images", "forward passes", "backward passes"):
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
-    total = [0, 0]
-    blocks = cut(len(samples), samples.shape)
-    todo = cells(settings, build_attacks(settings, registry, samples), blocks)
-    for one in prices(todo, len(samples)):
-        total = [total[0] + one.forwards, total[1] + one.backwards]
-        table.add_row(one.title, f"{one.images:,}", f"{one.forwards:,}", f"{one.backwards:,}")
+    totals = {"attacks": [0, 0], "checks": [0, 0]}
+
+    def row(kind: str, title: str, images: int, cost: tuple[int, int] | None) -> None:
+        passes = ("not told", "not told") if cost is None else (f"{part:,}" for part in cost)
+        totals[kind] = [a + b for a, b in zip(totals[kind], cost or (0, 0), strict=True)]
+        table.add_row(title, f"{images:,}", *passes)
+
+    blocks, attacks = cut(len(samples), samples.shape), build_attacks(settings, registry, samples)
+    for one in prices(cells(settings, attacks, blocks), len(samples)):
+        row("attacks", one.title, one.images, (one.forwards, one.backwards))
+    images, classes = blocks[0].stop, max(2, int(samples.images.y.max()) + 1)
+    for model in settings.models:
+        for plan in build_checks(settings, registry):
+            cost = plan.cost(images, classes)
+            row("checks", f"{model.name} · check {plan.config.label}", images, cost)
     console.print(table)
-    console.print(
-        f"About {total[0]:,} forward and {total[1]:,} backward passes of single images if none "
+    forwards, backwards = totals["attacks"]
+    said = (
+        f"About {forwards:,} forward and {backwards:,} backward passes of single images if none "
         "falls, verification apart; images that fall early cost less, and what breaks an image of "
-        "a sample is run on all survivors. Nothing was run.",
-        highlight=False,
+        "a sample is run on all survivors."
     )
+    if any(totals["checks"]):
+        forwards, backwards = totals["checks"]
+        said += (
+            f" Checks add at most {forwards:,} and {backwards:,}, and far less where they find "
+            "nothing to look into; twice as much or more for a model whose answers vary."
+        )
+    console.print(f"{said} Nothing was run.", highlight=False)

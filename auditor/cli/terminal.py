@@ -12,6 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from auditor.events import (
+    AttemptProgress,
+    AttemptStarted,
     CellDone,
     CellProgress,
     CellStarted,
@@ -40,6 +42,12 @@ def percent(accuracy: Accuracy | None) -> str:
     return f"{accuracy.accuracy:.1%} ({low:.1%} to {high:.1%})"
 
 
+def duration(seconds: float) -> str:
+    """Such as "8 s" or "3 min 20 s"."""
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"
+
+
 class Screen:
     """Shows events: live bars on a terminal, plain lines elsewhere. Use it as a context manager."""
 
@@ -58,6 +66,8 @@ class Screen:
         self._whole = self._bars.add_task("audit", total=None, note="")
         self._cell = self._bars.add_task("", visible=False, note="")
         self._current = CellStarted("", 0, 0)
+        #: The check that was last said to be long.
+        self._long = ""
         self._handlers: dict[type, Any] = {
             ModelReady: self._model_ready,
             RunStarted: self._run_started,
@@ -66,6 +76,8 @@ class Screen:
             CellDone: self._cell_done,
             SampleDone: self._sample_done,
             CheckStarted: self._check_started,
+            AttemptStarted: self._attempt_started,
+            AttemptProgress: self._attempt_progress,
             CheckDone: self._check_done,
         }
 
@@ -124,7 +136,24 @@ class Screen:
         self.line(f"{event.title}: {wording.sample(event.evidence, event.images)}")
 
     def _check_started(self, event: CheckStarted) -> None:
-        self._bars.reset(self._cell, total=None, description=event.title, visible=True, note="")
+        note = "" if event.seconds is None else f"at most {duration(event.seconds)}"
+        self._bars.reset(self._cell, total=None, description=event.title, visible=True, note=note)
+
+    def _attempt_started(self, event: AttemptStarted) -> None:
+        """A bar; and once a check a line, if it may take longer than the attacks did."""
+        name = f"{event.title}, {event.attempt}"
+        self._bars.reset(self._cell, total=event.images, description=name, visible=True, note="")
+        if event.longer and self._long != event.title:
+            self._long = event.title
+            assert event.seconds is not None
+            images = f"{event.images} image{'' if event.images == 1 else 's'}"
+            self.line(
+                f"{name}: up to {duration(event.seconds)} on {images}, verification apart (the "
+                f"attacks took {duration(event.attacks)})"
+            )
+
+    def _attempt_progress(self, event: AttemptProgress) -> None:
+        self._bars.update(self._cell, completed=event.finished, note=f"{event.broken} broken")
 
     def _check_done(self, event: CheckDone) -> None:
         """A line for what was flagged or failed; the report lists the others."""

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from auditor.checks import CheckReport, Symptom
 from auditor.engine.ledger import CellMeta, CellRecord, Ledger, cell_key, record_of
 from auditor.engine.outcome import Block
 from auditor.engine.outcomes import Outcomes
+from auditor.engine.pace import Pace
 from auditor.engine.plan import CheckPlan
 from auditor.engine.pool import OutOfTimeError, Stop
 from auditor.engine.probe import EngineProbe, Fallen
 from auditor.engine.runner import ModelUnderAudit
-from auditor.events import CheckDone, CheckStarted, Listener
+from auditor.events import AttemptProgress, AttemptStarted, CheckDone, CheckStarted, Listener
 from auditor.results import AttemptSummary, CheckResult, CheckStatus, Finding
 from auditor.surrogate import Surrogate
 from auditor.threat import Norm
@@ -76,12 +78,14 @@ class Battery:
     listener: Listener
     stop: Stop
     fallen: Fallen = field(init=False)
+    pace: Pace = field(init=False)
     _symptoms: list[Symptom] = field(default_factory=list)
 
     def run(self, outcomes: Outcomes, labels: list[str]) -> Iterator[CheckOutcome]:
         """All checks in order; each sees what the attacks `labels` and earlier checks broke."""
         theatre = self.theatre
         self.fallen = self._fallen_to_attacks(outcomes, labels)
+        self.pace = Pace.of(outcomes, theatre.model.victim.name)
         chain = cell_key(theatre.key_parts)
         for plan in self.plans:
             chain = cell_key(
@@ -114,9 +118,9 @@ class Battery:
         if reason := self.stop():
             return CheckOutcome(_result(plan, "skipped", reason, None))
         title = f"{self.theatre.model.victim.name} · check {plan.config.label}"
-        self.listener(CheckStarted(title))
+        self._announce(plan, title)
         try:
-            record = self._run(plan)
+            record = self._run(plan, title)
         except KeyboardInterrupt:
             raise
         except OutOfTimeError as stopped:
@@ -132,9 +136,30 @@ class Battery:
         self.listener(CheckDone(title, seen.status, seen.sentence, seen.flagged, seen.seconds))
         return outcome
 
-    def _run(self, plan: CheckPlan) -> CellRecord:
+    def _announce(self, plan: CheckPlan, title: str) -> None:
+        """Say what the check takes at most, before it begins."""
+        model, images = self.theatre.model, len(self.theatre.block)
+        cost = plan.cost(images, model.preflight.classes, random=model.victim.draws > 1)
+        if cost is None:
+            self.listener(CheckStarted(title))
+            return
+        self.listener(CheckStarted(title, sum(cost), self.pace.expected(sum(cost))))
+
+    def _begins(self, title: str, since: float, attempt: str, images: int, passes: int) -> None:
+        """Say what an attempt takes at most; in the run's log where that is long."""
+        seconds, spent = self.pace.expected(passes), time.perf_counter() - since
+        event = AttemptStarted(title, attempt, images, passes, seconds, spent, self.pace.seconds)
+        if event.longer:
+            self.ledger.log(
+                "check may take longer than the attacks", check=title, attempt=attempt,
+                images=images, passes=passes, seconds=seconds, spent=spent, attacks=event.attacks,
+            )  # fmt: skip
+        self.listener(event)
+
+    def _run(self, plan: CheckPlan, title: str) -> CellRecord:
         theatre = self.theatre
         model = theatre.model
+        passes, begin = model.victim.passes, time.perf_counter()
         probe = EngineProbe(
             label=plan.config.label,
             block=theatre.block,
@@ -148,10 +173,11 @@ class Battery:
             standing=self.fallen.copy(),
             known=tuple(self._symptoms),
             stop=self.stop,
+            begins=partial(self._begins, title, begin),
+            progress=lambda finished, broken: self.listener(AttemptProgress(finished, broken)),
         )
         for part in (model.victim, model.surrogate.model):
             part.begin(f"{self.seed} {model.victim.name} check {plan.config.label}")
-        passes, begin = model.victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
         report = plan.check.run(probe)
         report = _checked(report)

@@ -93,8 +93,7 @@ class Claims:
             return torch.zeros_like(lanes.row, dtype=torch.bool)
         block, anywhere = self.block, self.wishes.minimises
         verified = self.verifier.check(x, block.x[lanes.row], block.y[lanes.row], anywhere=anywhere)
-        draws = self.verifier.victim.draws
-        self.outcome.note_success(lanes, x, verified, draws, self.trust)
+        self.outcome.note_success(lanes, x, verified, self.trust)
         return verified.adversarial
 
     def _best(

@@ -93,9 +93,9 @@ class Outcome:
                 flags[lanes.row[odd.view(len(lanes), -1).any(1) & used]] = True
 
     def note_success(
-        self, lanes: Lanes, x: torch.Tensor, verified: Verification, draws: int, trust: Trust
+        self, lanes: Lanes, x: torch.Tensor, verified: Verification, trust: Trust
     ) -> None:
-        """Keep what was confirmed of the claims `x`, one per lane, each judged in `draws` draws.
+        """Keep what was confirmed of the claims `x`, one per lane.
 
         Args:
             trust: what the attack trusted that makes the claims.
@@ -103,7 +103,7 @@ class Outcome:
         Of several lanes of one image the one that comes first in the plan counts, and an example
         gives way only to a nearer one.
         """
-        self.forwards.index_add_(0, lanes.row, torch.full_like(lanes.row, 2 * draws))
+        self.forwards.index_add_(0, lanes.row, verified.asked)
         nearest = self.nearest[lanes.row]
         self.nearest.scatter_reduce_(
             0, lanes.row, torch.where(verified.adversarial, verified.distance, torch.inf), "amin"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.attack import GRADIENT, AttackSpec, wishes_of
+from auditor.attack import AttackSpec, passes_of
 from auditor.checks import CheckSpec
 from auditor.composite import Part, Situation
 from auditor.config import AttackConfig, AuditConfig, CheckConfig, Epsilon
@@ -37,7 +37,7 @@ class AttackPlan:
     def cost(self, images: int) -> tuple[int, int]:
         """Forward and backward passes on `images` images that all withstand, as far as known."""
         try:
-            forwards, backwards = self._each()
+            forwards, backwards = passes_of(self.attack, self.classes)
         except Exception:  # the attack's own code ran: what is wrong there is told when it runs
             return 0, 0
         return images * forwards, images * backwards
@@ -56,21 +56,6 @@ class AttackPlan:
             return 0, 0
         return drawn * sum(one[0] for one in each), drawn * sum(one[1] for one in each)
 
-    def _each(self) -> tuple[int, int]:
-        if hasattr(self.attack, "stages") or hasattr(self.attack, "perturb"):
-            forwards, backwards = self.attack.passes(self.classes)
-        else:
-            forwards, backwards = self._plain()
-        runs = 2 if getattr(self.attack, "second_run", False) else 1
-        return int(runs * forwards), int(runs * backwards)
-
-    def _plain(self) -> tuple[int, int]:
-        wishes, steps = wishes_of(self.attack), self.attack.steps
-        aims = min(wishes.targets, self.classes - 1) or 1
-        each = wishes.restarts * aims * wishes.eot * wishes.points
-        slopes = 0 if self.spec.needs != GRADIENT else self.classes if wishes.jacobian else 1
-        return each * (steps + 1), each * steps * slopes
-
 
 @dataclass(frozen=True)
 class CheckPlan:
@@ -79,6 +64,16 @@ class CheckPlan:
     config: CheckConfig
     spec: CheckSpec
     check: Any
+
+    def cost(self, images: int, classes: int, *, random: bool = False) -> tuple[int, int] | None:
+        """At most so many forward and backward passes on `images` images; None: it does not say."""
+        if not hasattr(self.check, "cost"):
+            return None
+        try:
+            forwards, backwards = self.check.cost(images, classes, random=random)
+        except Exception:  # the check's own code ran: what is wrong there is told when it runs
+            return None
+        return int(forwards), int(backwards)
 
 
 @dataclass(frozen=True)

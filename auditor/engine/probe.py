@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from auditor.attack import GRADIENT, Trust, spec_of, wishes_of
+from auditor.attack import GRADIENT, Trust, passes_of, spec_of, wishes_of
 from auditor.checks import Attempt, Symptom
 from auditor.engine.campaign import Campaign
 from auditor.engine.outcome import TRUSTS, Block, Outcome
-from auditor.engine.pool import Stop, go_on
+from auditor.engine.pool import Progress, Stop, go_on
 from auditor.engine.runner import ModelUnderAudit
 from auditor.engine.verify import Verifier
 from auditor.randomness import Noise
@@ -61,6 +62,8 @@ class EngineProbe:
         standing: what has fallen so far, brought up to date by each attempt.
         known: what earlier checks found.
         stop: looked at before every step of an attack.
+        begins: told before each attempt its name, its images, and its passes at most.
+        progress: told as images of an attempt are finished.
         outcome: of what the check's attempts broke within the threat.
     """
 
@@ -76,6 +79,8 @@ class EngineProbe:
     standing: Fallen
     known: tuple[Symptom, ...]
     stop: Stop = go_on
+    begins: Callable[[str, int, int], None] = lambda name, images, passes: None
+    progress: Progress = lambda finished, broken: None
     outcome: Outcome = field(init=False)
     attempts: list[AttemptSummary] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
@@ -166,7 +171,8 @@ class EngineProbe:
             trust,
             self.stop,
         )
-        found, _ = campaign.run(part, lambda finished, broken: None)
+        self.begins(name, len(rows), len(rows) * used.draws * self._each(attack))
+        found, _ = campaign.run(part, self.progress)
         self.attempts.append(
             AttemptSummary(
                 name,
@@ -182,6 +188,13 @@ class EngineProbe:
         if epsilon is None:
             self._count(rows, found)
         return Attempt(rows, found.broken, found.margin, found.adversarial)
+
+    def _each(self, attack: Any) -> int:
+        """Passes of an image that withstands, 0 where the attack cannot say."""
+        try:
+            return sum(passes_of(attack, self.classes))
+        except Exception:  # the attack's own code ran: what is wrong there is told when it runs
+            return 0
 
     def _count(self, rows: torch.Tensor, found: Outcome) -> None:
         """Take in what an attempt broke."""

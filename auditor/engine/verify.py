@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from auditor.threat import Ball, Norm
-from auditor.victim import Victim
+from auditor.victim import Judgement, Victim
 
 #: A pixel this close to a grey level, in levels, is on it: float32 says no more.
 _ON_LEVEL = 2e-5
@@ -27,6 +27,8 @@ class Verification:
     distance: torch.Tensor
     #: Still adversarial, and still in the ball, as an 8-bit image.
     confirmed_8bit: torch.Tensor
+    #: int64, how often the victim was asked about the claim and its 8-bit image.
+    asked: torch.Tensor
 
 
 def to_8bit(x: torch.Tensor, ball: Ball) -> torch.Tensor:
@@ -65,9 +67,9 @@ class Verifier:
         in_box, distance = ball.in_box(x), ball.distance(x)
         in_ball = distance <= self.reach(ball)
         rounded = to_8bit(x.nan_to_num(), ball)
-        judged = self.victim.judge(torch.cat([x, rounded]), y.repeat(2))
-        wrong, wrong_8bit = judged.wrong.chunk(2)
         feasible = in_box & in_ball
+        judged, wrong_8bit, asked = self._judged(x, rounded, y)
+        wrong = judged.wrong
         confirmed = feasible & wrong
         if not confirmed.all():
             self._count("outside the box", ~in_box)
@@ -77,12 +79,34 @@ class Verifier:
         return Verification(
             confirmed=confirmed,
             adversarial=in_box & wrong,
-            prediction=judged.prediction.chunk(2)[0],
-            margin=judged.margin.chunk(2)[0],
-            confidence=judged.confidence.chunk(2)[0],
+            prediction=judged.prediction,
+            margin=judged.margin,
+            confidence=judged.confidence,
             distance=distance,
             confirmed_8bit=confirmed & wrong_8bit & (ball.distance(rounded) <= self.reach(ball)),
+            asked=asked,
         )
+
+    def _judged(
+        self, x: torch.Tensor, rounded: torch.Tensor, y: torch.Tensor
+    ) -> tuple[Judgement, torch.Tensor, torch.Tensor]:
+        """What the victim says of `x`; (B,) whether `rounded` is misclassified, and the questions.
+
+        A random victim, which is asked many times, is asked about the rounded image only where `x`
+        itself is misclassified; elsewhere it is no matter.
+        """
+        if self.victim.draws == 1:
+            both = self.victim.judge(torch.cat([x, rounded]), y.repeat(2))
+            halves = zip(*(value.chunk(2) for value in vars(both).values()), strict=True)
+            judged, again = (Judgement(*half) for half in halves)
+            return judged, again.wrong, judged.asked + again.asked
+        judged = self.victim.judge(x, y)
+        rows = judged.wrong.nonzero().flatten()
+        if not len(rows):
+            return judged, judged.wrong, judged.asked
+        again = self.victim.judge(rounded[rows], y[rows])
+        wrong = judged.wrong.index_put((rows,), again.wrong)
+        return judged, wrong, judged.asked.index_add(0, rows, again.asked)
 
     def _count(self, reason: str, rows: torch.Tensor) -> None:
         count = int(rows.sum())

@@ -165,21 +165,30 @@ def overwriting(victim: Victim, work: Callable[[bool], T]) -> T:
         return work(True)
 
 
-def repaired_pass(victim: Victim, point: torch.Tensor, *, cautious: bool) -> Pass:
+def repaired_pass(
+    victim: Victim,
+    point: torch.Tensor,
+    *,
+    cautious: bool,
+    within: contextlib.AbstractContextManager[object],
+) -> Pass:
     """The victim's raw answer at `point`, with a repaired graph.
 
-    Where nothing of the graph could be repaired, it is autograd's own.
+    Where nothing of the graph could be repaired, it is autograd's own. `within` is active while the
+    victim runs.
     """
     if not point.requires_grad:  # the answer is the same: what counts as its scores too
         point = point.detach().requires_grad_(True)
     tape = Tape(cautious=cautious)
     with recording(tape, victim.module):
-        raw = victim.raw(tape.entrance(point))
+        entrance = tape.entrance(point)
+        with within:
+            raw = victim.raw(entrance)
     assert isinstance(raw, torch.Tensor)  # pre-flight refuses other outputs
     link = tape.link(raw)
     if link is not None and link.soft is not None and link.live:
         return Pass(raw, link.soft, link.scores)
-    with torch.enable_grad():
+    with torch.enable_grad(), within:
         soft = victim.raw(point)
     assert isinstance(soft, torch.Tensor)
     return Pass(soft.detach(), soft, None)

@@ -53,6 +53,7 @@ class Surrogate:
         tf32: whether a CUDA device may round the factors of its matrix products to TF32.
         repairs: whether operations that cut or falsify gradients are given useful ones.
         rescales: whether the loss is that of rescaled logits.
+        expects: whether random numbers are replaced by what they are worth in the mean.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Surrogate:
     tf32: bool = False
     repairs: bool = False
     rescales: bool = False
+    expects: bool = False
 
     def averaged(self, draws: int) -> Surrogate:
         """The same, its loss and gradient averaged over `draws` evaluations (EOT).
@@ -89,6 +91,23 @@ class Surrogate:
         Source: Athalye et al. 2018, arXiv:1802.00420, section 4.1. `repair` and `heads` say how.
         """
         return self if self.repairs else replace(self, name=f"{self.name}, repaired", repairs=True)
+
+    def expected(self) -> Surrogate:
+        """The same at its randomness's mean: nothing is drawn, so that one evaluation is enough.
+
+        Coins, gates and dropout count for their probabilities, additive noise for its mean, a
+        choice for the middle or the likeliest; `expectation` says how. It is an approximation, for
+        the expectation of a network is not the network of expectations, and its logits are not the
+        model's. It runs on a copy of the module, so that nothing a model keeps between calls is
+        touched.
+
+        Raises:
+            Exception: whatever `copy.deepcopy` raises on a module that cannot be copied.
+        """
+        if self.expects:
+            return self
+        name = f"{self.name}, at its randomness's mean"
+        return replace(self, name=name, model=self.model.copied(), expects=True)
 
     def rescaled(self) -> Surrogate:
         """The same with the loss of logits brought to a range of 6 image by image, in float64.
@@ -203,9 +222,14 @@ class Surrogate:
         """The model's logits (B, K), and the scores that the loss is computed on."""
         model = self.model
         if not (self.repairs or self.rescales):
-            logits = model.logits(point)
+            with self._within():
+                logits = model.logits(point)
             return logits, logits
-        seen = _repaired(model, point, cautious) if self.repairs else _untouched(model, point)
+        if self.repairs:
+            seen = _repaired(model, point, cautious, self._within())
+        else:
+            with self._within():
+                seen = _untouched(model, point)
         logits = model.logits_of(seen.raw)
         if self.rescales:
             scores = exact_scores(seen.soft, model.outputs)
@@ -214,6 +238,14 @@ class Surrogate:
         if seen.scores is not None:
             scores = deciding(seen.scores.to(scores.dtype), logits.detach(), scores)
         return logits, rescaled(scores.double()) if self.rescales else scores
+
+    def _within(self) -> contextlib.AbstractContextManager[object]:
+        """What is active while the model runs."""
+        if not self.expects:
+            return contextlib.nullcontext()
+        from auditor.surrogate.expectation import Expectation  # torch is needed to import it
+
+        return Expectation()
 
     def _slope(self, total: torch.Tensor, point: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """d total / d point; `keep` the graph for a further one."""
@@ -241,10 +273,15 @@ def derivative(
     return slope
 
 
-def _repaired(model: Victim, point: torch.Tensor, cautious: bool) -> Pass:
+def _repaired(
+    model: Victim,
+    point: torch.Tensor,
+    cautious: bool,
+    within: contextlib.AbstractContextManager[object],
+) -> Pass:
     from auditor.surrogate.repair import repaired_pass  # torch is needed to import it
 
-    return repaired_pass(model, point, cautious=cautious)
+    return repaired_pass(model, point, cautious=cautious, within=within)
 
 
 def _untouched(model: Victim, point: torch.Tensor) -> Pass:

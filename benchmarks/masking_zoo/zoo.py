@@ -192,6 +192,14 @@ def _stochastic() -> Iterator[Entry]:
     yield entry("weight-noise", "WeightNoise", _F, kwargs={"amount": 0.3})
     yield entry("random-member", "RandomMember", _C)
     yield entry("mixup-inference", "MixupInference", _F)
+    made: dict[str, Any] = {"half": "choose", "draws": 1, "adaptive": "bypass"}
+    yield entry("gumbel-units", "GumbelUnits", _F, **made)
+    yield entry("gumbel-units-pgd", "GumbelUnits", _FP, **made)
+    yield entry("gumbel-units-cifar", "GumbelUnits", _C, **made)
+    yield entry("logistic-units", "LogisticUnits", _F, **made)
+    yield entry("bernoulli-units", "BernoulliUnits", _F, operation=True, **made)
+    made |= {"draws": 4, "adaptive": "members", "operation": True}
+    yield entry("noisy-vote", "NoisyVote", _F, **made)
 
 
 def _output() -> Iterator[Entry]:

@@ -67,7 +67,7 @@ class Cascade:
         field = Field(brief)
         draws = _DRAWS if brief.random else 1
         if not brief.has_gradient:
-            queries = Square(queries=_QUERIES, eot=draws)
+            queries = Square(queries=_QUERIES // draws, eot=draws)
             yield from field.run(Stage("queries", queries, field.alive))
             return
         if brief.coarse_search:

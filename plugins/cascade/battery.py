@@ -11,6 +11,7 @@ from auditor.api import Part, Situation
 #: As AutoAttack aims, at the likeliest wrong classes; in l1 APGD at five, from five starts.
 TARGETS = 9
 _TARGETS_L1, _RESTARTS_L1 = 5, 5
+_QUERIES = 5000
 #: Evaluations that are averaged for a random model, in a short attack and as in AutoAttack.
 _FEW_DRAWS, _DRAWS = 8, 20
 
@@ -25,7 +26,9 @@ def parts(situation: Situation) -> list[Part]:
     gradient are queried.
     """
     if not situation.has_gradient:
-        return [Part("Square", Square(queries=5000, eot=_DRAWS if situation.random else 1))]
+        # A random model is asked as often in all as another; each query is several draws of it.
+        draws = _DRAWS if situation.random else 1
+        return [Part("Square", Square(queries=_QUERIES // draws, eot=draws))]
     if situation.random:
         return [
             Part("few draws", APGD(steps=20, loss="margin", eot=_FEW_DRAWS)),
@@ -41,5 +44,5 @@ def parts(situation: Situation) -> list[Part]:
         *([Part("MALT", dlr, targets=TARGETS, nearest=True, abreast=True)] if many else []),
         Part("APGD-T", dlr, targets=aims, abreast=True),
         Part("FAB-T", FAB(iterations=100, minimise=False), targets=TARGETS, abreast=True),
-        Part("Square", Square(queries=5000)),
+        Part("Square", Square(queries=_QUERIES)),
     ]

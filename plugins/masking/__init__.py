@@ -10,6 +10,7 @@ from .black_box import BlackBoxGap
 from .comparisons import Convergence, EpsilonMonotone, OneStep, Unbounded
 from .contract import BatchDependence, Determinism, TrainMode
 from .curvature import SecondOrder
+from .expected import ExpectationGap
 from .gaps import BPDAGap, EOTGap, NoiseAveragedGap
 from .gradient import RankTest, ZeroGradients
 from .half_precision import HalfPrecision
@@ -42,6 +43,7 @@ def auditor_checks() -> list[type]:
         # What attacks that do not trust it break.
         LossRepair,
         Unbounded,
+        ExpectationGap,
         BPDAGap,
         EOTGap,
         NoiseAveragedGap,

@@ -21,6 +21,7 @@ from auditor.api import (
     param,
 )
 
+from .costs import TRACE
 from .measuring import (
     ball_around,
     images,
@@ -64,6 +65,10 @@ class OutputKind:
     """
 
     images: PositiveInt = param(200, "images whose scores are looked at")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        return min(self.images, images), 0
 
     def run(self, probe: Probe) -> CheckReport:
         """One forward pass."""
@@ -164,6 +169,11 @@ class Staircase:
 
     images: PositiveInt = param(50, "images that are changed")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = 0 if random else min(self.images, images)
+        return (_TRIES + 4) * n, n
+
     def run(self, probe: Probe) -> CheckReport:
         """Eight changes of 0.001, inwards where a pixel is 0 or 1."""
         if probe.random:
@@ -217,6 +227,10 @@ def _leads_off(probe: Probe, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class OperationTrace:
     """Follows the operations from pixels to scores, and names those that stop the gradient."""
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        return TRACE + 3 * _COMPARED, TRACE + 3 * _COMPARED
 
     def run(self, probe: Probe) -> CheckReport:
         """What cuts, flattens, replaces or hides the gradient, with file, line and module."""

@@ -59,6 +59,11 @@ class Binarization:
     steps: PositiveInt = param(60, "gradient steps of the attack")
     always: bool = param(False, "run it even if no earlier check found anything")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = 0 if random else min(self.images, images)
+        return n * (3 + 2 * self.inner + self.steps), n * self.steps
+
     def run(self, probe: Probe) -> CheckReport:
         """Fit, attack, compare with random points."""
         if why := self._needless(probe):

@@ -12,11 +12,13 @@ from auditor_plugins.square import Square
 
 from auditor.api import CheckReport, PositiveInt, Probe, Symptom, check, param
 
+from .costs import judged, looked_again, spent, summed
 from .survivors import (
     DRAWS,
     Gap,
     decides_only,
     explained,
+    followed,
     is_telling,
     look_again,
     nothing_left,
@@ -41,7 +43,7 @@ class BlackBoxGap:
 
     A few queries on a few survivors first. Thousands on all of them, Square and SPSA, where these
     broke images that a longer gradient attack does not, or where earlier checks found something
-    that no attack explains yet.
+    that no attack explains yet; of a random model, on a few first.
     Where the model only tells its decision, or an image's scores are the same all around it, RayS
     takes the place of Square (in l-infinity).
     """
@@ -49,6 +51,20 @@ class BlackBoxGap:
     screened: PositiveInt = param(30, "survivors that are tried first")
     screening_queries: PositiveInt = param(200, "queries for each of these")
     queries: PositiveInt = param(2000, "queries for each survivor, where there is reason to")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        few, few_first = min(self.screened, images), min(_FEW, images)
+        compared = (spent(attack, min(5, images), classes) for attack in followed("gradient"))
+        return summed(
+            judged(3 * images, random=random),
+            judged(4 * (few + few_first), random=random),
+            spent(self._square(self.screening_queries, random=random), few, classes),
+            spent(self._square(self.queries, random=random), images + few_first, classes),
+            spent(_spsa(random=random), images + few_first, classes),
+            *compared,
+            looked_again("gradient", images, classes),
+        )
 
     def run(self, probe: Probe) -> CheckReport:
         """Screen, decide, search."""
@@ -63,8 +79,9 @@ class BlackBoxGap:
         broken = [found]
         if reason or self._worth_it(probe, found):
             names = [*names, "SPSA"]
-            broken += self._search(probe)
-            tried = survivors
+            found_later, tried_later = self._search(probe)
+            broken += found_later
+            tried = _union(tried, tried_later)
         rows = torch.cat(broken).sort().values
         telling = is_telling(probe, rows, "gradient", "queries")
         gap = Gap(len(survivors), len(tried), rows, telling)
@@ -87,12 +104,17 @@ class BlackBoxGap:
             return torch.zeros_like(rows, dtype=torch.bool)
         return torch.ones_like(rows, dtype=torch.bool) if hard else on_plateau(probe, rows)
 
+    def _square(self, queries: int, *, random: bool) -> Square:
+        """On a random model a query is several draws, and there are fewer of them."""
+        draws = DRAWS if random else 1
+        return Square(queries=max(self.screening_queries, queries // draws), eot=draws)
+
     def _queried(
         self, probe: Probe, rows: torch.Tensor, blind: torch.Tensor, queries: int, what: str
     ) -> tuple[list[str], torch.Tensor]:
         """The names of the attacks by queries, and the rows that these break."""
         attacks: dict[str, tuple[Any, torch.Tensor]] = {
-            "Square": (Square(queries=queries, eot=DRAWS if probe.random else 1), rows[~blind]),
+            "Square": (self._square(queries, random=probe.random), rows[~blind]),
             "RayS": (RayS(queries=queries), rows[blind]),
         }
         names, broken = [], [rows[:0]]
@@ -102,21 +124,26 @@ class BlackBoxGap:
                 broken.append(chosen[probe.attack(name + what, attack, chosen).broken])
         return names, torch.cat(broken)
 
-    def _search(self, probe: Probe) -> list[torch.Tensor]:
-        """Rows that the long attacks break, one tensor per attack."""
-        rows = probe.survivors()
-        blind = self._blind(probe, rows, hard=decides_only(probe, rows[:_FEW]))
-        broken = [self._queried(probe, rows, blind, self.queries, "")[1]]
-        spsa = SPSA(eot=DRAWS if probe.random else 1)
-        for title, most in (("SPSA, screening", _FEW), ("SPSA", len(probe.y))):
+    def _search(self, probe: Probe) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Rows that the long attacks break, one tensor per attempt; and those they were tried on.
+
+        SPSA on a few first, and of a random model, which takes longer, also the attack before it.
+        """
+        portions = [(", on a few", _FEW)] if probe.random else []
+        broken, tried = [], probe.survivors()[:0]
+        for what, most in [*portions, ("", len(probe.y))]:
             rows = sample(probe, probe.survivors(), most)
             if not len(rows):
                 break
-            attempt = probe.attack(title, spsa, rows)
-            broken.append(rows[attempt.broken])
+            hard = decides_only(probe, rows[:_FEW])
+            blind = self._blind(probe, rows, hard=hard)
+            broken.append(self._queried(probe, rows, blind, self.queries, what)[1])
+            tried = _union(tried, rows)
             if not len(broken[-1]):
                 break
-        return broken
+        last = [("SPSA, screening", _FEW), ("SPSA", len(probe.y))]
+        more, also = _in_turn(probe, _spsa(random=probe.random), last)
+        return broken + more, _union(tried, also)
 
     @staticmethod
     def _report(sentence: str, gap: Gap, *, hard: bool) -> CheckReport:
@@ -131,3 +158,31 @@ class BlackBoxGap:
             kind="output-level" if hard else None,
         )
         return CheckReport(sentence, (symptom,))
+
+
+def _spsa(*, random: bool) -> SPSA:
+    """With fewer directions for a random model, whose queries are several draws each."""
+    return SPSA(samples=SPSA().samples // DRAWS, eot=DRAWS) if random else SPSA()
+
+
+def _in_turn(
+    probe: Probe, attack: Any, portions: list[tuple[str, int]]
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Attack so many survivors, then more, while any falls: what fell, and what was tried."""
+    broken, tried = [], [probe.survivors()[:0]]
+    for title, most in portions:
+        rows = sample(probe, probe.survivors(), most)
+        if not len(rows):
+            break
+        attempt = probe.attack(title, attack, rows)
+        tried.append(rows)
+        broken.append(rows[attempt.broken])
+        if not len(broken[-1]):
+            break
+    return broken, torch.cat(tried)
+
+
+def _union(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Rows that are in one or the other, in order."""
+    rows: torch.Tensor = torch.unique(torch.cat([first, second]))
+    return rows

@@ -23,6 +23,7 @@ from auditor.api import (
     param,
 )
 
+from .costs import judged, spent, summed
 from .ray import FromImage, GradientRay
 from .survivors import DRAWS, bounds, nothing_left, of, sample
 
@@ -47,6 +48,12 @@ class OneStep:
     """
 
     rays: PositiveInt = param(30, "survivors on which ten lengths of the step are tried")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = min(self.rays, images)
+        steps = (spent(attack, images, classes) for attack in (FGSM(), RandomFGSM()))
+        return summed(judged(images, random=random), *steps, spent(GradientRay(), n, classes))
 
     def run(self, probe: Probe) -> CheckReport:
         """Three attacks of one step."""
@@ -93,6 +100,13 @@ class Unbounded:
 
     images: PositiveInt = param(50, "survivors that are attacked")
     steps: PositiveInt = param(20, "gradient steps")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        draws, n = DRAWS if random else 1, min(self.images, images)
+        attacks = (FromImage(steps=steps, loss="margin", eot=draws)
+                   for steps in (self.steps, self.steps, 5 * self.steps))  # fmt: skip
+        return summed(judged(images, random=random), *(spent(one, n, classes) for one in attacks))
 
     def run(self, probe: Probe) -> CheckReport:
         """Cross-entropy, margin, and longer."""
@@ -154,6 +168,12 @@ class EpsilonMonotone:
     images: PositiveInt = param(30, "survivors that are attacked")
     steps: PositiveInt = param(10, "gradient steps")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        attack = PGD(steps=self.steps, loss="margin", eot=DRAWS if random else 1)
+        each = spent(attack, min(self.images, images), classes)
+        return summed(judged(images, random=random), each, each, each)
+
     def run(self, probe: Probe) -> CheckReport:
         """The same attack at three radii, compared image by image."""
         if reason := _nothing_to_compare(probe):
@@ -199,6 +219,13 @@ class Convergence:
 
     images: PositiveInt = param(12, "survivors that are attacked")
     steps: PositiveInt = param(20, "gradient steps that the variants start from")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = images + min(self.images, images)
+        steps = (3 * self.steps, 3 * self.steps + 2, self.steps, self.steps)
+        each = (spent(PGD(steps=count, loss="margin"), n, classes) for count in steps)
+        return summed(judged(images, random=random), *each)
 
     def run(self, probe: Probe) -> CheckReport:
         """Four variants of one attack."""

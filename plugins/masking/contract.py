@@ -56,6 +56,12 @@ class Determinism:
     calls: PositiveInt = param(5, "how often each image is asked")
     images: PositiveInt = param(64, "images that are asked")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = min(self.images, images)
+        slopes = n * self.calls if random else 0
+        return n * self.calls + slopes + 1, slopes
+
     def run(self, probe: Probe) -> CheckReport:
         """Repeat, then compare answers, logits and gradients."""
         victim, rows = probe.victim, some(probe, self.images)
@@ -172,6 +178,10 @@ class BatchDependence:
 
     images: PositiveInt = param(32, "images that are asked")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        return 8 * min(self.images, images), 0
+
     def run(self, probe: Probe) -> CheckReport:
         """Compare each company with the full batch."""
         victim, rows = probe.victim, some(probe, self.images)
@@ -254,6 +264,10 @@ class TrainMode:
     """Modules that stay in training mode after eval(), and whether that changes anything."""
 
     images: PositiveInt = param(32, "images that are asked with and without training mode")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        return 3 * min(self.images, images), 0
 
     def run(self, probe: Probe) -> CheckReport:
         """Switch the flags off for a moment, and compare."""

@@ -22,6 +22,7 @@ from auditor.api import (
     param,
 )
 
+from .costs import spent, summed
 from .measuring import (
     ball_around,
     look,
@@ -88,6 +89,11 @@ class SecondOrder:
     """Where the gradient promises next to nothing, steps along the largest curvature instead."""
 
     images: PositiveInt = param(100, "survivors whose gradient is looked at")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = min(self.images, images)
+        return summed((n, n), spent(CurvatureStep(), n, classes))
 
     def run(self, probe: Probe) -> CheckReport:
         """Find survivors with next to no gradient, and attack them."""

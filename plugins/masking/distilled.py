@@ -9,8 +9,10 @@ from torch import nn
 
 from auditor.api import Probe, Surrogate
 
-#: Images and noisy copies that the model is asked about, together; and a batch of training.
-_ANSWERS, _BATCH = 2000, 64
+from .costs import ANSWERS
+
+#: A batch of training.
+_BATCH = 64
 #: Noisy copies of an image, at most.
 _COPIES = 30
 _CHANNELS = 24
@@ -73,13 +75,13 @@ def distilled(probe: Probe, epochs: int) -> Surrogate:
 
 def _answers(probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
     """(m, C, H, W) points, and (m, K) the model's softmax there."""
-    rows = torch.arange(min(len(probe.y), _ANSWERS), device=probe.y.device)
+    rows = torch.arange(min(len(probe.y), ANSWERS), device=probe.y.device)
     noise, norm = probe.noise("distilled", rows), probe.ball.norm
     points = [probe.x[rows]]
-    for copy in range(min(_COPIES, max(1, _ANSWERS // len(rows) - 1))):
+    for copy in range(min(_COPIES, max(1, ANSWERS // len(rows) - 1))):
         size = probe.ball.epsilon * (1 + copy % 3)
         points.append(norm.sample(probe.x[rows], size, noise.named(str(copy))))
-    x = torch.cat(points)[:_ANSWERS]
+    x = torch.cat(points)[:ANSWERS]
     with torch.no_grad():
         z = torch.cat([probe.victim.logits(part) for part in torch.split(x, _BATCH)])
     # Of logits that are far apart little more than the decision would be left.

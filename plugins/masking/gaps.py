@@ -24,6 +24,7 @@ from auditor.api import (
 )
 
 from .averaged import NoiseAveragedPGD
+from .costs import TRACE, pursued, summed
 from .survivors import (
     DRAWS,
     Gap,
@@ -74,6 +75,20 @@ class BPDAGap:
     steps: PositiveInt = param(20, "gradient steps of that attempt")
     full_steps: PositiveInt = param(60, "gradient steps on all survivors, three targets each")
     rounds: PositiveInt = param(3, "how often that is repeated at most, while it breaks more")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        draws = DRAWS if random else 1
+        full = APGD(steps=self.full_steps, loss="margin", targets=3, eot=draws)
+        one = pursued(
+            APGD(steps=self.steps, loss="margin", eot=draws),
+            [full] * self.rounds,
+            self.screened,
+            images,
+            classes,
+            random=random,
+        )
+        return summed((TRACE, TRACE), one, one)
 
     def run(self, probe: Probe) -> CheckReport:
         """The repaired model, then the stand-in."""
@@ -149,6 +164,14 @@ class EOTGap:
     screened: PositiveInt = param(40, "survivors that it is tried on first")
     steps: PositiveInt = param(30, "gradient steps of that attempt; twice as many on all survivors")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        if not random:
+            return 0, 0
+        attack = APGD(steps=self.steps, loss="margin", eot=self.draws)
+        full = [replace(attack, steps=2 * self.steps)] * 2
+        return pursued(attack, full, self.screened, images, classes, random=True)
+
     def run(self, probe: Probe) -> CheckReport:
         """Attack the average, of the margin."""
         if not probe.random:
@@ -193,6 +216,11 @@ class NoiseAveragedGap:
     samples: PositiveInt = param(16, "points each gradient is averaged over")
     screened: PositiveInt = param(30, "survivors that it is tried on first")
     steps: PositiveInt = param(40, "gradient steps")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        attack = NoiseAveragedPGD(steps=self.steps, samples=self.samples)
+        return pursued(attack, [attack], self.screened, images, classes, random=random)
 
     def run(self, probe: Probe) -> CheckReport:
         """Attack the average, of the margin."""

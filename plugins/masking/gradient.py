@@ -57,6 +57,11 @@ class ZeroGradients:
 
     images: PositiveInt = param(64, "survivors that are looked at")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        each = 4 * len(_LOSSES) * min(self.images, images)
+        return each, each
+
     def run(self, probe: Probe) -> CheckReport:
         """Three objectives at two points."""
         if nothing := no_gradient(probe) or nothing_left(probe):
@@ -169,6 +174,11 @@ class RankTest:
 
     images: PositiveInt = param(50, "survivors on which steps are tried")
     directions: PositiveInt = param(19, "random steps that each gradient step competes with")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = 2 * min(self.images, images)
+        return n * (3 + self.directions), n
 
     def run(self, probe: Probe) -> CheckReport:
         """One step length, then perhaps a shorter one."""

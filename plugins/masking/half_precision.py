@@ -22,6 +22,7 @@ from auditor.api import (
     param,
 )
 
+from .costs import spent, summed
 from .measuring import (
     ball_around,
     direction,
@@ -69,6 +70,12 @@ class HalfPrecision:
     images: PositiveInt = param(32, "images that are looked at")
     gradients: PositiveInt = param(16, "images whose gradients are compared")
     examples: PositiveInt = param(16, "broken images whose examples are judged again")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n, few = min(self.images, images), self.gradients + self.examples
+        made = spent(APGD(steps=10, loss="margin"), min(self.examples, images), classes)
+        return summed((4 * (n + few) + 2 * _LAYER_IMAGES, 4 * self.gradients), made)
 
     def run(self, probe: Probe) -> CheckReport:
         """Both types, one after the other."""

@@ -20,6 +20,7 @@ from auditor.api import (
     param,
 )
 
+from .costs import TRACE, looked_again, pursued, spent, summed
 from .survivors import Gap, bounds, is_telling, nothing_left, of, pursue, split
 
 #: A larger share missed by the cross-entropy is looked into.
@@ -51,6 +52,18 @@ class LossRepair:
 
     screened: PositiveInt = param(40, "survivors that each loss is tried on first")
     steps: PositiveInt = param(20, "gradient steps of those attempts; four times as many later")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        losses: tuple[ObjectiveName, ...] = ("margin", "cross-entropy")
+        each = []
+        for attack in (APGD(steps=self.steps, loss=loss) for loss in losses):
+            full = [self._longer(attack, place) for place in range(2)]
+            tried = (self.screened, images, classes)
+            each.append(pursued(attack, full, *tried, random=random, missed_by="cross-entropy"))
+        culprit = spent(APGD(steps=self.steps, loss="cross-entropy"), self.screened, classes)
+        again = looked_again("cross-entropy", images, classes)
+        return summed(*each, culprit, again, (TRACE, TRACE))
 
     def run(self, probe: Probe) -> CheckReport:
         """Try the losses on survivors, then look at all that the cross-entropy missed."""
@@ -88,15 +101,11 @@ class LossRepair:
         ]
 
     def _pursue(self, probe: Probe, name: str, attack: APGD, surrogate: Surrogate) -> Gap:
-        def longer(place: int) -> APGD:
-            targets = 0 if attack.loss == "cross-entropy" else 3 * place
-            return replace(attack, steps=self.steps * (2 + 2 * place), targets=targets)
-
         return pursue(
             probe,
             name,
             attack,
-            longer,
+            lambda place: self._longer(attack, place),
             screened=self.screened,
             rounds=2,
             surrogate=surrogate,
@@ -104,6 +113,11 @@ class LossRepair:
             everywhere=_vanishes(probe),
             enough=2,
         )
+
+    def _longer(self, attack: APGD, place: int) -> APGD:
+        """What follows where `attack` broke some of a few."""
+        targets = 0 if attack.loss == "cross-entropy" else 3 * place
+        return replace(attack, steps=self.steps * (2 + 2 * place), targets=targets)
 
     def _loss_level(self, probe: Probe, sentence: str, missed: torch.Tensor) -> CheckReport:
         """The report where attacks on the cross-entropy had missed many images that fell."""

@@ -20,6 +20,7 @@ from auditor.api import (
     param,
 )
 
+from .costs import spent, summed
 from .survivors import DRAWS, bounds, nothing_left, split
 
 #: A mask counts as found where hidden examples are certainly more than this share.
@@ -42,6 +43,16 @@ class PlantedMask:
     images: PositiveInt = param(20, "broken images that are attacked")
     queries: PositiveInt = param(300, "queries of Square for each of these")
     steps: PositiveInt = param(10, "gradient steps; twice as many with the repaired gradient")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n, draws = min(self.images, images), DRAWS if random else 1
+        attacks = (
+            APGD(steps=self.steps, loss="margin", eot=draws),
+            APGD(steps=2 * self.steps, loss="margin", eot=draws),
+            Square(queries=self.queries, eot=draws),
+        )
+        return summed(*(spent(attack, n, classes) for attack in attacks))
 
     def run(self, probe: Probe) -> CheckReport:
         """The blinded gradient, the repaired one, and queries."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from auditor.api import CheckReport, PositiveInt, Probe, Trust, check, not_applicable, param
 
-from .survivors import bounds, look_again, split
+from .costs import spent, summed
+from .survivors import bounds, followed, look_again, split
 
 #: If in the first sample certainly fewer than this share fall, the others are left as they are.
 _FUTILE = 0.25
@@ -28,6 +29,11 @@ class SecondLook:
     """
 
     sample: PositiveInt = param(40, "images after which it stops if hardly any of them fell")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        trusts: tuple[Trust, ...] = ("cross-entropy", "gradient")
+        return summed(*(spent(attack, images, classes) for t in trusts for attack in followed(t)))
 
     def run(self, probe: Probe) -> CheckReport:
         """The cross-entropy first, for what it breaks, the gradient breaks."""

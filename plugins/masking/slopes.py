@@ -74,6 +74,11 @@ class FiniteDifferences:
     images: PositiveInt = param(50, "survivors that are looked at")
     pairs: PositiveInt = param(6, "random directions per image, two evaluations each")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = 3 * min(self.images, images)
+        return n * (3 + 2 * self.pairs), n
+
     def run(self, probe: Probe) -> CheckReport:
         """One distance, then perhaps others."""
         if nothing := no_gradient(probe) or nothing_left(probe):
@@ -165,6 +170,11 @@ class NoiseGradient:
     images: PositiveInt = param(50, "survivors that are looked at")
     points: PositiveInt = param(8, "random points within epsilon / 2 that are averaged over")
 
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = min(self.images, images)
+        return n * (4 + self.points), n * (1 + self.points)
+
     def run(self, probe: Probe) -> CheckReport:
         """Gradients nearby, and one step of epsilon / 4 along each."""
         if nothing := no_gradient(probe) or nothing_left(probe):
@@ -224,6 +234,11 @@ class LossDirections:
 
     images: PositiveInt = param(3, "images that are drawn: survivors where there are any")
     points: PositiveInt = param(20, "points on each line, up to 2 epsilon")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart."""
+        n = min(self.images, images)
+        return n * (3 + 2 * self.points), n
 
     def run(self, probe: Probe) -> CheckReport:
         """Two lines per image."""

@@ -19,7 +19,7 @@ _LEVEL = 0.995
 #: A share of the images that is certainly larger than this is no accident.
 _ACCIDENT = 0.005
 #: Of what an attack broke, so many are attacked once more by what it is compared with.
-_LOOKED_AT = 20
+LOOKED_AT = 20
 #: Random points of an image's ball, at which its scores are compared.
 _POINTS = 4
 #: Fewer different margins than this part of the points are decisions, not scores.
@@ -136,7 +136,7 @@ def is_telling(probe: Probe, broken: torch.Tensor, missed_by: Trust, name: str) 
     certain = bounds(len(broken), len(probe.y))[0]
     if certain <= _ACCIDENT:
         return False
-    few, _ = split(broken[~probe.fallen(missed_by)[broken]], _LOOKED_AT)
+    few, _ = split(broken[~probe.fallen(missed_by)[broken]], LOOKED_AT)
     if not len(few):
         return False
     again = look_again(probe, few, missed_by, f"{name}, compared with")

@@ -17,6 +17,7 @@ from auditor.api import (
     param,
 )
 
+from .costs import ANSWERS, pursued, summed
 from .survivors import Gap, nothing_left, pursue, unexplained
 
 
@@ -36,6 +37,13 @@ class TransferGap:
     screened: PositiveInt = param(20, "survivors that each model is tried on first")
     steps: PositiveInt = param(20, "gradient steps of that attempt; twice as many on all survivors")
     epochs: PositiveInt = param(12, "passes over the answers that the copy is trained on")
+
+    def cost(self, images: int, classes: int, *, random: bool) -> tuple[int, int]:
+        """Forward and backward passes at most, verification apart; of one other model."""
+        attack = APGD(steps=self.steps, loss="margin")
+        full = replace(attack, steps=2 * self.steps)
+        tried = pursued(attack, [full], self.screened, images, classes, random=random)
+        return summed((ANSWERS, 0), tried)
 
     def run(self, probe: Probe) -> CheckReport:
         """One model after another."""

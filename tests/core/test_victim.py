@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from core_models import Linear, cnn_victim, linear_victim, normal, uniform
 from torch import nn
 
-from auditor.victim import STOCHASTIC_DRAWS, Normalize, Victim
+from auditor.victim import STOCHASTIC_DRAWS, UNANIMOUS, Normalize, Victim
 
 X = uniform(5, 3, 4, 6, seed=1)
 
@@ -166,8 +167,75 @@ def test_a_random_model_is_judged_by_the_majority_of_its_draws(source):
     assert torch.equal(judged.wrong, share > 0.5)
     assert judged.wrong.tolist()[::2] == [False, True]
     assert judged.prediction.tolist()[::2] == [0, 1]
-    torch.testing.assert_close(judged.margin, 2 * share - 1)
-    assert victim.module.calls == 2 * STOCHASTIC_DRAWS
+    for row, asked in enumerate(judged.asked.tolist()):  # what it saw until it was settled
+        seen = answers[:asked, row].double().mean()
+        assert float(judged.margin[row]) == pytest.approx(float(2 * seen - 1))
+    assert victim.passes.forwards == 3 * STOCHASTIC_DRAWS + int(judged.asked.sum())
+
+
+class Scripted(nn.Module):
+    """Image i is misclassified in the draws that `wrong[i]` says."""
+
+    def __init__(self, wrong: torch.Tensor) -> None:
+        super().__init__()
+        self.wrong, self.asked = wrong, torch.zeros(len(wrong), dtype=torch.int64)
+
+    def forward(self, x):
+        rows = x[:, 0, 0, 0].round().long()
+        one = self.wrong[rows, self.asked[rows]].to(x.dtype)
+        self.asked[rows] += 1
+        return torch.stack([1 - one, one], 1)
+
+
+def judged_by_script(wrong: torch.Tensor):
+    victim = Victim("scripted", Scripted(wrong), precision=torch.float64)
+    victim.draws = STOCHASTIC_DRAWS
+    x = torch.arange(len(wrong), dtype=torch.float64)[:, None, None, None].expand(-1, 1, 2, 2)
+    return victim.judge(x, torch.zeros(len(wrong), dtype=torch.int64)), victim
+
+
+def test_a_majority_is_not_asked_once_it_is_settled():
+    n = STOCHASTIC_DRAWS
+    cases = {  # the draws that go wrong: how often it is asked, and the verdict
+        "never": ([], UNANIMOUS, False),
+        "always": (range(n), n // 2 + 1, True),
+        "once": ([2], n // 2 + 1, False),
+        "at the end": (range(UNANIMOUS - 1, n), n - n // 2 + UNANIMOUS - 1 + 1, True),
+        "every other time": (range(0, n, 2), n, False),
+    }
+    wrong = torch.zeros(len(cases), n, dtype=torch.bool)
+    for row, (draws, _, _) in enumerate(cases.values()):
+        wrong[row, list(draws)] = True
+    judged, victim = judged_by_script(wrong)
+    assert judged.wrong.tolist() == [verdict for _, _, verdict in cases.values()]
+    at_most = [asked for _, asked, _ in cases.values()]
+    assert all(a <= b for a, b in zip(judged.asked.tolist(), at_most, strict=True))
+    assert judged.asked.tolist()[:2] == at_most[:2]
+    assert victim.passes.forwards == int(judged.asked.sum())
+
+
+def test_a_verdict_is_that_of_all_draws_unless_the_first_were_all_right():
+    generator = torch.Generator().manual_seed(0)
+    chance = torch.rand(3000, 1, generator=generator)
+    wrong = torch.rand(3000, STOCHASTIC_DRAWS, generator=generator) < chance
+    judged, _ = judged_by_script(wrong)
+    majority = wrong.sum(1) > STOCHASTIC_DRAWS / 2
+    trusted = ~wrong[:, :UNANIMOUS].any(1)
+    assert torch.equal(judged.wrong[~trusted], majority[~trusted])
+    assert not judged.wrong[trusted].any()
+    assert not (judged.wrong & ~majority).any(), "nothing is called adversarial that is not"
+
+
+def test_how_rarely_unanimous_answers_are_wrong():
+    left = STOCHASTIC_DRAWS - UNANIMOUS
+    most = STOCHASTIC_DRAWS // 2 + 1
+
+    def chance(p: float) -> float:
+        late = (math.comb(left, k) * p**k * (1 - p) ** (left - k) for k in range(most, left + 1))
+        return (1 - p) ** UNANIMOUS * sum(late)
+
+    worst = max(chance(k / 1000) for k in range(1001))
+    assert 1 / 2000 < worst < 1 / 1800
 
 
 def test_draws_depend_on_stream_and_call_alone():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from safetensors.numpy import load_file
 from system_files import (
     CONFIG,
@@ -19,6 +22,9 @@ from system_files import (
     pictures,
     without_times,
 )
+
+from auditor.cli.terminal import Screen
+from auditor.events import AttemptProgress, AttemptStarted, CheckStarted
 
 #: The gradient is zero, the scores are those of the model without it.
 MASKED = MODEL.replace(
@@ -202,3 +208,56 @@ def test_an_unknown_check_is_told_with_the_nearest_name(masked: Path) -> None:
     assert status == 2
     assert 'There is no check called "band"' in said
     assert 'did you mean "bands"' in said
+
+
+def test_what_takes_longer_than_the_attacks_is_said_beforehand() -> None:
+    said = io.StringIO()
+    screen = Screen(Console(file=said, width=200))
+    short = AttemptStarted("bands · check slow", "few", 3, 900, 9.0, 1.0, 20.0)
+    long = AttemptStarted("bands · check slow", "all", 40, 12000, 130.4, 10.0, 20.0)
+    unknown = AttemptStarted("bands · check new", "all", 40, 12000, None, 10.0, 0.0)
+    assert (short.longer, long.longer, unknown.longer) == (False, True, False)
+    with screen:
+        for event in (CheckStarted("bands · check slow", 12900, 139.0), short,
+                      AttemptProgress(3, 1), long, long, unknown):  # fmt: skip
+            screen(event)
+    assert said.getvalue().splitlines() == [
+        "bands · check slow, all: up to 2 min 10 s on 40 images, verification apart (the attacks "
+        "took 20 s)"
+    ]
+
+
+def test_the_log_says_it_too(masked: Path) -> None:
+    """Attacks of no time at all, so that any check takes longer."""
+    plugin = Path("mine.py").read_text(encoding="utf-8")
+    steps = plugin.replace('param(3, "bands to try")', 'param(3000, "bands to try")')
+    Path("mine.py").write_text(steps, encoding="utf-8")
+    auditor("run", "audit.toml")
+    (line,) = [
+        json.loads(text)
+        for text in (only_run() / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        if "check may take longer" in text
+    ]
+    assert (line["check"], line["attempt"]) == ("bands · check bands", "brighter bands")
+    assert (line["images"], line["passes"]) == (96, 96 * 3001)
+    assert line["spent"] + line["seconds"] > line["attacks"] > 0
+
+
+def test_the_plan_lists_checks(masked: Path) -> None:
+    """With their cost where they say it."""
+    status, said = auditor("run", "audit.toml", "--plan")
+    assert status == 0
+    (row,) = [line for line in said.splitlines() if "check bands" in line]
+    assert row.count("not told") == 2
+    Path("mine.py").write_text(
+        Path("mine.py").read_text(encoding="utf-8").replace(
+            "    def run(self, probe)",
+            "    def cost(self, images, classes, *, random):\n"
+            "        return 4 * images, classes + random\n\n    def run(self, probe)",
+        ),
+        encoding="utf-8",
+    )  # fmt: skip
+    _, said = auditor("run", "audit.toml", "--plan")
+    (row,) = [line for line in said.splitlines() if "check bands" in line]
+    assert [cell.strip() for cell in row.split("│")[1:]] == ["96", "384", "2"]
+    assert "Checks add at most 384 and 2" in " ".join(said.split())

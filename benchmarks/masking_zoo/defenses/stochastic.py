@@ -133,6 +133,73 @@ class WeightNoise(nn.Module):
         return z
 
 
+class GumbelUnits(_Layered):
+    """Every unit fires or not, drawn by the Gumbel-softmax trick (Jang et al. 2017, 1611.01144).
+
+    A unit's probability is its activation divided by `amount` times the layer's mean, and what it
+    passes on is as large as its activation in the mean over `copies` draws. At a low temperature
+    nearly every unit is saturated, and the gradient that is left is another at each draw.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        backbone: str,
+        amount: float = 8.0,
+        copies: int = 2,
+        temperature: float = 0.05,
+    ) -> None:
+        super().__init__(dataset, backbone, amount)
+        self.copies, self.temperature = copies, temperature
+
+    def disturb(self, x: Tensor) -> Tensor:
+        """Activations as units that fire with a probability."""
+        top = self.amount * x.flatten(1).mean(1).view(-1, *[1] * (x.dim() - 1)).detach()
+        share = (x / top.clamp(min=1e-6)).clamp(1e-6, 1 - 1e-6)
+        return top * self.fired(share.expand(self.copies, *x.shape)).mean(0)
+
+    def fired(self, share: Tensor) -> Tensor:
+        """Which units fire, with these probabilities."""
+        chances = torch.stack([share.log(), (1 - share).log()])
+        return F.gumbel_softmax(chances, tau=self.temperature, dim=0)[0]
+
+
+class BernoulliUnits(GumbelUnits):
+    """The same with coins in place of the relaxation: no gradient gets through."""
+
+    def fired(self, share: Tensor) -> Tensor:
+        """Coins."""
+        return torch.bernoulli(share)  # culprit
+
+
+class LogisticUnits(GumbelUnits):
+    """The same, relaxed by hand: the logistic noise of Maddison et al. 2017, arXiv:1611.00712."""
+
+    def fired(self, share: Tensor) -> Tensor:
+        """Binary concrete units."""
+        u = torch.rand_like(share).clamp(1e-6, 1 - 1e-6)
+        chances = share.log() - (1 - share).log()
+        return torch.sigmoid((chances + u.log() - (1 - u).log()) / self.temperature)
+
+
+class NoisyVote(nn.Module):
+    """Votes over networks with fresh noise on every weight: random, and without a gradient."""
+
+    def __init__(self, dataset: str, backbone: str, amount: float = 0.3, members: int = 7) -> None:
+        super().__init__()
+        self.noisy = WeightNoise(dataset, backbone, amount)
+        self.number = members
+
+    def members(self, x: Tensor) -> Tensor:
+        """(members, B, 10) logits."""
+        return torch.stack([self.noisy(x) for _ in range(self.number)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The share of votes of each class."""
+        z = self.members(x)
+        return F.one_hot(z.argmax(2), z.shape[2]).to(x.dtype).mean(0)  # culprit
+
+
 class RandomMember(nn.Module):
     """One of several networks, drawn at each call; they see the image turned or mirrored.
 
