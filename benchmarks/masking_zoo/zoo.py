@@ -3,7 +3,8 @@
 The halves were fixed before any verdict was measured, by this rule: the entries of a family that
 have the same factory form one unit, so that variants of a defense stay together; a family's units,
 ordered by the sha256 of the factory's name, go in turn to "choose" and "measure", and families, in
-alphabetical order, begin in turn with the one and the other. Nobody picks.
+alphabetical order, begin in turn with the one and the other. Nobody picks. What was added later is
+in neither half: `third_part.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 DEFENSES = Path(__file__).resolve().parent / "defenses"
-EPSILON = {"fashion-mnist": "0.1", "cifar10": "8/255"}
+#: By dataset and norm.
+EPSILON = {
+    ("fashion-mnist", "linf"): "0.1",
+    ("cifar10", "linf"): "8/255",
+    ("mnist", "linf"): "0.3",
+    ("fashion-mnist", "l2"): "1",
+}
 #: What marks the line at which the gradient is lost or falsified.
 MARKER = "# culprit"
 
-Split = Literal["choose", "measure"]
+Split = Literal["choose", "measure", "third"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,12 @@ class Entry:
     random: bool = False
     outputs: str = "logits"
     precision: str = "float32"
+    norm: str = "linf"
+
+    @property
+    def epsilon(self) -> str:
+        """The budget of its audit, as written in the literature."""
+        return EPSILON[self.dataset, self.norm]
 
     @property
     def masks(self) -> bool:
@@ -78,8 +91,8 @@ class Entry:
 
     @cached_property
     def split(self) -> Split:
-        """The half it is in."""
-        return _SPLITS[self.family, self.factory]
+        """The half it is in; what was not there when the halves were drawn is in the third part."""
+        return _SPLITS.get((self.family, self.factory), "third")
 
 
 def marked_lines(source: Path, name: str) -> list[int]:
