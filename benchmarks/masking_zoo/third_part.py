@@ -59,7 +59,7 @@ def _third() -> Iterator[Entry]:
     yield honest("level-attention", "LevelAttention", "memory-pgd", **fashion)
     yield honest("linear-code", "LinearCode", "coded", **mnist)
     yield honest("smooth-neighbours", "SmoothNeighbours", "references", **mnist)
-    yield honest("drawn-member", "DrawnMember", "members-pgd", **fashion, random=True, draws=4,
+    yield honest("drawn-mean", "DrawnMean", "members-pgd", **fashion, random=True, draws=4,
                  adaptive="mean_of_members")  # fmt: skip
     yield honest("l2-trained", "Trained", "small-l2", **fashion)
     yield honest("linf-trained-l2", "Example", "pgd-trained", **fashion, norm="l2")

@@ -7,7 +7,25 @@ part of them are trained with it, in a form that has a gradient: gates relaxed a
 1/2, attention that grows steeper, spikes and codes with a sigmoid's slope. Weights are written
 beside this file in half precision.
 
-@@TABLE@@
+The weights beside this file were made by one thread of a CPU, in seven minutes in all. Clean are
+accuracies of the last 1,000 test images in the form that is trained, one draw each where it is
+random, the members' mean logits, and for the coder the example's `pgd-trained` behind it; bounds
+are those of training with PGD-3:
+
+| network     | images        | bound     | seconds | kB  | clean |
+| ----------- | ------------- | --------- | ------- | --- | ----- |
+| gates       | MNIST         |           | 16      | 158 | 93.0% |
+| gates-pgd   | Fashion-MNIST | linf 0.03 | 32      | 158 | 75.1% |
+| blocks-pgd  | Fashion-MNIST | linf 0.06 | 50      | 169 | 82.9% |
+| memory      | Fashion-MNIST |           | 21      | 160 | 87.8% |
+| memory-pgd  | Fashion-MNIST | linf 0.08 | 44      | 160 | 82.4% |
+| deep-pgd    | Fashion-MNIST | linf 0.08 | 104     | 248 | 78.1% |
+| members-pgd | Fashion-MNIST | linf 0.08 | 86      | 275 | 82.8% |
+| coded       | MNIST         |           | 8       | 172 | 97.3% |
+| spiking     | MNIST         |           | 9       | 205 | 96.0% |
+| coder       | Fashion-MNIST |           | 18      | 9   | 83.6% |
+| references  | MNIST         |           | 2       | 178 | 89.4% |
+| small-l2    | Fashion-MNIST | l2 1.5    | 30      | 144 | 79.3% |
 """
 
 from __future__ import annotations
@@ -99,7 +117,7 @@ def _spikes(net: nn.Module, x: Tensor, progress: float) -> Tensor:
 
 PLANS = {
     "gates": Plan("mnist", 31, _sampled_gates, epochs=4, images=40_000),
-    "gates-pgd": Plan("fashion-mnist", 32, _sampled_gates, epsilon=0.06, attacked=_expected_gates),
+    "gates-pgd": Plan("fashion-mnist", 32, _sampled_gates, epsilon=0.03, attacked=_expected_gates),
     "blocks-pgd": Plan("fashion-mnist", 33, _blocks, epsilon=0.06, attacked=_expected_blocks),
     "memory": Plan("fashion-mnist", 34, _steeper, epochs=5),
     "memory-pgd": Plan("fashion-mnist", 35, _level, epsilon=0.08, attacked=_level),

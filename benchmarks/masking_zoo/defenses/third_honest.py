@@ -63,13 +63,13 @@ class SmoothNeighbours(Trained):
         )
 
 
-class DrawnMember(Trained):
-    """One of four different networks, drawn at each call."""
+class DrawnMean(Trained):
+    """Three of four different networks, drawn at each call."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the member drawn."""
-        z: Tensor = self.net[int(torch.randint(0, len(self.net), ()))](x)
-        return z
+        """The mean logits of those drawn."""
+        drawn = torch.randperm(len(self.net))[:3].tolist()
+        return torch.stack([self.net[number](x) for number in drawn]).mean(0)
 
 
 class Example(nn.Module):
