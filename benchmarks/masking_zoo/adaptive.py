@@ -12,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
 from subjects import EXAMPLE, Subject
+from third_adaptive import ALSO as THIRD_ALSO
+from third_adaptive import ANSWERS as THIRD_ANSWERS
+from third_adaptive import EXACT as THIRD_EXACT
 from torch import Tensor, nn
-from zoo import EPSILON, Entry
+from zoo import Entry
 
 from auditor.engine.campaign import Campaign
 from auditor.engine.outcome import Block
@@ -121,15 +125,16 @@ STAND_INS: dict[str, Callable[[Any], nn.Module]] = {
     "members": lambda model: _StandIn(model, _members),
     # The same average with its gradient.
     "average": lambda model: _StandIn(model, lambda model, x: model.average(x)),
+    **{name: partial(_StandIn, answer=answer) for name, answer in THIRD_ANSWERS.items()},
 }
 #: Stand-ins whose scores are the defended model's own, whatever their gradient; the others only
 #: resemble it.
 EXACT = {"itself", "straight", "straight_features", "straight_activations", "straight_sparse",
-         "soft_contrast", "average"}  # fmt: skip
+         "soft_contrast", "average"} | THIRD_EXACT  # fmt: skip
 #: Points that Square tries.
 QUERIES = 1000
 #: A few defenses are attacked along more than one stand-in.
-_ALSO = {"bypass_then_straight": ("bypass", "straight")}
+_ALSO = {"bypass_then_straight": ("bypass", "straight"), **THIRD_ALSO}
 
 
 def stand_ins(entry: Entry) -> tuple[str, ...]:
@@ -180,8 +185,8 @@ def attack(
         block = Block(block.x[rows], block.y[rows], block.image[rows])
     if not len(block):
         return Result(torch.zeros(0, dtype=torch.bool))
-    epsilon = float(Fraction(EPSILON[entry.dataset]))
-    verifier = Verifier(subject.victim, subject.registry.norms["linf"], epsilon)
+    epsilon = float(Fraction(entry.epsilon))
+    verifier = Verifier(subject.victim, subject.registry.norms[entry.norm], epsilon)
     spec = subject.registry.attacks[use]
     campaign = Campaign(
         spec, spec.build(parameters), surrogate, surrogate, verifier, 10, True, seed,

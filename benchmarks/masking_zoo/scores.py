@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from common import table
-from zoo import ENTRIES, Entry
+from third_part import EVERY
+from zoo import Entry
 
 Row = dict[str, Any]
 
@@ -18,9 +19,11 @@ ALARM = {"suspected", "confirmed"}
 #: A gap that has to be noticed, and how near a corrected accuracy has to be, in points.
 GAP, NEAR = 10.0, 3.0
 #: The part of the defenses whose corrected accuracy has to be so near.
-SHARE = 0.9
+SHARE = 0.97
+#: Seconds that an audit may take.
+LIMIT = 300
 
-_BY_NAME = {entry.name: entry for entry in ENTRIES}
+_BY_NAME = {entry.name: entry for entry in EVERY}
 
 
 Truth = dict[tuple[str, int], Row]
@@ -95,7 +98,9 @@ def verdict_table(rows: Iterable[Row], truth: Truth) -> str:
     for row in rows:
         entry, true = _BY_NAME[row["name"]], truth_of(row, truth)
         if "error" in row:
-            lines.append([entry.name, str(row["seed"]), "ERROR", *[""] * 8])
+            first, took = row["error"].splitlines()[0], row.get("seconds")
+            lines.append([entry.name, str(row["seed"]), "ERROR", first, *[""] * 6,
+                          "" if took is None else f"{took:.0f} s"])  # fmt: skip
             continue
         distance = off(row, true)
         part = row["check_seconds"] / row["seconds"] if row["seconds"] else 0
@@ -116,10 +121,11 @@ def requirement_table(rows: list[Row], truth: Truth) -> str:
     """What was required of the zoo, and what came of it."""
     pairs = [(_BY_NAME[row["name"]], row, truth_of(row, truth)) for row in rows]
     done = [pair for pair in pairs if "error" not in pair[1]]
-    wanted = [(e, r) for e, r, t in done if must_be_found(e, t)]
-    missed = sorted({e.name for e, r in wanted if r["verdict"] not in ALARM})
-    honest = [(e, r) for e, r, _ in done if not e.masks]
-    alarms = sorted({e.name for e, r in honest if r["verdict"] in ALARM})
+    # An audit without a verdict has neither found a defense nor let a control pass.
+    wanted = [(e, r.get("verdict")) for e, r, t in pairs if must_be_found(e, t)]
+    missed = sorted({e.name for e, said in wanted if said not in ALARM})
+    honest = [(e, r.get("verdict")) for e, r, _ in pairs if not e.masks]
+    alarms = sorted({e.name for e, said in honest if said is None or said in ALARM})
     distances = [(e.name, d) for e, r, t in done if must_be_found(e, t)
                  for d in [off(r, t)] if d is not None]  # fmt: skip
     far = sorted({name for name, d in distances if abs(d) > NEAR + 1e-6})
@@ -130,8 +136,9 @@ def requirement_table(rows: list[Row], truth: Truth) -> str:
                      and culprit_right(e, r) is False})  # fmt: skip
 
     failed = sorted({e.name for e, r, _ in pairs if "error" in r})
-    found = sum(r["verdict"] in ALARM for _, r in wanted)
-    quiet = sum(r["verdict"] not in ALARM for _, r in honest)
+    slow = [e.name for e, r, _ in pairs if r.get("seconds", 0) > LIMIT]
+    found = sum(said in ALARM for _, said in wanted)
+    quiet = sum(said is not None and said not in ALARM for _, said in honest)
     lines = [
         ("audits that ended", len(done), len(pairs), 1.0, failed),
         (f"defenses with a true gap of {GAP:g} points: suspected or confirmed",
@@ -141,6 +148,8 @@ def requirement_table(rows: list[Row], truth: Truth) -> str:
          near, len(distances), SHARE, far),
         ("culprit's file and line, where one operation is at fault",
          sum(lines_right), len(lines_right), 1.0, astray),
+        (f"audits of at most {LIMIT} s", len(pairs) - len(slow), len(pairs), 1.0,
+         sorted(set(slow))),
     ]  # fmt: skip
     return table(["requirement", "measured", "", "which not"], [
         [what, f"{good} of {total}",
@@ -150,25 +159,28 @@ def requirement_table(rows: list[Row], truth: Truth) -> str:
 
 
 def score_text(split: str, rows: list[Row], truth: Truth) -> str:
-    """The part of RESULTS.md for one half."""
-    order = {entry.name: number for number, entry in enumerate(ENTRIES)}
+    """The part of RESULTS.md for one half, or for the third part."""
+    order = {entry.name: number for number, entry in enumerate(EVERY)}
     mine = sorted(
         (row for row in rows if _BY_NAME[row["name"]].split == split),
         key=lambda row: (order[row["name"]], row["seed"]),
     )
+    title = f"The masking zoo: the {'third part' if split == 'third' else f'half to {split}'}"
     if not mine:
-        return f"## The masking zoo: the half to {split}\n\nNothing was measured yet."
+        return f"## {title}\n\nNothing was measured yet."
     seeds = sorted({row["seed"] for row in mine})
     ran = Counter((row["images"], row["profile"]) for row in mine)
     how = "; ".join(f"{count} with {images} images and the profile {profile}"
                     for (images, profile), count in sorted(ran.items()))  # fmt: skip
     done = [row for row in mine if "error" not in row and row["seconds"]]
     part = statistics.median(row["check_seconds"] / row["seconds"] for row in done) if done else 0
-    return f"""## The masking zoo: the half to {split}
+    commits = ", ".join(sorted({row.get("commit", "one not noted") for row in mine}))
+    first = " Measured once, before anybody had looked at any of it." if split == "third" else ""
+    return f"""## {title}
 
-{len({row["name"] for row in mine})} of {sum(entry.split == split for entry in ENTRIES)} entries, \
+{len({row["name"] for row in mine})} of {sum(entry.split == split for entry in EVERY)} entries, \
 seeds {", ".join(map(str, seeds))}, one thread; audits: {how}. Checks take {part:.0%} of an audit \
-(median).
+(median). Commit: {commits}.{first}
 
 {requirement_table(mine, truth)}
 

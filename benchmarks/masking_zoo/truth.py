@@ -1,11 +1,13 @@
 """True gaps of the zoo: what plain gradient attacks leave, and what hand-made adaptive ones leave.
 
-    python benchmarks/masking_zoo/truth.py --rows FILE --data FOLDER [--only NAME ...] [--write]
+    python benchmarks/masking_zoo/truth.py --rows FILE --data FOLDER [--split third] \\
+        [--only NAME ...] [--write]
 
 Plain are PGD-40 on the cross-entropy and PGD-40 on the margin, on the model's own autograd. The
 true gap of a defense is the accuracy under the former minus that under the adaptive attack of
 `adaptive.py`. Rows are kept in FILE as JSON lines, so that it can be done in parts; the tables are
-made from all rows of the file. FOLDER holds cifar10-test.npz (x: uint8 [N, 32, 32, 3], y: [N]).
+made from all rows of the file. FOLDER holds cifar10-test.npz (x: uint8 [N, 32, 32, 3], y: [N]), for
+the third part mnist-test.npz.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import torch  # noqa: E402
 from adaptive import EXAMPLE, QUERIES, plain, robust_under, subject  # noqa: E402
 from common import record, table  # noqa: E402
-from zoo import ENTRIES, Entry  # noqa: E402
+from third_part import EVERY  # noqa: E402
+from zoo import Entry  # noqa: E402
 
 from auditor.registry import load_registry  # noqa: E402
 from auditor.samples import Images  # noqa: E402
@@ -37,8 +40,8 @@ def data_file(dataset: str, folder: Path | None) -> Path:
     if dataset == "fashion-mnist":
         return EXAMPLE / "data" / "test-1000.npz"
     if folder is None:
-        raise SystemExit("--data is needed: a folder with cifar10-test.npz")
-    return folder / "cifar10-test.npz"
+        raise SystemExit(f"--data is needed: a folder with {dataset}-test.npz")
+    return folder / f"{dataset}-test.npz"
 
 
 def read_images(dataset: str, folder: Path | None) -> Images:
@@ -72,7 +75,7 @@ def rows_of(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
 def truth_table(found: dict[str, dict[str, Any]]) -> str:
     """One line per entry."""
     lines = []
-    for entry in ENTRIES:
+    for entry in EVERY:
         row = found.get(entry.name)
         if row is None:
             continue
@@ -91,9 +94,11 @@ def truth_table(found: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     """Measure what is asked for, and make the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    names = [entry.name for entry in ENTRIES]
+    names = [entry.name for entry in EVERY]
     parser.add_argument("--rows", type=Path, required=True, help="file of measurements")
     parser.add_argument("--data", type=Path, help="folder with cifar10-test.npz")
+    parser.add_argument("--split", choices=["halves", "third"], default="halves",
+                        help="both halves, or the third part (%(default)s)")  # fmt: skip
     parser.add_argument("--only", nargs="*", default=names, metavar="NAME",
                         help="entries to measure; none: the table alone (all)")  # fmt: skip
     parser.add_argument(
@@ -109,7 +114,9 @@ def main() -> None:
     torch.set_num_threads(1)
     there = rows_of(args.rows) if args.missing else {}
     read: dict[str, Images] = {}
-    for entry in ENTRIES:
+    third = args.split == "third"
+    part = [entry for entry in EVERY if (entry.split == "third") == third]
+    for entry in part:
         if entry.name not in args.only or (entry.name, args.seed) in there:
             continue
         if entry.dataset not in read:
@@ -119,22 +126,26 @@ def main() -> None:
         with args.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     rows = rows_of(args.rows)
-    found = {name: row for (name, seed), row in rows.items() if seed == args.seed}
-    record("masking_truth", _text(found), write=args.write)
+    mine = {entry.name for entry in part}
+    found = {name: row for (name, seed), row in rows.items() if seed == args.seed and name in mine}
+    section = "masking_truth_third" if third else "masking_truth"
+    record(section, _text(part, found), write=args.write)
 
 
-def _text(found: dict[str, dict[str, Any]]) -> str:
-    known = [entry for entry in ENTRIES if entry.name in found]
+def _text(part: list[Entry], found: dict[str, dict[str, Any]]) -> str:
+    known = [entry for entry in part if entry.name in found]
     masks = [found[entry.name] for entry in known if entry.masks]
     honest = [found[entry.name] for entry in known if not entry.masks]
     first = next(iter(found.values()))
-    return f"""## The masking zoo: true gaps
+    third = ", the third part" if known[0].split == "third" else ""
+    budgets = dict.fromkeys(f"{e.norm} {e.epsilon} on {e.dataset}" for e in known)
+    return f"""## The masking zoo: true gaps{third}
 
-{first["images"]} images, seed {first["seed"]}, l-infinity, epsilon 0.1 on Fashion-MNIST and \
-8/255 on CIFAR-10; torch {torch.__version__}, one thread. Accuracies in percent of all images. The \
-gap is what PGD-40 on the cross-entropy leaves minus what the hand-made adaptive attack leaves \
-({first["steps"]} steps of APGD on the margin, two starts and three targets; \
-then, where the model is not random, {QUERIES:,} points of Square).
+{first["images"]} images, seed {first["seed"]}; {", ".join(budgets)}; torch \
+{torch.__version__}, one thread. Accuracies in percent of all images. The gap is what PGD-40 on \
+the cross-entropy leaves minus what the hand-made adaptive attack leaves ({first["steps"]} steps \
+of APGD on the margin, two starts and three targets; then, where the model is not random, \
+{QUERIES:,} points of Square).
 
 Of {len(masks)} defenses {sum(100 * row["gap"] >= GAP for row in masks)} hide at least {GAP:g} \
 points; of {len(honest)} honest controls {sum(100 * row["gap"] >= GAP for row in honest)} do.

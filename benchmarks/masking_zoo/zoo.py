@@ -6,7 +6,8 @@ ordered by the sha256 of the factory's name, go in turn to "choose" and "measure
 alphabetical order, begin in turn with the one and the other. Nobody picks.
 
 Entries that were made later, to develop against, take no part in that: their `half` says "choose",
-and those drawn before them stay where they were.
+and those drawn before them stay where they were. What is to be
+measured once is in neither half: `third_part.py`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 DEFENSES = Path(__file__).resolve().parent / "defenses"
-EPSILON = {"fashion-mnist": "0.1", "cifar10": "8/255"}
+#: By dataset and norm.
+EPSILON = {
+    ("fashion-mnist", "linf"): "0.1",
+    ("cifar10", "linf"): "8/255",
+    ("mnist", "linf"): "0.3",
+    ("fashion-mnist", "l2"): "1",
+}
 #: What marks the line at which the gradient is lost or falsified.
 MARKER = "# culprit"
 
-Split = Literal["choose", "measure"]
+Split = Literal["choose", "measure", "third"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,12 @@ class Entry:
     outputs: str = "logits"
     precision: str = "float32"
     half: Split | None = None
+    norm: str = "linf"
+
+    @property
+    def epsilon(self) -> str:
+        """The budget of its audit, as written in the literature."""
+        return EPSILON[self.dataset, self.norm]
 
     @property
     def masks(self) -> bool:
@@ -84,8 +97,8 @@ class Entry:
 
     @cached_property
     def split(self) -> Split:
-        """The half it is in."""
-        return self.half or _SPLITS[self.family, self.factory]
+        """The half it is in; what was not there when the halves were drawn is in the third part."""
+        return self.half or _SPLITS.get((self.family, self.factory), "third")
 
 
 def marked_lines(source: Path, name: str) -> list[int]:
