@@ -36,6 +36,9 @@ class AttackOutcome:
     margin: NDArray[np.float64] = field(init=False)
     distance: NDArray[np.float64] = field(init=False)
     nearest: NDArray[np.float64] = field(init=False)
+    #: Points that the longest search without a gradient, and ascent of a repaired one, looked at.
+    queries: NDArray[np.int64] = field(init=False)
+    repaired: NDArray[np.int64] = field(init=False)
     passes: NDArray[np.int64] = field(init=False)
     #: (N, restarts); None until a cell is in.
     loss: NDArray[np.float64] | None = None
@@ -49,6 +52,7 @@ class AttackOutcome:
         self.nearest = np.full(n, np.inf)
         self.prediction, self.passes = np.full(n, -1), np.zeros(n, np.int64)
         self.trust = np.full(n, -1)
+        self.queries, self.repaired = np.zeros(n, np.int64), np.zeros(n, np.int64)
 
     @property
     def done(self) -> bool:
@@ -64,6 +68,9 @@ class AttackOutcome:
             "margin", "distance", "nearest",
         ):  # fmt: skip
             getattr(self, name)[where] = columns[name]
+        for name in ("queries", "repaired"):  # cells of earlier versions have none
+            if name in columns:
+                getattr(self, name)[where] = columns[name]
         self.passes[where] = columns["forwards"] + columns["backwards"]
         if self.loss is None:
             self.loss = np.full((self.images, columns["loss"].shape[1]), np.nan)

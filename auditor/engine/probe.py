@@ -144,6 +144,7 @@ class EngineProbe:
         surrogate: Surrogate | None = None,
         trust: Trust | None = None,
         epsilon: float | None = None,
+        control: bool = False,
     ) -> Attempt:
         """Run an attack on the images `rows` (m,); what it breaks within the threat counts."""
         part = Block(self.block.x[rows], self.block.y[rows], self.block.image[rows])
@@ -165,6 +166,7 @@ class EngineProbe:
             self.batch_size,
             trust,
             self.stop,
+            used.model is self.surrogate.model,
         )
         found, _ = campaign.run(part, lambda finished, broken: None)
         self.attempts.append(
@@ -175,11 +177,12 @@ class EngineProbe:
                 size,
                 len(rows),
                 int(found.broken.sum()),
+                "masked copy" if control else "model",
             )
         )
         for reason, count in verifier.rejected.items():
             self.rejected[reason] = self.rejected.get(reason, 0) + count
-        if epsilon is None:
+        if epsilon is None and not control:
             self._count(rows, found)
         return Attempt(rows, found.broken, found.margin, found.adversarial)
 

@@ -126,6 +126,7 @@ class CellRunner:
             self.batch_size,
             trust,
             self.stop,
+            plan.surrogate is None or exact.model is model.surrogate.model,
         )
         for part in (victim, exact.model, search.model):
             part.begin(f"{self.seed} {cell.title} {cell.block.start}")
