@@ -133,7 +133,7 @@ def _listed(
             continue
         changed = base.get(table.label or table.use)
         if changed is not None and changed.use != table.use:
-            _clash(context, (*path, "label"), kind.word, changed)
+            _clash(context, (*path, "label"), kind.word, table.use, changed)
             continue
         given = {**(changed.parameters if changed else {}), **(table.model_extra or {})}
         parameters = context.parameters(path, spec, given, f'The {kind.word} "{spec.name}"')
@@ -145,11 +145,13 @@ def _listed(
     return found
 
 
-def _clash(context: Context, path: KeyPath, word: str, other: AttackConfig | CheckConfig) -> None:
+def _clash(
+    context: Context, path: KeyPath, word: str, use: str, other: AttackConfig | CheckConfig
+) -> None:
     context.problems.add(
         path,
-        f"The profile has {'an attack' if word == 'attack' else 'a check'} with the label "
-        f'"{other.label}" already, and it is another one: {other.use}.',
+        f'The label "{other.label}" is that of the profile\'s {word} "{other.use}", and this is '
+        f'"{use}".',
         expected=f"a label of its own, or the label of one of the profile's {word}s with the same "
         "`use`, to change its parameters",
         remedy=f'write label = "{other.label}-2" or the like',
