@@ -76,7 +76,14 @@ from auditor.quantities import (
 )
 from auditor.randomness import Noise
 from auditor.reporting import Reporter, Section, reporter, section
-from auditor.results import AuditResult, DirectionCurve, MaskingKind, Measurement, PlantedControl
+from auditor.results import (
+    AuditResult,
+    ControlTrial,
+    DirectionCurve,
+    MaskingKind,
+    Measurement,
+    PlantedControl,
+)
 from auditor.samples import DataAdapter, Images, data_adapter
 from auditor.spec import param
 from auditor.stats import clopper_pearson
@@ -107,6 +114,7 @@ __all__ = [
     "CheckReport",
     "CheckStarted",
     "Composite",
+    "ControlTrial",
     "DataAdapter",
     "DirectionCurve",
     "Evaluation",

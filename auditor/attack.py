@@ -96,7 +96,9 @@ class Attack(Protocol):
     `jacobian` (default False): the gradient to observe is that of every logit;
     `minimises` (default False): it looks for the smallest perturbation; its points may lie outside
         the ball, and the nearest adversarial one is recorded;
-    `minimise` (default as `minimises`): whether it goes on with an image that has fallen.
+    `minimise` (default as `minimises`): whether it goes on with an image that has fallen;
+    `blind` (default False): its points do not depend on what was seen at those before, so that
+        it is no search.
     """
 
     @property

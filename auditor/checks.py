@@ -129,6 +129,7 @@ class Probe(Protocol):
         surrogate: Surrogate | None = None,
         trust: Trust | None = None,
         epsilon: float | None = None,
+        control: bool = False,
     ) -> Attempt:
         """Run an attack on the images `rows` (m,); what it breaks within the threat counts.
 
@@ -139,6 +140,7 @@ class Probe(Protocol):
             trust: what it trusts; None works it out, another surrogate than the victim's own
                 autograd being trust in nothing.
             epsilon: another radius than the threat's; then nothing counts.
+            control: `surrogate` is of a copy that was masked on purpose; then nothing counts.
         """
 
 
@@ -153,21 +155,32 @@ class Check(Protocol):
         """Look, and say what was seen. Whatever it raises is a finding."""
 
 
+#: Models whose gradient a check can find at fault; "no model": it only explains what others found.
+Doubts = Literal["every model", "random models", "no model"]
+
+
 @dataclass(frozen=True)
 class CheckSpec(Spec):
     """A check class."""
 
+    doubts: Doubts = "every model"
 
-def check(*, name: str, reference: str) -> Callable[[type[_T]], type[_T]]:
+
+def check(
+    *, name: str, reference: str, doubts: Doubts = "every model"
+) -> Callable[[type[_T]], type[_T]]:
     """Class decorator that says what a check is called.
 
     Args:
         name: what users write after `use =`.
         reference: the paper, with section or equation.
+        doubts: the models that it can cast a doubt on; of all others, a battery says as much
+            without it.
     """
 
     def describe(cls: type[_T]) -> type[_T]:
-        cls.check_spec = CheckSpec(name, cls, reference)  # type: ignore[attr-defined]
+        spec = CheckSpec(name, cls, reference, doubts)
+        cls.check_spec = spec  # type: ignore[attr-defined]
         return cls
 
     return describe

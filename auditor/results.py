@@ -18,6 +18,9 @@ CheckStatus = Literal["done", "not applicable", "skipped", "error"]
 #: What the attacks trusted that a comparison calls "before".
 #: What a masking verdict compares with; "plain": many fixed steps on the cross-entropy, as PGD.
 Reference = Literal["plain", "cross-entropy", "gradient"]
+#: How what withstood the gradient is challenged: by a search that asks for scores alone, or by an
+#: ascent of the model's repaired gradient.
+Challenge = Literal["queries", "repaired"]
 Level = Literal["info", "low", "medium", "high"]
 MaskingVerdict = Literal["none", "possible", "suspected", "confirmed", "inconclusive"]
 MaskingKind = Literal["shattered", "stochastic", "vanishing", "loss-level", "output-level", "other"]
@@ -188,11 +191,38 @@ class Hidden:
 
 
 @dataclass(frozen=True)
-class Power:
-    """What a verdict of "none" is able to rule out."""
+class ChallengeCount:
+    """Survivors that were attacked without trust in the gradient, by the strongest such attack."""
 
+    kind: Challenge
+    #: Points that an attack looked at for each of them, at least.
+    points: int
+    images: int
+    #: Of the control's hidden examples, those that the same kind of attack found at so many points.
+    control_found: int
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a verdict of "none" is able to rule out; `stats.detectable` has the formula.
+
+    None in audits of versions that did not record it.
+    """
+
+    #: Images looked at.
     samples: int
+    #: Hidden examples on so large a share of these would have been seen with 95 % confidence.
     detectable_fraction: float
+    #: Images that withstood everything, and those of them that were attacked on the model itself
+    #: by a search without a gradient, or by its repaired gradient, as long as in the control.
+    survivors: int | None = None
+    challenged: int | None = None
+    #: The share of the planted mask's hidden examples that the same attacks found: the mean over
+    #: the challenged images. Null where there are none.
+    sensitivity: float | None = None
+    challenges: tuple[ChallengeCount, ...] = ()
+    #: Examples that the planted mask hid; 0 without such a control.
+    control_hidden: int = 0
 
 
 @dataclass(frozen=True)
@@ -228,11 +258,24 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class ControlTrial:
+    """What an attack that distrusts the gradient found of the examples that a planted mask hid."""
+
+    kind: Challenge
+    #: Points that it looked at, for each image that withstood.
+    points: int
+    found: int
+
+
+@dataclass(frozen=True)
 class PlantedControl:
     """The same battery on the audited model with a mask put before it: was that mask found?"""
 
     detected: bool
     sentence: str
+    #: Images that some attack had broken, and that the masked gradient no longer breaks.
+    hidden: int = 0
+    trials: tuple[ControlTrial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -302,6 +345,8 @@ class AttemptSummary:
     epsilon: float
     images: int
     broken: int
+    #: "masked copy": on the planted mask, where nothing counts.
+    on: Literal["model", "masked copy"] = "model"
 
 
 @dataclass(frozen=True)

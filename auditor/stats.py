@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from auditor.results import Accuracy
 
 
@@ -44,3 +47,38 @@ def most_in_population(found: int, drawn: int, population: int, level: float = 0
         else:
             high = middle - 1
     return low
+
+
+def detectable(
+    survivors: int, challenges: Sequence[tuple[int, int]], hidden: int, level: float = 0.95
+) -> int:
+    """How many hidden examples among `survivors` images would have been seen.
+
+    Some of the survivors were attacked without trust in the gradient, and none fell. What such an
+    attack finds where there is something is known from a control with `hidden` examples.
+
+    Let c_i survivors have been attacked in way i, of which the true chance to find an example is
+    s_i, and let H examples be hidden among the S survivors. If they are as frequent among those
+    attacked as among all, and as easy to find as the control's, each is found with the chance
+    r = sum_i s_i c_i / S, and none at all with at most (1 - r)^H (they are drawn without
+    replacement, so that one missed makes it no likelier that another is). Half of the error goes to
+    the k numbers s_i, in equal parts; the lower ends of their exact (Clopper-Pearson) one-sided
+    intervals stand for them. The other half goes to the search: H is the smallest number with
+    (1 - r)^H <= (1 - level) / 2.
+
+    Args:
+        challenges: (c_i, how many of the control's hidden examples this way found).
+
+    Returns:
+        H; `survivors` where it would be larger, for no more can be hidden.
+    """
+    if not survivors:
+        return 0
+    error = (1 - level) / 2
+    # Both ends together: the lower one alone has half of that error.
+    each = 1 - 2 * error / max(1, len(challenges))
+    chances = (images * clopper_pearson(found, hidden, each)[0] for images, found in challenges)
+    rate = sum(chances) / survivors
+    if rate <= 0:
+        return survivors
+    return min(survivors, math.ceil(math.log(error) / math.log1p(-min(rate, 1 - 1e-12))))

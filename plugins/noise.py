@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -22,6 +23,8 @@ class Noise:
 
     If this breaks images that a gradient attack does not, the gradient is at fault.
     """
+
+    blind: ClassVar[bool] = True
 
     samples: PositiveInt = param(40, "random points per image")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from auditor.config.context import Context
 from auditor.config.model import AttackConfig, CheckConfig
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
-from auditor.config.schema import AttackTable, UseTable
+from auditor.config.schema import AttackTable, HeadTable, UseTable
 from auditor.errors import LoadError
 
 _C = TypeVar("_C", AttackConfig, CheckConfig)
@@ -22,7 +22,7 @@ _C = TypeVar("_C", AttackConfig, CheckConfig)
 class _Kind(Generic[_C]):
     """Attacks and checks: what differs in their resolution."""
 
-    #: As users call one; the plural is the registry's field.
+    #: As users call one; the plural is the registry's and the profile's field.
     word: str
     table: type[UseTable]
     make: Callable[[UseTable, dict[str, Any], bool], _C]
@@ -47,14 +47,18 @@ _CHECKS: _Kind[CheckConfig] = _Kind("check", UseTable, _check)
 
 
 def resolve_attacks(
-    context: Context, tables: Sequence[AttackTable | None], norms: Sequence[str]
-) -> list[AttackConfig]:
-    """[[attack]], as far as they have no faults.
+    context: Context,
+    head: HeadTable,
+    tables: Sequence[AttackTable | None] | None,
+    norms: Sequence[str],
+) -> tuple[list[AttackConfig], list[str]]:
+    """The attacks, as far as they have no faults, and what [plugins] disable leaves out of them.
 
     Args:
+        tables: [[attack]]; None where the file has no word of it.
         norms: the threats' norms; an attack has to know one of them.
     """
-    for index, table in enumerate(tables):
+    for index, table in enumerate(tables or ()):
         spec = context.registry.attacks.get(table.use) if table else None
         if spec is not None and norms and not any(map(spec.knows, norms)):
             context.problems.add(
@@ -63,32 +67,58 @@ def resolve_attacks(
                 expected=f"a [[threat]] with norm = {' or '.join(map(shown, sorted(spec.norms)))}",
                 remedy="add such a threat, or remove this attack",
             )
-    return _resolve(context, _ATTACKS, tables)
+    known, written = context.registry.profiles, "profile" in head.model_fields_set
+    if head.profile not in known and (written or _asks_for_profile(head, tables)):
+        context.unknown(("profile",), "profile", head.profile, known)
+    found, left_out, added = _resolve(context, _ATTACKS, head, tables)
+    return found + added, left_out
 
 
-def resolve_checks(context: Context, tables: Sequence[UseTable | None]) -> list[CheckConfig]:
-    """[[check]], as far as they have no faults."""
-    return _resolve(context, _CHECKS, tables)
+def resolve_checks(
+    context: Context, head: HeadTable, tables: Sequence[UseTable | None] | None
+) -> list[CheckConfig]:
+    """Likewise the checks; those that only explain what others found remain the last."""
+    found, _, added = _resolve(context, _CHECKS, head, tables)
+    place = len(found)
+    while place and context.registry.checks[found[place - 1].use].doubts == "no model":
+        place -= 1
+    return [*found[:place], *added, *found[place:]]
 
 
-def profile_attacks(context: Context, profile: str) -> tuple[list[AttackConfig], list[str]]:
-    """The attacks of a profile, and the labels of what [plugins] disable leaves out of it."""
-    known = context.registry.profiles
-    if profile not in known:
-        context.unknown(("profile",), "profile", profile, known)
-        return [], []
-    return _of_profile(context, _ATTACKS, profile, known[profile].attacks)
+def _asks_for_profile(head: HeadTable, tables: Sequence[UseTable | None] | None) -> bool:
+    return tables is None or head.battery == "extend"
 
 
-def profile_checks(context: Context, profile: str) -> tuple[list[CheckConfig], list[str]]:
-    """Likewise its checks; an unknown profile is told where attacks are resolved."""
-    known = context.registry.profiles
-    if profile not in known:
-        return [], []
-    return _of_profile(context, _CHECKS, profile, known[profile].checks)
+def _resolve(
+    context: Context,
+    kind: _Kind[_C],
+    head: HeadTable,
+    tables: Sequence[UseTable | None] | None,
+) -> tuple[list[_C], list[str], list[_C]]:
+    """The profile's and what was left out of it, and the file's own.
+
+    A table with the label of one of the profile's (the label being `use` where none is given)
+    changes that one: what it says of the parameters goes before what the profile says.
+    """
+    profile = context.registry.profiles.get(head.profile)
+    base: list[_C] = []
+    left_out: list[str] = []
+    if profile is not None and _asks_for_profile(head, tables):
+        entries = getattr(profile, f"{kind.word}s")
+        base, left_out = _of_profile(context, kind, head.profile, entries)
+    listed = _listed(context, kind, tables or (), {one.label: one for one in base})
+    changed = {one.label: one for one in listed if one.from_profile}
+    own = [one for one in listed if not one.from_profile]
+    return [changed.get(one.label, one) for one in base], left_out, own
 
 
-def _resolve(context: Context, kind: _Kind[_C], tables: Sequence[UseTable | None]) -> list[_C]:
+def _listed(
+    context: Context,
+    kind: _Kind[_C],
+    tables: Sequence[UseTable | None],
+    base: Mapping[str, _C],
+) -> list[_C]:
+    """The file's tables; those that change one of `base`, by label, count as the profile's."""
     found = []
     labels: set[str] = set()
     for index, table in enumerate(tables):
@@ -101,11 +131,31 @@ def _resolve(context: Context, kind: _Kind[_C], tables: Sequence[UseTable | None
         if spec is None:
             context.unknown((*path, "use"), kind.word, table.use, kind.available(context))
             continue
-        given = dict(table.model_extra or {})
+        changed = base.get(table.label or table.use)
+        if changed is not None and changed.use != table.use:
+            _clash(context, (*path, "label"), kind.word, table.use, changed)
+            continue
+        given = {**(changed.parameters if changed else {}), **(table.model_extra or {})}
         parameters = context.parameters(path, spec, given, f'The {kind.word} "{spec.name}"')
         if parameters is not None:
-            found.append(kind.make(table, parameters, False))
+            made = kind.make(table, parameters, changed is not None)
+            if isinstance(made, AttackConfig) and isinstance(changed, AttackConfig):
+                made = replace(made, surrogate=made.surrogate or changed.surrogate)
+            found.append(made)
     return found
+
+
+def _clash(
+    context: Context, path: KeyPath, word: str, use: str, other: AttackConfig | CheckConfig
+) -> None:
+    context.problems.add(
+        path,
+        f'The label "{other.label}" is that of the profile\'s {word} "{other.use}", and this is '
+        f'"{use}".',
+        expected=f"a label of its own, or the label of one of the profile's {word}s with the same "
+        "`use`, to change its parameters",
+        remedy=f'write label = "{other.label}-2" or the like',
+    )
 
 
 def _check_label(

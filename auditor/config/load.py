@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from auditor.config.battery import (
-    profile_attacks,
-    profile_checks,
-    resolve_attacks,
-    resolve_checks,
-)
+from auditor.config.battery import resolve_attacks, resolve_checks
 from auditor.config.context import Context, neighbour
 from auditor.config.gates import resolve_gates
-from auditor.config.model import (
-    AttackConfig,
-    AuditConfig,
-    CheckConfig,
-    PluginsConfig,
-    ReportConfig,
-    ThreatConfig,
-)
+from auditor.config.model import AuditConfig, PluginsConfig, ReportConfig
 from auditor.config.models import resolve_models
 from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, did_you_mean, listed, shown
@@ -147,8 +135,9 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
     # With a faulty model or threat, what its name would have been is unknown: no complaints then.
     all_models = models if len(models) == len(tables.models) else []
     all_threats = threats if len(threats) == len(tables.threats) else []
-    attacks, left_out = _attacks(context, tables, head, all_threats)
-    checks, left_out_checks = _checks(context, tables, head)
+    norms = list(dict.fromkeys(threat.norm for threat in all_threats))
+    attacks, left_out = resolve_attacks(context, head, tables.attacks, norms)
+    checks = resolve_checks(context, head, tables.checks)
     gates = resolve_gates(context, tables.gates, all_models, all_threats)
     report = _report(context, tables.report or ReportTable())
     if data is None or not models:
@@ -167,29 +156,8 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
         report=report,
         plugins=plugins,
         left_out=tuple(left_out),
-        left_out_checks=tuple(left_out_checks),
+        extends=head.battery == "extend" and bool(tables.attacks or tables.checks),
     )
-
-
-def _attacks(
-    context: Context, tables: Tables, head: HeadTable, threats: Sequence[ThreatConfig]
-) -> tuple[list[AttackConfig], list[str]]:
-    """The attacks of the file or else of the profile, and what was left out of the latter."""
-    if tables.attacks is None:
-        return profile_attacks(context, head.profile)
-    if "profile" in head.model_fields_set and head.profile not in context.registry.profiles:
-        context.unknown(("profile",), "profile", head.profile, context.registry.profiles)
-    norms = list(dict.fromkeys(threat.norm for threat in threats))
-    return resolve_attacks(context, tables.attacks, norms), []
-
-
-def _checks(
-    context: Context, tables: Tables, head: HeadTable
-) -> tuple[list[CheckConfig], list[str]]:
-    """Likewise for the checks."""
-    if tables.checks is None:
-        return profile_checks(context, head.profile)
-    return resolve_checks(context, tables.checks), []
 
 
 def _report(context: Context, table: ReportTable) -> ReportConfig:

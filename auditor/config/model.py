@@ -179,9 +179,10 @@ class AuditConfig:
     gates: tuple[GateConfig, ...]
     report: ReportConfig
     plugins: PluginsConfig
-    #: Labels of the profile's attacks, and of its checks, that `disable` left out.
+    #: Labels of the profile's attacks that `disable` left out.
     left_out: tuple[str, ...] = field(default=(), compare=False)
-    left_out_checks: tuple[str, ...] = field(default=(), compare=False)
+    #: Whether the file adds attacks or checks to the profile's, or changes these.
+    extends: bool = field(default=False, compare=False)
 
     @property
     def attacks_from_profile(self) -> bool:

@@ -251,6 +251,10 @@ class HeadTable(Table):
     profile: Text = Field(
         default="standard", description="the battery that runs when no attack is named"
     )
+    battery: Literal["replace", "extend"] = Field(
+        default="replace",
+        description="whether [[attack]] and [[check]] stand for the profile's or beside them",
+    )
 
 
 class AuditFile(HeadTable):

@@ -17,6 +17,7 @@ from auditor.attack import wishes_of
 from auditor.config import AuditConfig, DataConfig, ThreatConfig, config_hash
 from auditor.engine.battery import CheckOutcome
 from auditor.engine.campaign import joined
+from auditor.engine.challenge import shortage
 from auditor.engine.gallery import gallery
 from auditor.engine.masking import check_label, masking
 from auditor.engine.outcomes import AttackOutcome, Outcomes
@@ -100,9 +101,10 @@ def assemble(
 
 def _profile(config: AuditConfig, registry: Registry) -> str:
     """The profile with its version, or that the battery is the user's own."""
-    if any(not attack.from_profile for attack in config.attacks) or not config.attacks:
+    if not any(attack.from_profile for attack in config.attacks):
         return "custom"
-    return f"{config.profile}/{registry.profiles[config.profile].version}"
+    name = f"{config.profile}/{registry.profiles[config.profile].version}"
+    return f"{name}, extended" if config.extends else name
 
 
 def _model(
@@ -130,7 +132,7 @@ def _model(
         classes=seen.classes,
         clean=accuracy(int(seen.correct.sum()), len(samples)),
         threats=threats,
-        masking=masking(config, samples, model, checks, outcomes),
+        masking=masking(config, registry, samples, model, checks, outcomes),
         checks=tuple(outcome.result for outcome in checks),
         measurements=tuple(found for report in reports for found in report.measurements),
         findings=(
@@ -269,6 +271,9 @@ def _unchecked(models: tuple[ModelResult, ...], known: set[str]) -> list[str]:
 
 
 def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> Iterator[str]:
+    missing = shortage(config, registry) if config.checks else None
+    if missing:
+        yield f"{missing.sentence} Left out: {', '.join(missing.left_out)}."
     norms = sorted(set(registry.norms) - {threat.norm for threat in config.threats})
     if norms:
         yield f"Perturbations measured in {', '.join(norms)}."
@@ -279,13 +284,23 @@ def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> It
         yield "Whether the model hides its gradient: no masking checks ran."
     yield "Attacks adapted by hand to this model, and transfer from models outside this audit."
     yield "Patches, rotations and other changes of the scene, and natural corruptions."
+    absent = ", ".join(_absent_attacks(config, registry))
+    if absent:
+        yield f"Attacks of the profile {config.profile} that were not to be run: {absent}."
     if config.left_out:
         yield f"Attacks of the profile that are disabled: {', '.join(config.left_out)}."
-    if config.left_out_checks:
-        yield f"Checks of the profile that are disabled: {', '.join(config.left_out_checks)}."
     rest = len(samples.images.x) - len(samples)
     if rest:
         yield f"{rest} of the {len(samples.images.x)} images of the data set."
+
+
+def _absent_attacks(config: AuditConfig, registry: Registry) -> list[str]:
+    """Labels of the profile's attacks that the configuration replaces by others."""
+    if config.attacks_from_profile or config.profile not in registry.profiles:
+        return []
+    entries = registry.profiles[config.profile].attacks
+    asked = {attack.use for attack in config.attacks}
+    return [entry.get("label", entry["use"]) for entry in entries if entry["use"] not in asked]
 
 
 def _provenance(

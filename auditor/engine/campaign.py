@@ -70,6 +70,7 @@ class Campaign:
         key: names the attack and its parameters in the random numbers.
         trust: what the attack trusts on these surrogates; None works it out for the victim's own.
         stop: looked at before every step.
+        itself: whether `exact` and `search` are the victim's, repaired or not.
     """
 
     spec: AttackSpec
@@ -84,6 +85,7 @@ class Campaign:
     batch_size: int
     trust: Trust | None = None
     stop: Stop = go_on
+    itself: bool = True
 
     def run(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
         """Attack every image; with `second_run` of the attack, twice from the start.
@@ -280,6 +282,7 @@ class Campaign:
             self.batch_size,
             self.trust,
             self.stop,
+            self.itself,
         )
 
 

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.attack import GRADIENT
 from auditor.config import AuditConfig
 from auditor.engine.battery import CheckOutcome
+from auditor.engine.challenge import challenges, shortened
 from auditor.engine.gallery import Pick, picture
 from auditor.engine.outcome import TRUSTS
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.runner import ModelUnderAudit
-from auditor.results import AttemptSummary, GalleryItem, Masking, PlantedControl
+from auditor.registry import Registry
+from auditor.results import AttemptSummary, GalleryItem, Masking, PlantedControl, Reference
 from auditor.samples import Samples
-from auditor.verdict import Facts, judge_masking
+from auditor.verdict import Facts, FoundBy, judge_masking
 
 #: Hidden adversarial examples that the report shows.
 _EXAMPLES = 4
@@ -35,7 +38,8 @@ def check_label(label: str) -> str:
 class Broken:
     """What broke the images of a model under the threat of its masking verdict.
 
-    Arrays have a row per sample, (N,). `sources` are attacks and checks with what they broke.
+    Where no attack of a kind was run, what the next kind broke stands in its place. Arrays have a
+    row per sample, (N,). `sources` are attacks and checks with what they broke.
     """
 
     by_cross_entropy: NDArray[np.bool_]
@@ -43,6 +47,10 @@ class Broken:
     by_others: NDArray[np.bool_]
     #: None where no such attack was run.
     by_plain: NDArray[np.bool_] | None
+    #: (N,) int64, points that the longest search by scores alone, and the longest ascent of the
+    #: repaired gradient, looked at.
+    queries: NDArray[np.int64]
+    repaired: NDArray[np.int64]
     sources: tuple[tuple[str, AttackOutcome], ...]
 
     @property
@@ -53,6 +61,7 @@ class Broken:
 
 def masking(
     config: AuditConfig,
+    registry: Registry,
     samples: Samples,
     model: ModelUnderAudit,
     checks: list[CheckOutcome],
@@ -66,42 +75,58 @@ def masking(
     name, correct = model.victim.name, model.preflight.correct
     steps = {attack.label: attack.parameters.get("steps") for attack in config.attacks}
     broken = _broken(outcomes, name, threat.norm, epsilon.value, checks, len(samples), steps)
+    if threat.norm != "linf":
+        broken = replace(broken, by_plain=None)
+    missing = list(_missing(checks))
+    trusted = _trusted(registry, config, outcomes, name, checks)
+    if model.preflight.has_gradient and not trusted:  # then nothing was compared with the gradient
+        broken = replace(broken, by_gradient=broken.by_any)
+        missing.append("No attack that follows the model's gradient was run.")
+    if "cross-entropy" not in trusted:
+        broken = replace(broken, by_cross_entropy=broken.by_gradient)
     looked_at = _looked_at(checks, correct)
+    hidden = _hidden(broken)
     symptoms = [
         (outcome.result.label, symptom)
         for outcome in checks
         for symptom in (outcome.report.symptoms if outcome.report else ())
     ]
-    hidden = broken.by_any & ~broken.by_gradient
-    if not hidden.any():
-        hidden = broken.by_any & ~broken.by_cross_entropy
-    plain = broken.by_plain if threat.norm == "linf" else None
-    if not hidden.any() and plain is not None:
-        hidden = broken.by_any & ~plain
+    control = _control(checks)
+    survivors = looked_at & ~broken.by_any
+
+    def count(rows: NDArray[np.bool_]) -> int:
+        return int((rows & looked_at).sum())
+
     verdict = judge_masking(
         Facts(
             total=len(samples),
             correct=int(correct.sum()),
             classes=model.preflight.classes,
             images=int(looked_at.sum()),
-            by_cross_entropy=int((broken.by_cross_entropy & looked_at).sum()),
-            by_gradient=int((broken.by_gradient & looked_at).sum()),
-            by_any=int((broken.by_any & looked_at).sum()),
-            by_others=int((broken.by_others & looked_at).sum()),
-            by_plain=None if plain is None else int((plain & looked_at).sum()),
+            by_cross_entropy=count(broken.by_cross_entropy),
+            by_gradient=count(broken.by_gradient),
+            by_any=count(broken.by_any),
+            by_others=count(broken.by_others),
+            by_plain=None if broken.by_plain is None else count(broken.by_plain),
             all_by_any=int(broken.by_any.sum()),
             all_by_gradient=int(broken.by_gradient.sum()),
             all_by_cross_entropy=int(broken.by_cross_entropy.sum()),
-            all_by_plain=0 if plain is None else int(plain.sum()),
+            all_by_plain=0 if broken.by_plain is None else int(broken.by_plain.sum()),
             symptoms=tuple(symptom for _, symptom in symptoms),
             codes=tuple(code for code, _ in symptoms),
-            found_by=_found_by(hidden, broken, checks),
-            challenged=_challenged(checks, epsilon.value),
-            control=_control(checks),
-            missing=tuple(_missing(checks)),
+            found_by={
+                reference: found
+                for reference, rows in hidden.items()
+                if (found := _found_by(rows & looked_at, broken, checks))
+            },
+            challenges=challenges(broken.queries, broken.repaired, survivors, control),
+            control=control,
+            shortened=shortened(config, registry, random=model.victim.draws > 1),
+            missing=tuple(missing),
         )
     )
     told = verdict.verdict in ("possible", "suspected", "confirmed")
+    shown = hidden[verdict.reference] if told and verdict.reference else np.zeros_like(correct)
     return replace(
         verdict,
         norm=threat.norm,
@@ -110,9 +135,20 @@ def masking(
             curve for outcome in checks if outcome.report for curve in outcome.report.directions
         ),
         examples=tuple(
-            _examples(samples, model, threat.norm, epsilon.text, hidden, broken) if told else ()
+            _examples(samples, model, threat.norm, epsilon.text, shown & looked_at, broken)
         ),
     )
+
+
+def _hidden(broken: Broken) -> dict[Reference, NDArray[np.bool_]]:
+    """(N,) images that each reference missed and something broke."""
+    missed: dict[Reference, NDArray[np.bool_]] = {
+        "gradient": ~broken.by_gradient,
+        "cross-entropy": ~broken.by_cross_entropy,
+    }
+    if broken.by_plain is not None:
+        missed["plain"] = ~broken.by_plain
+    return {reference: broken.by_any & rows for reference, rows in missed.items()}
 
 
 def _broken(
@@ -124,7 +160,8 @@ def _broken(
     images: int,
     steps: dict[str, Any],
 ) -> Broken:
-    found = Broken(np.zeros(images, bool), np.zeros(images, bool), np.zeros(images, bool), None, ())
+    none, never = np.zeros(images, bool), np.zeros(images, np.int64)
+    found = Broken(none, none.copy(), none.copy(), None, never, never.copy(), ())
     sources, plain = [], []
     for (name, of_norm, size, label), outcome in outcomes.items():
         if (name, of_norm, size) != (model, norm, epsilon):
@@ -133,6 +170,8 @@ def _broken(
         found.by_cross_entropy[outcome.broken & (outcome.trust == 0)] = True
         found.by_gradient[outcome.broken & (outcome.trust < _OTHERS)] = True
         found.by_others[outcome.broken & (outcome.trust == _OTHERS)] = True
+        np.maximum(found.queries, outcome.queries, out=found.queries)
+        np.maximum(found.repaired, outcome.repaired, out=found.repaired)
         if _is_plain(outcome, steps.get(label)):
             plain.append(outcome.broken)
     for check in checks:
@@ -141,8 +180,42 @@ def _broken(
             where = columns["position"]
             found.by_cross_entropy[where] |= columns["fallen to cross-entropy"]
             found.by_gradient[where] |= columns["fallen to gradient"]
+            for kind in ("queries", "repaired"):
+                points = getattr(found, kind)
+                points[where] = np.maximum(points[where], columns.get(kind, 0))
     by_plain = np.any(plain, axis=0) if plain else None
     return replace(found, sources=tuple(sources), by_plain=by_plain)
+
+
+def _trusted(
+    registry: Registry,
+    config: AuditConfig,
+    outcomes: Outcomes,
+    model: str,
+    checks: list[CheckOutcome],
+) -> set[str]:
+    """What the attacks that were run on the model itself trusted, beside those that trust nothing.
+
+    A composite attack trusts the gradient, and the cross-entropy's where one of its stages does.
+    """
+    threat = config.threats[0]
+    found = {
+        attempt.trust
+        for check in checks
+        for attempt in check.result.attempts
+        if attempt.on == "model" and attempt.epsilon == threat.epsilons[-1].value
+    }
+    for attack in config.attacks:
+        outcome = outcomes.get(model, threat.norm, threat.epsilons[-1].value, attack.label)
+        spec = registry.attacks[attack.use]
+        follows = spec.needs == GRADIENT or hasattr(spec.cls, "stages")
+        if outcome is None or not outcome.metas or attack.surrogate or not follows:
+            continue
+        found.add("gradient")
+        objectives = {meta.objective for meta in outcome.metas}
+        objectives |= {stage["objective"] for meta in outcome.metas for stage in meta.stages}
+        found |= objectives & {"cross-entropy"}
+    return found - {"nothing"}
 
 
 def _is_plain(outcome: AttackOutcome, steps: Any) -> bool:
@@ -161,30 +234,24 @@ def _looked_at(checks: list[CheckOutcome], correct: NDArray[np.bool_]) -> NDArra
     return looked
 
 
-def _found_by(hidden: NDArray[np.bool_], broken: Broken, checks: list[CheckOutcome]) -> str:
-    """How most of the hidden examples were found, in words."""
+def _found_by(
+    hidden: NDArray[np.bool_], broken: Broken, checks: list[CheckOutcome]
+) -> FoundBy | None:
+    """How most of the hidden examples were found, in words; None where there are none."""
     counts = [(int((outcome.broken & hidden).sum()), label) for label, outcome in broken.sources]
     best, label = max(counts, default=(0, ""))
     if not best:
-        return ""
+        return None
     for check in checks:
-        if check_label(check.result.label) == label and check.result.attempts:
-            most = max(check.result.attempts, key=lambda attempt: attempt.broken)
-            return _worded(most)
-    return f"the attack {label}"
+        if check_label(check.result.label) == label:
+            counted = [a for a in check.result.attempts if a.on == "model"]
+            return FoundBy(_worded(max(counted, key=lambda attempt: attempt.broken)), best)
+    return FoundBy(f"the attack {label}", best)
 
 
 def _worded(attempt: AttemptSummary) -> str:
     return (
         "the same attack on the repaired model" if "repaired" in attempt.surrogate else attempt.name
-    )
-
-
-def _challenged(checks: list[CheckOutcome], epsilon: float) -> bool:
-    return any(
-        attempt.trust == "nothing" and attempt.images > 0 and attempt.epsilon == epsilon
-        for check in checks
-        for attempt in check.result.attempts
     )
 
 

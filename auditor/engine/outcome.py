@@ -9,6 +9,7 @@ import torch
 from auditor.attack import Trust
 from auditor.engine.lanes import Lanes, first_of_each
 from auditor.engine.verify import Verification
+from auditor.results import Challenge
 from auditor.surrogate import Evaluation
 
 #: From the most trusting to the least.
@@ -53,6 +54,10 @@ class Outcome:
     #: (n,) bool, met a gradient with NaN or infinity / that was zero everywhere.
     nonfinite: torch.Tensor
     zero: torch.Tensor
+    #: (n,) int64, points that the longest search by scores alone looked at, and the longest ascent
+    #: of the model's repaired gradient.
+    queries: torch.Tensor
+    repaired: torch.Tensor
     #: (n, restarts) objective at the last point of each restart.
     loss: torch.Tensor
     #: (n, C, H, W): the example where broken, the clean image elsewhere.
@@ -81,6 +86,8 @@ class Outcome:
             backwards=full(0, torch.int64),
             nonfinite=full(False, torch.bool),
             zero=full(False, torch.bool),
+            queries=full(0, torch.int64),
+            repaired=full(0, torch.int64),
             loss=torch.full((n, restarts), torch.nan, dtype=torch.float64, device=device),
             adversarial=block.x.clone(),
             best_point=block.x.clone() if points else None,
@@ -144,6 +151,10 @@ class Outcome:
             top[top.clone()] = first_of_each(rows[top], number[top])
             self.best_point[rows[top]] = ended.best_point[better][top]
 
+    def note_challenge(self, how: Challenge, rows: torch.Tensor, points: torch.Tensor) -> None:
+        """Note that lanes of the images `rows` (m,) looked at so many `points` (m,)."""
+        getattr(self, how).scatter_reduce_(0, rows, points, "amax")
+
     def merge(self, other: Outcome) -> None:
         """Take in another run of the same attack: what it broke besides, and what it cost."""
         more = other.broken & ~self.broken
@@ -164,3 +175,5 @@ class Outcome:
         self.backwards += other.backwards
         self.nonfinite |= other.nonfinite
         self.zero |= other.zero
+        self.queries = torch.maximum(self.queries, other.queries)
+        self.repaired = torch.maximum(self.repaired, other.repaired)

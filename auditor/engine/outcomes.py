@@ -37,6 +37,9 @@ class AttackOutcome:
     margin: NDArray[np.float64] = field(init=False)
     distance: NDArray[np.float64] = field(init=False)
     nearest: NDArray[np.float64] = field(init=False)
+    #: Points that the longest search without a gradient, and ascent of a repaired one, looked at.
+    queries: NDArray[np.int64] = field(init=False)
+    repaired: NDArray[np.int64] = field(init=False)
     passes: NDArray[np.int64] = field(init=False)
     #: What a sample of the survivors showed.
     evidence: SampleEvidence | None = None
@@ -52,6 +55,7 @@ class AttackOutcome:
         self.nearest = np.full(n, np.inf)
         self.prediction, self.passes = np.full(n, -1), np.zeros(n, np.int64)
         self.trust = np.full(n, -1)
+        self.queries, self.repaired = np.zeros(n, np.int64), np.zeros(n, np.int64)
 
     @property
     def done(self) -> bool:
@@ -67,6 +71,9 @@ class AttackOutcome:
             "margin", "distance", "nearest",
         ):  # fmt: skip
             getattr(self, name)[where] = columns[name]
+        for name in ("queries", "repaired"):  # cells of earlier versions have none
+            if name in columns:
+                getattr(self, name)[where] = columns[name]
         self.passes[where] = columns["forwards"] + columns["backwards"]
         if self.loss is None:
             self.loss = np.full((self.images, columns["loss"].shape[1]), np.nan)
@@ -89,6 +96,9 @@ class AttackOutcome:
         self.nonfinite[where] |= columns["nonfinite"]
         self.zero[where] |= columns["zero"]
         self.passes[where] += columns["forwards"] + columns["backwards"]
+        for name in ("queries", "repaired"):
+            points = getattr(self, name)
+            points[where] = np.maximum(points[where], columns[name])
         self.metas.append(record.meta)
         self.files.append(file)
         return np.asarray(fell, np.int64)

@@ -30,6 +30,7 @@ from auditor.engine.queue import LaneQueue
 from auditor.engine.verify import Verifier
 from auditor.objectives import Objective, margin
 from auditor.randomness import Noise
+from auditor.results import Challenge
 from auditor.surrogate import Evaluation, Surrogate
 from auditor.threat import Ball
 
@@ -79,6 +80,7 @@ class Pool:
             side by side.
         trust: what the attack trusts on this surrogate; None works it out for the victim's own.
         stop: looked at before every step.
+        itself: whether the surrogate is the victim's, repaired or not, and no other model's.
     """
 
     spec: AttackSpec
@@ -91,9 +93,11 @@ class Pool:
     batch_size: int
     trust: Trust | None = None
     stop: Stop = go_on
+    itself: bool = True
 
     def __post_init__(self) -> None:
         self._wishes: Wishes = wishes_of(self.attack)
+        self._challenge = challenge_of(self.spec, self.attack, self.surrogate, self.itself)
 
     def run(self, block: Block, progress: Progress = lambda finished, broken: None) -> Outcome:
         """Attack every image of the block, with the restarts and targets that the attack wants.
@@ -261,6 +265,9 @@ class Pool:
         backwards = each * slopes * (ended.step + int(look.backwards))
         loss = look.seen.loss[look.ended].view(len(ended), -1).amax(1)
         outcome.note_end(ended, loss, (each * (ended.step + 1), backwards))
+        if self._challenge:
+            seen = self._wishes.points * (ended.step + 1)
+            outcome.note_challenge(self._challenge, ended.row, seen)
         fallen = outcome.broken[ended.row] & (not self._wishes.minimise)
         return queue.end(ended.row.tolist(), fallen.tolist())
 
@@ -296,6 +303,22 @@ def trusts(spec: AttackSpec, surrogate: Surrogate, objective: Objective) -> Trus
     if spec.needs != GRADIENT or surrogate.draws > 1:
         return "nothing"
     return "cross-entropy" if objective.name == "cross-entropy" else "gradient"
+
+
+def challenge_of(
+    spec: AttackSpec, attack: object, surrogate: Surrogate, itself: bool
+) -> Challenge | None:
+    """How an attack challenges what withstood the gradient; None where it does not.
+
+    A search that asks for scores alone does, and so does the repaired gradient. Points that do not
+    depend on what was seen are no search. Other models, other losses and averages of the model's
+    own gradient say nothing of a gradient that is not there.
+    """
+    if not itself:
+        return None
+    if spec.needs != GRADIENT:
+        return None if getattr(attack, "blind", False) else "queries"
+    return "repaired" if surrogate.repairs else None
 
 
 def reached_at(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, bool]:

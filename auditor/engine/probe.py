@@ -149,6 +149,7 @@ class EngineProbe:
         surrogate: Surrogate | None = None,
         trust: Trust | None = None,
         epsilon: float | None = None,
+        control: bool = False,
     ) -> Attempt:
         """Run an attack on the images `rows` (m,); what it breaks within the threat counts."""
         part = Block(self.block.x[rows], self.block.y[rows], self.block.image[rows])
@@ -170,6 +171,7 @@ class EngineProbe:
             self.batch_size,
             trust,
             self.stop,
+            used.model is self.surrogate.model,
         )
         self.begins(name, len(rows), len(rows) * used.draws * self._each(attack))
         found, _ = campaign.run(part, self.progress)
@@ -181,11 +183,12 @@ class EngineProbe:
                 size,
                 len(rows),
                 int(found.broken.sum()),
+                "masked copy" if control else "model",
             )
         )
         for reason, count in verifier.rejected.items():
             self.rejected[reason] = self.rejected.get(reason, 0) + count
-        if epsilon is None:
+        if epsilon is None and not control:
             self._count(rows, found)
         return Attempt(rows, found.broken, found.margin, found.adversarial)
 

@@ -134,6 +134,7 @@ class CellRunner:
             self.batch_size,
             trust,
             self.stop,
+            plan.surrogate is None or exact.model is model.surrogate.model,
         )
         what = f" {further.stage} {further.positions[0]}" if further else ""
         for part in (victim, exact.model, search.model):

@@ -15,6 +15,7 @@ from auditor.engine.pool import (
     OutOfTimeError,
     Progress,
     Stop,
+    challenge_of,
     reached_at,
     trusts,
 )
@@ -44,9 +45,11 @@ class Whole:
     batch_size: int
     trust: Trust | None
     stop: Stop
+    itself: bool
 
     def __post_init__(self) -> None:
         self._wishes: Wishes = wishes_of(self.attack)
+        self._challenge = challenge_of(self.spec, self.attack, self.surrogate, self.itself)
 
     def run(self, block: Block, progress: Progress) -> Outcome:
         """Attack every image of the block.
@@ -87,6 +90,9 @@ class Whole:
         claims.claim_nearest(lanes)
         forwards, backwards = (_shared(total, len(lanes), points.device) for total in spent)
         outcome.note_end(lanes, seen.loss, (forwards + self.surrogate.draws, backwards))
+        if self._challenge:
+            looked_at = forwards // self.surrogate.draws + 1
+            outcome.note_challenge(self._challenge, lanes.row, looked_at)
 
     def _lanes(self, block: Block, rows: torch.Tensor, restart: int) -> Lanes:
         x, never = block.x[rows], torch.full_like(rows, torch.inf, dtype=torch.float64)

@@ -40,7 +40,7 @@ class ChecksView:
 
 def checks_view(model: ModelResult) -> ChecksView:
     """The table of the checks of `model`."""
-    rows = tuple(_rows(model.checks, _epsilon(model)))
+    rows = tuple(_rows(model.checks, _epsilon(model), model.masking.culprit))
     return ChecksView(
         _summary(model.checks), rows, marked=any(MARK in row.attempts for row in rows)
     )
@@ -70,13 +70,19 @@ def _summary(checks: Sequence[CheckResult]) -> str:
     )
 
 
-def _rows(checks: Sequence[CheckResult], epsilon: float | None) -> Iterator[CheckRow]:
-    """Failed and flagged ones, then the clear ones; last what had nothing to look at."""
+def _rows(
+    checks: Sequence[CheckResult], epsilon: float | None, culprit: str | None
+) -> Iterator[CheckRow]:
+    """Failed and flagged ones, then the clear ones; last what had nothing to look at.
+
+    A check that names the verdict's `culprit` is not said to be clear.
+    """
     looked = [c for c in checks if c.status in ("done", "error") or c.flagged]
     for check in sorted(looked, key=lambda c: (c.status != "error", not c.flagged)):
+        named = check.status == "done" and bool(culprit) and str(culprit) in check.sentence
         yield CheckRow(
             names=(check.label,),
-            badge=CHECKS["flagged" if check.flagged else check.status],
+            badge=CHECKS["flagged" if check.flagged else "named" if named else check.status],
             sentence=check.sentence,
             attempts=_attempts(check.attempts, epsilon),
             passes=f"{check.forwards + check.backwards:,}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from auditor.report import masking_charts, wording
 from auditor.report.drawing import Chart
 from auditor.report.gallery_view import GalleryView, picture
+from auditor.report.masking_power import ruled_out
 from auditor.report.wording import MASKINGS, Badge, percent, plural
 from auditor.results import Comparison, Masking, ModelResult
 
@@ -89,7 +90,7 @@ def masking_view(model: ModelResult, anchors: Mapping[str, str]) -> MaskingView:
         reasons=tuple(reason for reason in reasons if reason not in told),
         next_steps=tuple(wording.sentence(step) for step in masking.next_steps),
         evidence=tuple((code, anchors.get(code, "")) for code in masking.evidence),
-        rules_out=_rules_out(masking),
+        rules_out=ruled_out(masking),
         control=(wording.CONTROLS[masking.control.detected], masking.control.sentence)
         if masking.control
         else None,
@@ -175,19 +176,4 @@ def _cells(comparison: Comparison, masking: Masking) -> Cells:
         note=f"{plural(total, 'image')} classified correctly. The others (queries alone, averaged "
         "or repaired gradients, other models) ran mostly on what gradient attacks had left."
         + of_loss,
-    )
-
-
-def _rules_out(masking: Masking) -> str:
-    """What finding nothing is worth, where nothing was found."""
-    power = masking.power
-    if power is None or masking.verdict in wording.DOUBTFUL:
-        return ""
-    if masking.comparison and not masking.comparison.neither:
-        return "Every image examined fell, so that nothing was left for masking to hide."
-    return (
-        f"With {plural(power.samples, 'image')} examined, hidden adversarial examples on more than "
-        f"{percent(power.detectable_fraction)} of such images would have been found with "
-        f"95{wording.NBSP}% confidence, if one of the attacks here finds them. What none of these "
-        "attacks finds, no count of images rules out."
     )

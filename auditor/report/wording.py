@@ -114,6 +114,7 @@ STATUSES = {
 CHECKS = {
     "done": Badge("clear", "●", "good"),
     "flagged": Badge("flagged", "■", "bad"),
+    "named": Badge("names it", "●", "fair"),
     "not applicable": Badge("not applicable", "○", "quiet"),
     "skipped": Badge("skipped", "○", "quiet"),
     "error": Badge("failed", "▲", "bad"),
@@ -259,17 +260,6 @@ def believed(masking: Masking) -> str:
     if masking.verdict == "inconclusive":
         why = masking.summary or " ".join(sentence(reason) for reason in masking.reasons)
         return " ".join([MASKING_MEANING["inconclusive"], *([sentence(why)] if why else [])])
-    hidden, power, left = masking.hidden, masking.power, masking.comparison
-    if masking.verdict == "none" and hidden and not hidden.found and power:
-        if left and not left.neither:
-            return (
-                f"All {plural(hidden.total, 'image')} fell to attacks that follow the gradient: "
-                "nothing is hidden."
-            )
-        return (
-            f"No hidden adversarial example among {plural(hidden.total, 'image')}; a share above "
-            f"{percent(power.detectable_fraction)} would have been found with 95{NBSP}% confidence."
-        )
     return masking.summary or MASKING_MEANING[masking.verdict]
 
 

@@ -240,10 +240,10 @@ class OperationTrace:
         measured = (
             Measurement("operations that stop the gradient", float(len(essential)), None, 1,
                         "traced between pixels and scores"),
-            Measurement("operations without a gradient that matter little", float(len(others)),
+            Measurement("other operations without a gradient", float(len(others)),
                         None, 1, "traced between pixels and scores"),
         )  # fmt: skip
-        aside = f"without effect on it: {_listed([s.where for s in others])}" if others else ""
+        aside = f"beside: {_listed([s.where for s in others])}" if others else ""
         where = _listed([site.where for site in essential])
         if essential and _same_direction(probe):
             sentence = f"The gradient changes its length at {where}, and not its direction"
@@ -254,7 +254,11 @@ class OperationTrace:
             symptom = _stopped(probe, essential, culprit, sentence)
             return CheckReport(f"{sentence}.", (symptom,), measured)
         else:
-            sentence = "Nothing between pixels and scores stops the gradient"
+            sentence = "Nothing between pixels and scores stops the gradient of the scores"
+            if others:
+                sentence += f", which passes through {_listed([s.where for s in others])}; "
+                sentence += "whether that of a loss does, `loss-repair` tries"
+            return CheckReport(f"{sentence}.", measurements=measured)
         sentence += f" ({aside})" if aside else ""
         return CheckReport(f"{sentence}.", measurements=measured)
 

@@ -155,7 +155,7 @@ class BPDAGap:
         )
 
 
-@check(name="eot-gap", reference=f"{_BPDA}, section 4.2 (EOT)")
+@check(name="eot-gap", reference=f"{_BPDA}, section 4.2 (EOT)", doubts="random models")
 @dataclass(frozen=True)
 class EOTGap:
     """Averages the gradient of a model whose answers vary over several evaluations."""

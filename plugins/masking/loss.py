@@ -21,7 +21,7 @@ from auditor.api import (
 )
 
 from .costs import TRACE, looked_again, pursued, spent, summed
-from .survivors import Gap, bounds, is_telling, nothing_left, of, pursue, split
+from .survivors import Gap, bounds, is_telling, nothing_left, pursue, split
 
 #: A larger share missed by the cross-entropy is looked into.
 _MISSED = 0.05
@@ -120,27 +120,38 @@ class LossRepair:
         return replace(attack, steps=self.steps * (2 + 2 * place), targets=targets)
 
     def _loss_level(self, probe: Probe, sentence: str, missed: torch.Tensor) -> CheckReport:
-        """The report where attacks on the cross-entropy had missed many images that fell."""
+        """The report where attacks on the cross-entropy had missed many images that fell.
+
+        It tells of the images that were tried here: how many the cross-entropy misses is the
+        verdict's to say, after whatever else is tried on them.
+        """
         total = len(probe.y)
-        sentence += (
-            f"Attacks on the cross-entropy missed {of(len(missed), total)} that other attacks broke"
-        )
         telling = is_telling(probe, missed, "cross-entropy", "cross-entropy")
         left = int((probe.fallen("gradient") & ~probe.fallen("cross-entropy")).sum())
         if not telling or bounds(left, total)[0] <= _LOSS_LEVEL:
-            return CheckReport(f"{sentence}.")
+            sentence += "That attacks on the cross-entropy missed images which others broke is "
+            return CheckReport(f"{sentence}no more than honest models show.")
+        sentence += "Attacks on the cross-entropy, longer ones too, miss images that others break"
         narrow = _narrowing(probe, missed[: self.screened])
         culprit = narrow or self._culprit(probe, missed)
+        remedy = (
+            "attack the margin instead of the cross-entropy, or divide the logits by a "
+            "constant before the loss"
+        )
         if narrow:
             sentence += f"; its slopes are too small for the type after {narrow}"
+            remedy = "attack in a larger floating-point type, or a multiple of the loss"
         elif culprit:
-            sentence += f", and that it breaks once {culprit} is bypassed"
+            sentence += f", and which it breaks once {culprit} is bypassed"
+            remedy = (
+                "attack the model with the gradient passed straight through this place "
+                '(BPDA, `surrogate = "repaired"`)'
+            )
         symptom = Symptom(
             family="comparison",
             title="Attacks on the cross-entropy fail where the same attacks on the margin succeed",
-            remedy="attack the margin instead of the cross-entropy, or divide the logits by a "
-            "constant before the loss",
-            evidence=(f"{of(left, total)} fell to the gradient of other losses alone",),
+            remedy=remedy,
+            evidence=(f"{sentence}.",),
             kind="vanishing" if culprit else "loss-level",
             culprit=culprit,
         )

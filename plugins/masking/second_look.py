@@ -20,6 +20,7 @@ _MISSED_BY: dict[Trust, str] = {
 @check(
     name="second-look",
     reference="Carlini et al. 2019, arXiv:1902.06705, section 4.2 (attacks have to converge)",
+    doubts="no model",
 )
 @dataclass(frozen=True)
 class SecondLook:
@@ -59,4 +60,8 @@ class SecondLook:
         among = f"{tried} of {len(missed)}" if tried < len(missed) else f"{tried}"
         sentence = f"Of {among} image{'s' if len(missed) > 1 else ''}"
         again = "the cross-entropy" if trust == "cross-entropy" else "the margin"
-        return f"{sentence} {_MISSED_BY[trust]}, longer attacks on {again} broke {broken}."
+        left = len(missed) - broken
+        return (
+            f"{sentence} {_MISSED_BY[trust]}, longer attacks on {again} broke {broken}; "
+            f"{left} {'is' if left == 1 else 'are'} left."
+        )

@@ -227,6 +227,7 @@ class NoiseGradient:
     name="loss-directions",
     reference="Carlini et al. 2019, arXiv:1902.06705, section 4.2; Li et al. 2018, "
     "arXiv:1712.09913 (loss along random directions)",
+    doubts="no model",
 )
 @dataclass(frozen=True)
 class LossDirections:

@@ -135,7 +135,7 @@ def test_schema(which: str) -> None:
 def test_config_schema_knows_every_key() -> None:
     schema = json.loads(auditor("schema", "config").stdout)
     assert {*schema["properties"]} == {
-        *("schema", "title", "profile", "run", "model", "data", "threat", "attack", "check"),
-        *("gate", "report", "plugins"),
+        *("schema", "title", "profile", "battery", "run", "model", "data", "threat", "attack"),
+        *("check", "gate", "report", "plugins"),
     }
     assert schema["additionalProperties"] is False

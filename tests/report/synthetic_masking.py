@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from auditor.results import (
     AttemptSummary,
+    ChallengeCount,
     CheckResult,
     Comparison,
     DirectionCurve,
@@ -27,6 +28,10 @@ SENTENCE = (
 )
 BLAMELESS = "Every module follows eval()."
 SPARED = "No earlier check found anything, so that this one was spared."
+CHALLENGES = (
+    ChallengeCount("queries", 2000, 60, 14),
+    ChallengeCount("repaired", 21, 30, 8),
+)
 NOTHING_FOUND = "None of 415 images fell only to attacks that distrust the gradient."
 
 
@@ -140,14 +145,14 @@ def nothing() -> Masking:
     return replace(
         possible(),
         verdict="none",
-        summary=f"{NOTHING_FOUND} A share above 0.7% would have been seen with 95 % confidence.",
+        summary=f"{NOTHING_FOUND} A share above 16.6% would have been seen with 95 % confidence.",
         reasons=(NOTHING_FOUND,),
         next_steps=(),
         evidence=(),
         gradient_attack_accuracy=0.392,
         corrected_accuracy=0.392,
         hidden=Hidden(0, 415, 0.0, 0.0),
-        power=Power(415, 0.0072),
+        power=Power(415, 69 / 415, 344, 90, 0.6, CHALLENGES, 20),
         comparison=Comparison(20, 51, 0, 344),
     )
 

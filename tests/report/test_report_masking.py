@@ -24,6 +24,7 @@ from auditor.results import (
     Comparison,
     Hidden,
     Masking,
+    Power,
     from_json,
     to_json,
 )
@@ -77,8 +78,8 @@ def test_the_cover_leads_with_the_corrected_accuracy(whole: str) -> None:
 
 def test_the_cover_says_what_none_is_worth(whole: str) -> None:
     assert (
-        "trained: gradient masking ○ none found. No hidden adversarial example among 415 images; "
-        "a share above 0.7 % would have been found with 95 % confidence."
+        "trained: gradient masking ○ none found. None of 415 images fell only to attacks that "
+        "distrust the gradient. A share above 16.6% would have been seen with 95 % confidence."
     ) in cover(whole)
 
 
@@ -98,7 +99,12 @@ def test_the_masking_page_has_every_part(whole: str) -> None:
         "at least 38.0% for certain.",
         "One was put before it on purpose: ● found.",
         "Findings behind it: bpda-gap.",
-        "What this can rule out With 415 images examined",
+        "What this can rule out 90 of the 344 images that withstood were attacked on the model "
+        "itself without trust in its gradient: 60 by 2,000 queries, which found 14 of the 20 "
+        "examples that the planted mask hid; 30 by 21 steps of the repaired gradient, which found "
+        "8 of the 20 examples that the planted mask hid. Hidden adversarial examples on more than "
+        "16.6 % of the 415 images examined would have been seen with 95 % confidence, if they are "
+        "as easy to find as those of the planted mask.",
     ):
         assert expected in whole
 
@@ -182,10 +188,49 @@ def test_nothing_doubtful_needs_no_apology() -> None:
 
 
 def test_where_every_image_fell_nothing_is_hidden() -> None:
-    fell = replace(masks.nothing(), comparison=Comparison(100, 315, 0, 0), summary="")
+    fell = replace(
+        masks.nothing(), comparison=Comparison(100, 315, 0, 0), power=Power(415, 0.0, 0, 0)
+    )
     text = text_of(audited(fell))
-    assert "All 415 images fell to attacks that follow the gradient: nothing is hidden." in text
     assert "Every image examined fell, so that nothing was left for masking to hide." in text
+
+
+@pytest.mark.parametrize(
+    ("power", "words"),
+    [
+        (
+            Power(415, 344 / 415, 344, 0, None, (), 20),
+            "Nothing: none of the 344 images that withstood was searched without the model's own",
+        ),
+        (
+            Power(415, 344 / 415, 344, 0),
+            "Nothing: none of the 344 images that withstood counts as attacked",
+        ),
+        (
+            Power(415, 344 / 415, 344, 3, 0.4, (masks.CHALLENGES[1],), 20),
+            "That rules out nothing: hidden examples on all of those that withstood could",
+        ),
+    ],
+)
+def test_what_rules_out_nothing_says_so(power: Power, words: str) -> None:
+    text = text_of(audited(replace(masks.undecided(), power=power)))
+    assert f"What this can rule out {words}" in text or words in text
+    assert "would have been seen" not in text
+
+
+def test_audits_of_earlier_versions_say_nothing_of_power() -> None:
+    assert "What this can rule out" not in text_of(
+        audited(replace(masks.nothing(), power=Power(415, 0.0072)))
+    )
+
+
+def test_no_check_that_names_the_culprit_is_clear() -> None:
+    named = masks.check("operation-trace", f"The gradient passes through {masks.CULPRIT}.")
+    made = model("m", [], masking=masks.confirmed(), checks=(named, *masks.checks()))
+    rows = {row.names[0]: row.badge.word for row in checks_view(made).rows}
+    assert (rows["operation-trace"], rows["train-mode"]) == ("names it", "clear")
+    honest = replace(made, masking=masks.nothing())
+    assert checks_view(honest).rows[2].badge.word == "clear"
 
 
 def test_none_despite_chance_finds_keeps_the_words_of_the_verdict() -> None:
