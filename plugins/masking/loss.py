@@ -144,7 +144,7 @@ class LossRepair:
         elif culprit:
             sentence += f", and which it breaks once {culprit} is bypassed"
             remedy = (
-                "attack the model with the gradient passed straight through this place "
+                f"attack the model with the gradient passed straight through {culprit} "
                 '(BPDA, `surrogate = "repaired"`)'
             )
         symptom = Symptom(
