@@ -98,10 +98,8 @@ class DDN:
 
     def _step_length(self, task: Task) -> torch.Tensor:
         """(B, 1, 1, 1) a, by a cosine from the first length to 0.01."""
-        first = 1.0
-        if task.ball.norm.name == "l1":
-            first = math.sqrt(task.x[0].numel())
-        first = self.step_size or first
+        diagonal = math.sqrt(math.prod(task.x.shape[1:]))
+        first = self.step_size or (diagonal if task.ball.norm.name == "l1" else 1.0)
         step = task.step.to(task.x.dtype)[:, None, None, None]
         half_wave = (1 + torch.cos(math.pi * step / self.steps)) / 2
         return _LAST_STEP + (first - _LAST_STEP) * half_wave
