@@ -93,7 +93,8 @@ class DDN:
         if norm == "l1":
             delta = _projected(task.x, delta, radius)
         else:
-            delta = delta * (radius / _length(norm, delta).clamp(min=_tiny(delta)))
+            scale = radius / _length(norm, delta).clamp(min=_tiny(delta))
+            delta = delta * scale.clamp(max=torch.finfo(delta.dtype).max)  # 0 stays 0
         return DDNState(x=(task.x + delta).clamp_(0, 1), radius=radius)
 
     def _step_length(self, task: Task) -> torch.Tensor:

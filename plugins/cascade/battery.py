@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from auditor_plugins.apgd import APGD
+from auditor_plugins.ddn import DDN
 from auditor_plugins.fab import FAB
 from auditor_plugins.square import Square
 
@@ -12,6 +13,8 @@ from auditor.api import Part, Situation
 TARGETS = 9
 _TARGETS_L1, _RESTARTS_L1 = 5, 5
 _QUERIES = 5000
+#: A first sphere outside of every box: DDN takes the smallest that holds it.
+_FAR = 1e6
 #: Evaluations that are averaged for a random model, in a short attack and as in AutoAttack.
 _FEW_DRAWS, _DRAWS = 8, 20
 
@@ -37,12 +40,18 @@ def parts(situation: Situation) -> list[Part]:
         ]
     l1, dlr = situation.norm == "l1", APGD(steps=100, loss="dlr")
     aims, many = _TARGETS_L1 if l1 else TARGETS, situation.classes > TARGETS + 1
+    from_afar = DDN(steps=200, radius=_FAR, loss="margin", minimise=False)
     return [
         Part("margins", APGD(steps=20, loss="margin"), targets=TARGETS, abreast=True),
         Part("PMA", APGD(steps=100, loss="probability-margin")),
         Part("APGD-CE", APGD(steps=100), restarts=_RESTARTS_L1 if l1 else 1),
         *([Part("MALT", dlr, targets=TARGETS, nearest=True, abreast=True)] if many else []),
         Part("APGD-T", dlr, targets=aims, abreast=True),
+        *(
+            []
+            if situation.norm == "linf"
+            else [Part("DDN", from_afar, targets=TARGETS, abreast=True)]
+        ),
         Part("FAB-T", FAB(iterations=100, minimise=False), targets=TARGETS, abreast=True),
         Part("Square", Square(queries=_QUERIES)),
     ]

@@ -3,8 +3,9 @@
 Inside the ball, gradients of networks that were trained in l-infinity lead nowhere in these norms;
 from far outside they lead back to the boundary. So DDN comes from there. It finds what neither
 ascent nor FAB finds, and where it finds nothing in the ball, the distance it came to is a guess of
-the boundary's: images of the development networks that something longer broke were hardly ever
-further than `_NEAR` by then. Only those are attacked further.
+the boundary's: on two development networks in l2 images that something longer broke were hardly
+ever further than `_NEAR` by then, in l1 some were. Only those are attacked further; what that
+leaves is the sample's to find.
 """
 
 from __future__ import annotations
