@@ -5,6 +5,7 @@ Both are written piece by piece, so that memory does not grow with the number of
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -76,8 +77,6 @@ def _columns(
 def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
     """Every verified example as MODEL/NORM/EPSILON/ATTACK/x, with the images' ids beside it.
 
-    They are in the order in which they were found: block by block, then what samples showed.
-
     The safetensors format is a header and the tensors' bytes in its order; it is written here
     rather than by its library, which wants all tensors in memory at once.
     """
@@ -103,8 +102,7 @@ def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
     with temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, outcome in entries:
-            for positions, _ in _stored(outcome):
-                file.write(samples.index[positions].tobytes())
+            file.write(samples.index[outcome.broken].tobytes())
             for _, examples in _stored(outcome):
                 file.write(examples.tobytes())
     os.replace(temporary, path)
@@ -116,11 +114,22 @@ def _dtype(outcome: AttackOutcome) -> np.dtype[Any]:
 
 
 def _stored(outcome: AttackOutcome) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-    """Positions and examples (m, C, H, W) of the broken images, one cell at a time, in order."""
-    for path in outcome.files:
-        with safe_open(path, "np") as file:
-            broken = file.get_tensor("broken")
-            yield file.get_tensor("position")[broken], file.get_tensor("adversarial")
+    """Positions and examples (m, C, H, W) of the broken images, piece by piece, in order.
+
+    What a sample of the survivors showed lies in files of its own, between those of the blocks.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(safe_open(path, "np")) for path in outcome.files]
+        position = [file.get_tensor("position")[file.get_tensor("broken")] for file in files]
+        table = np.concatenate(
+            [np.stack([p, np.full_like(p, i), np.arange(len(p))]) for i, p in enumerate(position)],
+            axis=1,
+        )
+        table = table[:, np.argsort(table[0])]
+        breaks = (np.diff(table[1]) != 0) | (np.diff(table[2]) != 1)
+        for piece in np.split(table, np.flatnonzero(breaks) + 1, axis=1):
+            file, first = files[piece[1, 0]], piece[2, 0]
+            yield piece[0], file.get_slice("adversarial")[first : first + piece.shape[1]]
 
 
 def read_examples(outcome: AttackOutcome, positions: Sequence[int]) -> NDArray[Any]:

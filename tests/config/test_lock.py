@@ -94,7 +94,7 @@ def test_hash_does_not_depend_on_the_profile_being_written_out(load: Load) -> No
             'use="r-fgsm"',
             'use="noise"',
             'use="pgd"\nsteps=40',
-            'use="cascade"',
+            'use="cascade"\nsample=20',
         )
     )
     listed += "".join(

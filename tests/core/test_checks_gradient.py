@@ -243,7 +243,7 @@ def test_directions_are_drawn_from_the_clean_image_to_twice_epsilon() -> None:
         assert list(curve.distances) == sorted(curve.distances)
         others = z[curve.image].index_fill(0, y[curve.image], -torch.inf)
         margin = float(others.amax() - z[curve.image, y[curve.image]])
-        assert curve.margins[0] == pytest.approx(margin)
+        assert curve.margins[0] == pytest.approx(margin, rel=1e-5)  # float32
         if curve.direction == "gradient":
             assert list(curve.margins) == sorted(curve.margins)
 

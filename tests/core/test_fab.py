@@ -261,7 +261,7 @@ def test_restarts_and_batch_sizes_change_no_verdict(norm_name):
     alone = run_attack(victim, attack, block, norm_name, 0.1, batch_size=1).outcome
     together = run_attack(victim, attack, block, norm_name, 0.1, batch_size=3).outcome
     assert torch.allclose(alone.nearest, together.nearest, rtol=1e-9)
-    assert (together.nearest <= first.nearest).all()
+    assert (together.nearest <= first.nearest * (1 + 1e-9)).all()
     assert (together.forwards > 1.5 * first.forwards).all()
 
 

@@ -70,6 +70,8 @@ def test_profiles_name_attacks_and_parameters_that_exist(registry):
         for entry in battery:
             parameters = {key: entry[key] for key in entry if key not in ("use", "label")}
             registry.attacks[entry["use"]].build(parameters)
+    drawn = [entry.pop("sample", None) for entry in batteries["quick"] if entry["use"] == "cascade"]
+    assert drawn == [20]  # the others draw the cascade's default, which is more
     assert batteries["quick"] == batteries["standard"][: len(batteries["quick"])]
     assert batteries["standard"] == batteries["thorough"][: len(batteries["standard"])]
 

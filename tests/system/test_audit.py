@@ -78,7 +78,8 @@ def test_run_directory(run: Run) -> None:
     ]
     assert [events[0]["event"], events[-1]["event"]] == ["started", "finished"]
     done = [event["event"] for event in events]
-    assert done.count("cell") == len(FACTORIES) * 3 * len(ATTACKS)
+    blocks = len(FACTORIES) * 3 * len(ATTACKS)
+    assert done.count("cell") > blocks, "no sample of any survivors"
     assert done.count("check") == sum(len(model["checks"]) for model in run.audit["models"]) > 0
     assert done.count("cell") + done.count("check") == len(cells)
 
@@ -116,7 +117,7 @@ def test_result_reads_back_the_same(run: Run) -> None:
     audit = run.audit
     assert audit["schema"] == "auditor.audit/1"
     assert (audit["status"], audit["verdict"], audit["exit_status"]) == ("complete", "pass", 0)
-    assert audit["profile"] == "quick/3"
+    assert audit["profile"] == "quick/4"
     assert [model["name"] for model in audit["models"]] == list(FACTORIES)
     assert set(audit["provenance"]["hashes"]) == {
         "configuration",

@@ -160,7 +160,7 @@ def test_an_honest_model_has_nothing_hidden(masked: Path) -> None:
     assert status == 0, said
     masking = model_of(audit_json(only_run()))["masking"]
     assert masking["verdict"] == "inconclusive", masking  # one check of one's own is no battery
-    assert masking["summary"] == "Only 0 of 26 checks of the profile standard were run."
+    assert masking["summary"] == "Only 0 of 27 checks of the profile standard were run."
     assert masking["hidden"]["found"] == 0
     assert masking["gradient_attack_accuracy"] == masking["corrected_accuracy"] == 0.5
 

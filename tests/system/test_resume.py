@@ -64,7 +64,7 @@ restarts = 2
 loss = "margin"
 [[attack]]
 use = "cascade"
-patience = 1
+sample = 3
 [[gate]]
 metric = "masking"
 at_most = "confirmed"

@@ -120,7 +120,7 @@ def test_a_mask_found_on_a_copy_is_no_challenge_of_the_model() -> None:
     assert power["survivors"] == survivors().sum() > 40
     assert power["detectable_fraction"] == power["survivors"] / power["samples"]
     assert any("None of the" in reason and "was searched" in reason for reason in found["reasons"])
-    assert "Only 1 of 26 checks of the profile standard was run." in first_page()
+    assert "Only 1 of 27 checks of the profile standard was run." in first_page()
     assert "What this can rule out Nothing: none of the" in page()
 
 
@@ -129,8 +129,8 @@ def test_without_a_control_nothing_is_none() -> None:
     found = masking(audit)
     assert (status, found["verdict"]) == (3, "inconclusive")
     assert "No mask was planted, so that nothing shows" in " ".join(found["reasons"])
-    assert "1 of 26 checks" in first_page()
-    assert audit["not_tested"][0].startswith("Only 1 of 26 checks of the profile standard was run.")
+    assert "1 of 27 checks" in first_page()
+    assert audit["not_tested"][0].startswith("Only 1 of 27 checks of the profile standard was run.")
     assert "planted-mask" in audit["not_tested"][0]
 
 
@@ -190,7 +190,7 @@ def test_where_nothing_survives_nothing_is_lacking() -> None:
     assert survivors().sum() == 0
     assert (status, found["verdict"]) == (0, "none")
     assert found["power"]["detectable_fraction"] == 0
-    assert "Only 1 of 26 checks" in first_page()
+    assert "Only 1 of 27 checks" in first_page()
 
 
 def test_a_battery_that_is_extended_says_none_and_what_that_is_worth() -> None:
@@ -198,7 +198,7 @@ def test_a_battery_that_is_extended_says_none_and_what_that_is_worth() -> None:
     status, audit = run("pgd-trained", SQUARE + '[[check]]\nuse = "one-step"\n', head=head)
     found = masking(audit)
     assert (status, found["verdict"]) == (0, "none"), found
-    assert audit["profile"] == "quick/3, extended"
+    assert audit["profile"] == "quick/4, extended"
     assert not [sentence for sentence in audit["not_tested"] if "checks" in sentence]
     labels = [check["label"] for check in audit["models"][0]["checks"]]
     assert labels[-3:] == ["one-step", "second-look", "loss-directions"]
