@@ -64,7 +64,7 @@ restarts = 2
 loss = "margin"
 [[attack]]
 use = "cascade"
-sample = 3
+sample = 1
 [[gate]]
 metric = "masking"
 at_most = "confirmed"
