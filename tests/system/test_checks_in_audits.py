@@ -261,5 +261,5 @@ def test_the_plan_lists_checks(masked: Path) -> None:
     )  # fmt: skip
     _, said = auditor("run", "audit.toml", "--plan")
     (row,) = [line for line in said.splitlines() if "check bands" in line]
-    assert [cell.strip() for cell in row.split("│")[1:]] == ["96", "384", "2"]
-    assert "Checks add at most 384 and 2" in " ".join(said.split())
+    assert [cell.strip() for cell in row.split("│")[1:]] == ["96", "384", "3"]
+    assert "Checks add at most 384 and 3" in " ".join(said.split())
