@@ -100,6 +100,7 @@ KEYS: dict[str, set[str]] = {
         "power",
         "evidence",
     },
+    "models.*.masking.power": {"samples", "challenged", "sensitivity", "detectable_fraction"},
     "models.*.findings.*": {
         "code",
         "title",
