@@ -43,7 +43,7 @@ def _third() -> Iterator[Entry]:
     yield flat("half-attention", "HalfAttention", "memory", "vanishing", **fashion, operation=True,
                adaptive="full_attention")  # fmt: skip
     yield flat("deep-winners", "DeepWinners", "deep-pgd", "shattered", **fashion,
-               adaptive="smoothed_then_more_winners", draws=20)  # fmt: skip
+               adaptive="smoothed_then_more_winners", draws=4)  # fmt: skip
     yield flat("saturated-code", "SaturatedCode", "coded", "output-level", **mnist,
                adaptive="linear_code")  # fmt: skip
     yield flat("transform-vote", "TransformVote", "members-pgd", "output-level", **fashion,
