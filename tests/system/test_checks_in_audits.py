@@ -232,7 +232,7 @@ def test_what_takes_longer_than_the_attacks_is_said_beforehand() -> None:
 def test_the_log_says_it_too(masked: Path) -> None:
     """Attacks of no time at all, so that any check takes longer."""
     plugin = Path("mine.py").read_text(encoding="utf-8")
-    steps = plugin.replace('param(3, "bands to try")', 'param(3000, "bands to try")')
+    steps = plugin.replace('param(3, "bands to try")', 'param(100, "bands to try")')
     Path("mine.py").write_text(steps, encoding="utf-8")
     auditor("run", "audit.toml")
     (line,) = [
@@ -241,7 +241,7 @@ def test_the_log_says_it_too(masked: Path) -> None:
         if "check may take longer" in text
     ]
     assert (line["check"], line["attempt"]) == ("bands · check bands", "brighter bands")
-    assert (line["images"], line["passes"]) == (96, 96 * 3001)
+    assert (line["images"], line["passes"]) == (96, 96 * 101)
     assert line["spent"] + line["seconds"] > line["attacks"] > 0
 
 
@@ -262,4 +262,4 @@ def test_the_plan_lists_checks(masked: Path) -> None:
     _, said = auditor("run", "audit.toml", "--plan")
     (row,) = [line for line in said.splitlines() if "check bands" in line]
     assert [cell.strip() for cell in row.split("│")[1:]] == ["96", "384", "3"]
-    assert "Checks add at most 384 and 3" in " ".join(said.split())
+    assert "Checks add at most 384 and 3," in " ".join(said.split())
