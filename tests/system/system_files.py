@@ -85,6 +85,40 @@ at_most = "confirmed"
 formats = []
 """
 
+#: An attack that tries next to nothing, and has all it takes in its battery.
+LAZY = '''
+from dataclasses import dataclass
+
+import torch
+from auditor_plugins.fgsm import FGSM
+from auditor_plugins.noise import Noise
+
+from auditor.api import SCORES, Part, PositiveInt, Stage, attack, hookimpl, param
+
+
+@attack(name="lazy", norms={"linf", "l2"}, needs=SCORES, reference="none")
+@dataclass(frozen=True)
+class Lazy:
+    """Looks at a random point of each ball, and leaves the rest to the sample."""
+
+    sample: PositiveInt = param(4, "drawn")
+    confidence: float = param(0.9, "of the statement")
+
+    def stages(self, brief):
+        yield Stage("a look", Noise(samples=1), torch.arange(len(brief.y)))
+
+    def battery(self, situation):
+        return [Part("noise", Noise(samples=1)), Part("FGSM", FGSM())]
+
+    def passes(self, classes):
+        return 2, 1
+
+
+@hookimpl
+def auditor_attacks():
+    return [Lazy]
+'''
+
 
 def pictures() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """24 pictures (24, 6, 6) with their labels; no two are the same."""

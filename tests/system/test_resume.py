@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from system_example import DATA, EXAMPLE
 from system_files import (
+    LAZY,
     audit_json,
     auditor,
     only_run,
@@ -63,14 +64,15 @@ steps = 8
 restarts = 2
 loss = "margin"
 [[attack]]
-use = "cascade"
-sample = 1
+use = "lazy"
 [[gate]]
 metric = "masking"
 at_most = "confirmed"
 [report]
 formats = []
 gallery = 3
+[plugins]
+paths = ["lazy.py"]
 """
 RUN = ("run", "audit.toml")
 RESUME = (*RUN, "--resume")
@@ -80,6 +82,7 @@ FILES = ("samples.parquet", "adversarial.safetensors", "config.lock.toml")
 def write_config(home: Path, precision: str = "float64") -> None:
     text = CONFIG.replace("PRECISION", precision)
     (home / "audit.toml").write_text(text, encoding="utf-8")
+    (home / "lazy.py").write_text(LAZY, encoding="utf-8")
 
 
 def outcome(directory: Path) -> dict[str, Any]:

@@ -8,47 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from system_files import CONFIG, audit_json, auditor, pictures, run_directories, verdicts
+from system_files import (
+    CONFIG,
+    LAZY,
+    audit_json,
+    auditor,
+    pictures,
+    run_directories,
+    verdicts,
+)
 
 from auditor.engine import plan
 from auditor.engine.sampling import level_of
 from auditor.stats import most_in_population
 
-#: An attack that tries next to nothing, and has all it takes in its battery.
-LAZY = '''
-from dataclasses import dataclass
-
-import torch
-from auditor_plugins.fgsm import FGSM
-from auditor_plugins.noise import Noise
-
-from auditor.api import SCORES, Part, PositiveInt, Stage, attack, hookimpl, param
-
-
-@attack(name="lazy", norms={"linf"}, needs=SCORES, reference="none")
-@dataclass(frozen=True)
-class Lazy:
-    """Looks at a random point of each ball, and leaves the rest to the sample."""
-
-    sample: PositiveInt = param(4, "drawn")
-    confidence: float = param(0.9, "of the statement")
-
-    def stages(self, brief):
-        yield Stage("a look", Noise(samples=1), torch.arange(len(brief.y)))
-
-    def battery(self, situation):
-        assert situation.norm == "linf" and situation.classes == 3
-        assert situation.has_gradient and not situation.random
-        return [Part("noise", Noise(samples=1)), Part("FGSM", FGSM())]
-
-    def passes(self, classes):
-        return 2, 1
-
-
-@hookimpl
-def auditor_attacks():
-    return [Lazy]
-'''
 LAZY_CONFIG = (
     CONFIG.replace('[[attack]]\nuse = "fgsm"\n', "").replace(
         '[[attack]]\nuse     = "noise"\nsamples = 4\n', '[[attack]]\nuse = "lazy"\n'
