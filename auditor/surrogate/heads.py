@@ -46,6 +46,21 @@ def carried(tape: Tape, call: Call, out: torch.Tensor) -> torch.Tensor | None:
     return scores if scores is not None and scores.shape == out.shape else None
 
 
+def known_scores(tape: Tape, values: Any) -> list[torch.Tensor]:
+    """The scores of tensors that go into code which cannot be seen through, or they themselves."""
+    links = [tape.link(one) for one in tensors(values) if tape.live(one)]
+    found = [link.soft if link.scores is None else link.scores for link in links if link]
+    return [one for one in found if one is not None and one.is_floating_point()]
+
+
+def opaque(tape: Tape, known: list[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
+    """What came out of such code: it may be a head, if what went in has its shape."""
+    link = link_of(out, tape)
+    if link is not None:
+        link.scores = next((one for one in known if one.shape == out.shape), None)
+    return out
+
+
 def _begun(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     """An increasing function of each entry: what went into the first of them counts."""
     if scores is not None:

@@ -15,6 +15,7 @@ from torch.nn.modules.module import (
 )
 
 from auditor.surrogate.functions import differentiated
+from auditor.surrogate.heads import known_scores, opaque
 from auditor.surrogate.leaving import alike
 from auditor.surrogate.links import graph, mapped, tensors
 from auditor.surrogate.scores import Pass
@@ -58,9 +59,10 @@ def _scripted(tape: Tape) -> Iterator[None]:
         if tape.observer is not None:
             tape.observer.opaque[function.name] = None
         sites = frozenset[Site]().union(*(link.sites for link in links))
+        known = known_scores(tape, (args, kwargs))
         with graph():
             out = original(function, *mapped(tape.soft, args), **mapped(tape.soft, kwargs))
-        return mapped(lambda one: tape.adopt(one, sites), out)
+        return mapped(lambda one: opaque(tape, known, tape.adopt(one, sites)), out)
 
     kind.__call__ = call
     try:
@@ -90,8 +92,9 @@ class _Hooks:
         self._tape = tape
         self._names = names
         self._path: list[nn.Module] = []
-        #: Of every scripted module being called: the grad mode before, and the sites so far.
-        self._opened: list[tuple[bool, frozenset[Site]]] = []
+        #: Of every scripted module being called: the grad mode before, the sites so far, and the
+        #: scores that go into it.
+        self._opened: list[tuple[bool, frozenset[Site], list[torch.Tensor]]] = []
 
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
         """Before a module's call."""
@@ -104,7 +107,7 @@ class _Hooks:
         # Scripted code cannot be seen through: it is differentiated as it is.
         links = (self._tape.link(tensor) for tensor in tensors(args))
         sites = frozenset[Site]().union(*(link.sites for link in links if link is not None))
-        self._opened.append((torch.is_grad_enabled(), sites))
+        self._opened.append((torch.is_grad_enabled(), sites, known_scores(self._tape, args)))
         torch._C._set_grad_enabled(True)
         return mapped(self._tape.soft, args)
 
@@ -113,9 +116,10 @@ class _Hooks:
         tape = self._tape
         changed = None
         if not tape.paused and _opaque(module) and self._opened:
-            mode, sites = self._opened.pop()
+            mode, sites, known = self._opened.pop()
             torch._C._set_grad_enabled(mode)
-            changed = None if out is None else mapped(lambda one: tape.adopt(one, sites), out)
+            if out is not None:
+                changed = mapped(lambda one: opaque(tape, known, tape.adopt(one, sites)), out)
         elif not tape.paused and out is not None:
             changed = mapped(lambda one: self._bridged(module, args, one), out)
         if self._path and self._path[-1] is module:

@@ -46,10 +46,10 @@ def rescaled(z: torch.Tensor) -> torch.Tensor:
 def deciding(scores: torch.Tensor, z: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     """`scores` (B, K), and for images whose answer they do not decide, `own`.
 
-    They decide an answer with logits `z` where the class that they rank first is first there too,
-    alone or among equals.
+    They decide an answer with logits `z` (B, K) whose classes are in their order; those that `z`
+    does not tell apart may be in any.
     """
     if scores.shape != z.shape:
         return own
-    first = z.gather(1, scores.argmax(1, keepdim=True))
-    return torch.where(first >= z.amax(1, keepdim=True), scores, own)
+    ascending = z.gather(1, scores.detach().argsort(1)).diff(dim=1) >= 0
+    return torch.where(ascending.all(1, keepdim=True), scores, own)

@@ -65,6 +65,23 @@ def test_an_honest_model_has_no_symptom(norm_name):
     assert not hidden(probe)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [lambda z: z.softmax(1), lambda z: z.softmax(1).half().float()],
+    ids=["probabilities", "in half precision"],
+)
+def test_probabilities_that_hide_nothing_are_no_symptom(head):
+    """Repaired, the attack follows the scores before the softmax, and finds no more by that."""
+    options = {"victim": {"outputs": "probabilities"}, "known": (SYMPTOM,)}
+    probe = battle(probe_of(Mask(after=head), x=FEW, **options))
+    assert 2 < len(probe.survivors()) < len(FEW)
+    assert not on_plateau(probe, probe.survivors()).any()
+    report = BPDAGap(steps=10, full_steps=20).run(probe)
+    assert report.applies
+    assert not report.symptoms
+    assert hidden(probe) <= 1
+
+
 def test_an_honest_model_is_screened_and_no_more():
     probe = battle(probe_of(cnn()))
     survivors, before = len(probe.survivors()), probe.victim.passes.forwards

@@ -140,6 +140,40 @@ def test_the_loss_is_that_of_the_scores_before_the_head(name):
     assert seen.gradient.flatten(1).any(1).all()
 
 
+class Steps(nn.Module):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return torch.round(z.softmax(1) * 255) / 255
+
+
+def steps(z: torch.Tensor) -> torch.Tensor:
+    return torch.round(z.softmax(1) * 255) / 255
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("before", [lambda z: z, lambda z: z.half()], ids=["logits", "half"])
+@pytest.mark.parametrize("head", [steps, Steps()], ids=["function", "module"])
+def test_a_compiled_head_is_one_by_what_it_does(head, before):
+    plain, block = linear()
+    script = torch.jit.script(head)
+    victim = behind(lambda z: script(before(z)), "probabilities")
+    expected = MARGIN(plain.logits(block.x).detach(), block.y)
+    torch.testing.assert_close(losses(victim, block.x, block.y), expected)
+
+
+class Weights(nn.Module):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z * torch.arange(4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiled_code_that_changes_the_order_is_no_head():
+    _, block = linear()
+    script = torch.jit.script(Weights())
+    victim = behind(script)
+    expected = MARGIN(victim.logits(block.x).detach(), block.y)
+    torch.testing.assert_close(losses(victim, block.x, block.y), expected)
+
+
 def test_without_it_the_loss_is_the_same_all_around():
     _, block = linear()
     victim = behind(*HEADS["decimals"])
@@ -187,10 +221,12 @@ def test_scores_in_another_order_are_not_taken_for_the_answers(head):
 
 
 def test_scores_that_do_not_decide_the_answer_give_way():
-    scores = torch.tensor([[3.0, 1.0], [3.0, 1.0], [1.0, 3.0]])
-    answers = torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])  # tied, turned, as they say
-    own = torch.zeros(3, 2)
-    expected = torch.stack([scores[0], own[1], scores[2]])
+    scores = torch.tensor([[3.0, 1.0, 2.0]]).expand(5, 3)
+    answers = torch.tensor(
+        [[1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [5.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 1.0]]
+    )
+    own = torch.zeros(5, 3)
+    expected = torch.cat([scores[:3], own[3:]])
     assert torch.equal(deciding(scores, answers, own), expected)
     assert torch.equal(deciding(scores[:, :1], answers, own), own)
 
