@@ -36,12 +36,11 @@ from auditor.engine.runner import (
     ModelUnderAudit,
     unfit,
 )
-from auditor.engine.sampler import Sampler
+from auditor.engine.sampler import Sampler, finished
 from auditor.engine.sampling import Withstood
 from auditor.engine.tuning import choose_device, make_repeatable
 from auditor.events import (
     CellDone,
-    CellProgress,
     CellStarted,
     Listener,
     ModelReady,
@@ -343,22 +342,12 @@ class Audit:
         target: AttackOutcome,
     ) -> None:
         """Run one cell, or read it if it is finished, and note what came of it."""
-        key = runner.key(cell, model)
         images = int(model.preflight.correct[cell.block].sum())
-        record = ledger.read(key)
-        reused = record is not None
         self.listener(CellStarted(cell.title, cell.block.stop - cell.block.start, images))
-        if record is None:
-            with self._told(ledger, cell, target):
-                record = runner.run(
-                    cell, model, lambda done, broken: self.listener(CellProgress(done, broken))
-                )
-            if record is None:
-                return
-            ledger.write(key, record)
-            ledger.log("cell", cell=cell.title, key=key, seconds=record.meta.seconds)
-        target.add(record, ledger.cell_path(key))
-        self.listener(_done(cell, record, images, reused))
+        with self._told(ledger, cell, target):
+            made = finished(runner, ledger, self.listener, cell, model, cell.title)
+            target.add(made.record, made.file)
+            self.listener(_done(cell, made.record, images, made.reused))
 
     def _unfinished(self, ledger: Ledger, cell: Cell, target: AttackOutcome, reason: str) -> None:
         """Note a cell that was stopped between two steps: none of it counts."""

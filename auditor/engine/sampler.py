@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from auditor.composite import Part, Situation
-from auditor.engine.ledger import Ledger
+from auditor.engine.ledger import CellRecord, Ledger
 from auditor.engine.outcomes import AttackOutcome
 from auditor.engine.plan import Cell, Further, cut, sample_price
 from auditor.engine.runner import CellRunner, ModelUnderAudit
 from auditor.engine.sampling import Order, Positions, Withstood, sampled
 from auditor.events import CellProgress, CellStarted, Listener, SampleDone
 from auditor.randomness import Noise
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell that is finished: what came of it, its file, and whether it was before."""
+
+    record: CellRecord
+    file: Path
+    reused: bool
+
+
+def finished(
+    runner: CellRunner,
+    ledger: Ledger,
+    listener: Listener,
+    cell: Cell,
+    model: ModelUnderAudit,
+    title: str,
+) -> Finished:
+    """Run a cell and keep it, or read it if it is finished.
+
+    Raises:
+        CellError, OutOfTimeError: as `CellRunner.run`.
+    """
+    key = runner.key(cell, model)
+    record = ledger.read(key)
+    reused = record is not None
+    if record is None:
+        record = runner.run(cell, model, lambda done, broken: listener(CellProgress(done, broken)))
+        ledger.write(key, record)
+        ledger.log("cell", cell=title, key=key, seconds=record.meta.seconds)
+    return Finished(record, ledger.cell_path(key), reused)
 
 
 @dataclass(frozen=True)
@@ -90,13 +123,6 @@ class Sampler:
             positions = order.positions[start : start + size]
             further = Further(part, positions, stage)
             one = replace(cell, block=slice(0, len(samples)), further=further)
-            key = self.runner.key(one, model)
-            record = self.ledger.read(key)
-            if record is None:
-                record = self.runner.run(
-                    one, model, lambda done, broken: self.listener(CellProgress(done, broken))
-                )
-                self.ledger.write(key, record)
-                self.ledger.log("cell", cell=title, key=key, seconds=record.meta.seconds)
-            fell.append(target.add_again(record, self.ledger.cell_path(key)))
+            made = finished(self.runner, self.ledger, self.listener, one, model, title)
+            fell.append(target.add_again(made.record, made.file))
         return np.concatenate(fell)
