@@ -76,11 +76,12 @@ class SentOn:
 
 @dataclass(frozen=True)
 class SampleRound:
-    """A random sample of an attack's survivors, attacked with everything."""
+    """A random sample of an attack's survivors, attacked with everything until something fell."""
 
     survivors: int
     sampled: int
-    #: How many of the sample fell to which part; none did in the last round, unless it held all.
+    #: How many of the sample fell to which part: the sample was over with the first part that broke
+    #: any, unless it held all survivors. None fell in the last round, or all were in it.
     broken: dict[str, int]
     sent_on: tuple[SentOn, ...] = ()
 

@@ -36,6 +36,8 @@ Share = Annotated[float, Gt(0), Lt(1)]
 
 #: An image is worth aimed attacks while its shortfall is at most so much, and long ones.
 _NEAR, _NEAREST = 1.0, 0.15
+#: Classes that the longest ones are aimed at: those that came closest.
+_FEW = 3
 #: Evaluations that are averaged for a random model: a few, for its long attacks are the battery's.
 _DRAWS = 4
 #: Queries where there is no gradient; the battery has thousands.
@@ -59,7 +61,7 @@ class Cascade:
     than are drawn, all are attacked so.
     """
 
-    sample: PositiveInt = param(60, "survivors, drawn at random, that are attacked with everything")
+    sample: PositiveInt = param(40, "survivors, drawn at random, that are attacked with everything")
     confidence: Share = param(0.95, "of what the sample says about the other survivors")
 
     def stages(self, brief: Brief) -> Generator[Stage, Standing, None]:
@@ -79,7 +81,7 @@ class Cascade:
         aimed = APGD(steps=20, loss="dlr", eot=draws)
         yield from field.run(field.aimed("aimed", aimed, field.within(_NEAR), TARGETS))
         longest = APGD(steps=100, loss="dlr", eot=draws)
-        yield from field.run(field.aimed("closest", longest, field.within(_NEAREST), TARGETS))
+        yield from field.run(field.aimed("closest", longest, field.within(_NEAREST), _FEW))
 
     @staticmethod
     def _sweep(field: Field, draws: int, precision: StagePrecision) -> Stages:

@@ -40,7 +40,7 @@ def parts(situation: Situation) -> list[Part]:
         ]
     l1, dlr = situation.norm == "l1", APGD(steps=100, loss="dlr")
     aims, many = _TARGETS_L1 if l1 else TARGETS, situation.classes > TARGETS + 1
-    from_afar = DDN(steps=200, radius=_FAR, loss="margin", minimise=False)
+    from_afar = DDN(steps=100, radius=_FAR, loss="margin", minimise=False)
     return [
         Part("margins", APGD(steps=20, loss="margin"), targets=TARGETS, abreast=True),
         Part("PMA", APGD(steps=100, loss="probability-margin")),

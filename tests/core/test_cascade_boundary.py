@@ -44,30 +44,43 @@ def images(stage: Stage) -> list[int]:
     return sorted(set(stage.image.tolist()))
 
 
+FIRST = {"l2": ["DDN", "DDN from beyond"], "l1": ["starts", "DDN", "queries"]}
+
+
 @pytest.mark.parametrize("norm_name", ["l2", "l1"])
-def test_only_images_near_the_boundary_are_attacked_further(brief):
+def test_only_images_near_the_boundary_are_attacked_further(brief, norm_name):
     nearest = EPSILON * torch.tensor(DISTANCES, dtype=torch.float64)
-    first, longer, margins, fab = stages_of(brief, nearest)
-    assert images(first) == [0, 1, 2, 3, 4, 5, 6]
-    assert images(longer) == [1, 2, 3, 4]
+    *first, margins, fab = stages_of(brief, nearest)
+    assert [stage.name for stage in first] == FIRST[norm_name]
+    assert images(first[0]) == [0, 1, 2, 3, 4, 5, 6]
+    assert all(images(stage) == [1, 2, 3, 4, 5, 6] for stage in first[1:])
     assert images(margins) == [1, 2]
     assert images(fab) == [1]
 
 
 @pytest.mark.parametrize("norm_name", ["l2", "l1"])
-def test_nothing_is_asked_of_images_that_are_far_away(brief):
-    (only,) = stages_of(brief, torch.full((len(DISTANCES),), torch.inf, dtype=torch.float64))
-    assert isinstance(only.attack, DDN)
-    assert only.attack.radius > 5 * EPSILON, "it comes from outside"
-    assert only.attack.eot == 3
+def test_nothing_long_is_asked_of_images_that_are_far_away(brief, norm_name):
+    stages = stages_of(brief, torch.full((len(DISTANCES),), torch.inf, dtype=torch.float64))
+    assert [stage.name for stage in stages] == FIRST[norm_name]
+    ddn = [stage.attack for stage in stages if isinstance(stage.attack, DDN)]
+    assert all(attack.radius > 5 * EPSILON for attack in ddn), "they come from outside"
+    assert [stage.attack.eot for stage in stages] == [3] * len(stages)
 
 
 @pytest.mark.parametrize("norm_name", ["l2", "l1"])
 def test_the_likeliest_classes_are_aimed_at(brief):
     nearest = EPSILON * torch.tensor(DISTANCES, dtype=torch.float64)
-    first, _, margins, _ = stages_of(brief, nearest)
+    stages = {stage.name: stage for stage in stages_of(brief, nearest)}
     wrong = brief.logits.scatter(1, brief.y[:, None], -torch.inf)
-    assert torch.equal(first.target.view(-1, 3), wrong.topk(3).indices)
-    assert margins.target.view(-1, K - 1).sort(1).values.tolist() == [
+    likeliest = wrong.topk(3).indices[stages["DDN"].image[::3]]
+    assert torch.equal(stages["DDN"].target.view(-1, 3), likeliest)
+    assert stages["margins"].target.view(-1, K - 1).sort(1).values.tolist() == [
         [k for k in range(K) if k != y] for y in brief.y[1:3].tolist()
     ]
+
+
+@pytest.mark.parametrize("norm_name", ["l1"])
+def test_starts_follow_one_another_and_are_random_each(brief):
+    starts = stages_of(brief, torch.full((len(DISTANCES),), torch.inf, dtype=torch.float64))[0]
+    assert starts.turn.view(-1, 5).tolist() == [[0, 1, 2, 3, 4]] * len(DISTANCES)
+    assert torch.equal(starts.restart, starts.turn)

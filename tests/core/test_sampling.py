@@ -51,9 +51,9 @@ def test_a_sample_that_holds_is_attacked_with_everything_once() -> None:
     assert [(order.part, order.sample) for order in orders] == [(part, 1) for part in PARTS]
     assert all(order.positions.tolist() == list(range(100, 160)) for order in orders)
     assert (seen.survivors, seen.sampled, seen.broken, seen.confidence) == (200, 60, 0, 0.95)
-    # P(none of 60 of 200 | K breakable) = C(200 - K, 60) / C(200, 60) > 0.04.
+    # P(none of 60 of 200 | K breakable) = C(200 - K, 60) / C(200, 60) > 0.03.
     chance = [math.comb(200 - k, 60) / math.comb(200, 60) for k in range(30)]
-    assert seen.most == max(k for k in range(30) if chance[k] > 0.04)
+    assert seen.most == max(k for k in range(30) if chance[k] > 0.03)
     assert seen.bound == seen.most / 200
 
 
@@ -61,9 +61,9 @@ def test_what_breaks_an_image_of_the_sample_is_given_to_all() -> None:
     seen, orders = drive(list(range(200)), {"middle": {3, 4, 70, 150}}, 60)
     told = [(order.part, order.sample, len(order.positions)) for order in orders]
     assert told == [
-        ("cheap", 1, 60), ("middle", 1, 60), ("dear", 1, 58),
+        ("cheap", 1, 60), ("middle", 1, 60),  # the sample is over
         ("middle", 0, 140),  # all survivors but those of the sample, which have had it
-        ("cheap", 2, 2), ("dear", 2, 2),  # the second sample's images that are new to them
+        ("cheap", 2, 2), ("dear", 2, 60),  # the second sample's images that are new to them
     ]  # fmt: skip
     first, second = seen.rounds
     assert first.broken == {"middle": 2}

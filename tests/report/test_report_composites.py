@@ -137,12 +137,13 @@ SHARES = "with 95% confidence it would break at most"
          "60 of 340 survivors, drawn at random, were attacked with the full battery; none fell: "
          f"{SHARES} 4.4% of them (3.0 points)."),
         (SampleEvidence(296, 60, 0, 0.95, 18 / 296, 18, (
-            SampleRound(340, 60, {"FAB-T": 2, "Square": 1},
-                        (SentOn("FAB-T", 280, 41), SentOn("Square", 239, 0))),
+            SampleRound(340, 60, {"FAB-T": 2}, (SentOn("FAB-T", 280, 41),)),
+            SampleRound(297, 60, {"Square": 1}, (SentOn("Square", 237, 0),)),
             SampleRound(296, 60, {}))),
          "Of sample 1, 60 of 340, FAB-T broke 2 and was run on the other 280 survivors, of which "
-         "41 fell; Square broke 1 and was run on the other 239 survivors, of which 0 fell. 60 of "
-         "296 survivors, drawn at random, were attacked with the full battery; none fell: "
+         "41 fell. Of sample 2, 60 of 297, Square broke 1 and was run on the other 237 survivors, "
+         "of which 0 fell. 60 of 296 survivors, drawn at random, were attacked with the full "
+         "battery; none fell: "
          f"{SHARES} 6.1% of them (3.6 points)."),
         (SampleEvidence(37, 37, 0, 0.95, 0.0, 0, (SampleRound(40, 40, {"APGD-T": 3}),)),
          "All 37 survivors were attacked with the full battery, and withstood it."),
