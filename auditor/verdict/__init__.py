@@ -161,11 +161,12 @@ def _odd(facts: Facts, strong: Gap, loss: Gap) -> list[str]:
 def _kind(facts: Facts, gap: Gap) -> MaskingKind:
     """What the symptoms say, those first that found hidden examples.
 
-    Where other gradients of the model work, the loss is at fault, or an operation that was shown to
-    cost the cross-entropy its own.
+    Where other gradients of the model work, the loss is at fault, or what the comparison with other
+    losses showed: an operation that costs the cross-entropy its gradient, or where it starts.
     """
     if gap.reference == "cross-entropy":
-        to_blame = [symptom for symptom in _of(facts, "comparison") if symptom.culprit]
+        compared = _of(facts, "comparison")
+        to_blame = [symptom for symptom in compared if symptom.culprit] or compared
         return to_blame[0].kind or "other" if to_blame else "loss-level"
     kinds: list[MaskingKind] = [
         symptom.kind

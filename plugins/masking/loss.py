@@ -61,9 +61,10 @@ class LossRepair:
             full = [self._longer(attack, place) for place in range(2)]
             tried = (self.screened, images, classes)
             each.append(pursued(attack, full, *tried, random=random, missed_by="cross-entropy"))
+        # The operation or, where there is none, the margin once more.
         culprit = spent(APGD(steps=self.steps, loss="cross-entropy"), self.screened, classes)
         again = looked_again("cross-entropy", images, classes)
-        return summed(*each, culprit, again, (TRACE, TRACE))
+        return summed(*each, culprit, culprit, again, (TRACE, TRACE))
 
     def run(self, probe: Probe) -> CheckReport:
         """Try the losses on survivors, then look at all that the cross-entropy missed."""
@@ -147,6 +148,15 @@ class LossRepair:
                 f"attack the model with the gradient passed straight through {culprit} "
                 '(BPDA, `surrogate = "repaired"`)'
             )
+        elif not self._by_the_loss(probe, missed):
+            title = "Ascent from where the images are fails where attacks from elsewhere succeed"
+            sentence += ", and so do attacks on the margin that start where they do"
+            remedy = (
+                "attack from outside the ball and from several starts (`ddn`, `fab`, `cascade`): "
+                "near the images the gradient leads nowhere, whatever the loss"
+            )
+            symptom = Symptom("comparison", title, remedy, (f"{sentence}.",), kind="other")
+            return CheckReport(f"{sentence}.", (symptom,))
         symptom = Symptom(
             family="comparison",
             title="Attacks on the cross-entropy fail where the same attacks on the margin succeed",
@@ -156,6 +166,12 @@ class LossRepair:
             culprit=culprit,
         )
         return CheckReport(f"{sentence}.", (symptom,))
+
+    def _by_the_loss(self, probe: Probe, missed: torch.Tensor) -> bool:
+        """Whether the margin breaks most of a few of them, from where the cross-entropy started."""
+        tried, _ = split(missed, self.screened // 2)
+        attempt = probe.attack("margin, once more", APGD(steps=self.steps, loss="margin"), tried)
+        return 2 * int(attempt.broken.sum()) > len(tried)
 
     def _culprit(self, probe: Probe, missed: torch.Tensor) -> str | None:
         """The operation that costs the cross-entropy its gradient, if repairing it helps."""

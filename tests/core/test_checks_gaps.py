@@ -35,7 +35,7 @@ from core_models import block_of, linear_victim, normal, run_attack, uniform
 from torch import nn
 
 from auditor.checks import check_spec_of
-from auditor.engine.probe import EngineProbe
+from auditor.engine.probe import EngineProbe, Fallen
 from auditor.surrogate import Surrogate
 
 FEW = IMAGES[:24]
@@ -225,6 +225,19 @@ def test_logits_so_large_that_the_cross_entropy_vanishes_are_of_the_loss():
     (symptom,) = report.symptoms
     assert symptom.kind == "loss-level"
     assert not hidden(probe)
+
+
+def test_where_the_margin_finds_no_more_from_there_the_loss_is_not_to_blame():
+    """Something that trusts the gradient broke them, but neither loss does from the images."""
+    everywhere = Fallen.nothing(len(SOME), SOME.device)
+    for trust in ("gradient", "nothing"):
+        everywhere.by[trust] |= True
+    report = LossRepair().run(probe_of(cnn(), x=SOME, epsilon=1e-4, fallen=everywhere))
+    (symptom,) = report.symptoms
+    assert symptom.kind == "other"
+    assert "from elsewhere" in symptom.title
+    assert "`ddn`" in symptom.remedy
+    assert "loss" not in symptom.title
 
 
 @pytest.mark.parametrize("divisor", [1, 1e6])
