@@ -40,7 +40,7 @@ def auditor_profiles() -> list[Profile]:
     ]
     some, all_ = ([{"use": name} for name in names] for names in (_QUICK, _STANDARD))
     return [
-        Profile("quick", 4, quick, some),
-        Profile("standard", 4, standard, all_),
-        Profile("thorough", 4, thorough, all_),
+        Profile("quick", 5, quick, some),
+        Profile("standard", 5, standard, all_),
+        Profile("thorough", 5, thorough, all_),
     ]
