@@ -19,15 +19,22 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import peers
 import torch
 from cascade_tables import text
-from common import conditions, options, record
+from common import conditions, record
 from development.plans import ALL_NORMS, TIMED
-from development_models import DATA_HELP, PLANS, held_out, load, of_split, radius, weights_hash
+from development_models import (
+    PLANS,
+    held_out,
+    load,
+    measuring_options,
+    of_split,
+    radius,
+    weights_hash,
+)
 from schedules import schedules
 from subjects import Counted, Subject, subject_of_tensors
 from whole_cascade import WholeCascade
@@ -36,9 +43,9 @@ from auditor.engine.campaign import Campaign
 
 BATCH = 128
 PEERS = ("pyautoattack", "torchattacks")
-#: Images that every contender attacks once before it is timed, and how many are then attacked: by
-#: all of them, and by the cascade alone.
-WARM_UP, WHOLE, MANY = 4, 300, 2000
+#: Images that every contender attacks once before it is timed, and how many the cascade attacks
+#: alone.
+WARM_UP, MANY = 4, 2000
 
 
 class Case:
@@ -176,18 +183,9 @@ def rows_to_measure(arguments: argparse.Namespace) -> list[Callable[[], dict[str
 
 def main() -> None:
     """Measure what is asked for, and make the tables."""
-    parser = options(__doc__.splitlines()[0], repeats=1)
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-    parser.add_argument("--data", type=Path, help=DATA_HELP)
-    parser.add_argument("--nets", type=Path, help="folder of the trained networks")
-    parser.add_argument("--rows", type=Path, required=True, help="file of measurements")
-    parser.add_argument("--split", choices=("choose", "measure"), help="measure all of a half")
-    parser.add_argument("--only", action="append", choices=PLANS, help="measure this network")
-    parser.add_argument("--norm", action="append", choices=ALL_NORMS, help="in this norm alone")
+    parser = measuring_options(__doc__.splitlines()[0])
     parser.add_argument("--times", action="store_true", help="measure times, everybody in whole")
-    parser.add_argument("--images", type=int, default=WHOLE, help="held-out images")
     parser.add_argument("--many", type=int, default=MANY, help="of --times, by the cascade alone")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peer", action="append", choices=("autoattack", *PEERS),
                         help="default: autoattack, and the peers installed")  # fmt: skip
     arguments = parser.parse_args()

@@ -14,14 +14,21 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import conditions, options, record, table
+from common import conditions, record, table
 from development.plans import ALL_NORMS
-from development_models import DATA_HELP, PLANS, held_out, load, of_split, radius, weights_hash
+from development_models import (
+    PLANS,
+    held_out,
+    load,
+    measuring_options,
+    of_split,
+    radius,
+    weights_hash,
+)
 from numpy.typing import NDArray
 from subjects import subject_of_tensors
 from whole_cascade import WholeCascade
@@ -32,7 +39,7 @@ from auditor.results import SampleEvidence
 BATCH = 128
 REDRAWS = 1000
 #: Sizes of the sample, those that profiles set.
-SAMPLES = (20, 60)
+SAMPLES = (20, 40)
 CONFIDENCE = 0.95
 Row = dict[str, Any]
 
@@ -118,17 +125,7 @@ def text(rows: list[Row], said: str) -> str:
 
 def main() -> None:
     """Measure what is asked for, and make the tables."""
-    parser = options(__doc__.splitlines()[0], repeats=1)
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-    parser.add_argument("--data", type=Path, help=DATA_HELP)
-    parser.add_argument("--nets", type=Path, help="folder of the trained networks")
-    parser.add_argument("--rows", type=Path, required=True, help="file of measurements")
-    parser.add_argument("--split", choices=("choose", "measure"), help="measure all of a half")
-    parser.add_argument("--only", action="append", choices=PLANS, help="measure this network")
-    parser.add_argument("--norm", action="append", choices=ALL_NORMS, help="in this norm alone")
-    parser.add_argument("--images", type=int, default=300, help="held-out images")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = measuring_options(__doc__.splitlines()[0]).parse_args()
     torch.set_num_threads(1)
     for name in arguments.only or (of_split(arguments.split) if arguments.split else []):
         for norm in PLANS[name].norms:

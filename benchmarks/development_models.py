@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import HERE
+from common import HERE, options
 from development.data import DATA_HELP, held_out_rows, read, tensors
-from development.plans import PLANS, of_split
+from development.plans import ALL_NORMS, PLANS, of_split
 from development.radii import measured
 from development.train import accuracy, fit
 from safetensors.torch import load_file, save_file
@@ -71,6 +71,21 @@ def radius(name: str, norm: str) -> float:
 def _radii() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(RADII.read_text("utf-8")) if RADII.is_file() else {}
     return found
+
+
+def measuring_options(description: str) -> argparse.ArgumentParser:
+    """Options of the scripts that measure on these networks and keep their rows in a file."""
+    parser = options(description, repeats=1)
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.add_argument("--data", type=Path, help=DATA_HELP)
+    parser.add_argument("--nets", type=Path, help="folder of the trained networks")
+    parser.add_argument("--rows", type=Path, required=True, help="file of measurements")
+    parser.add_argument("--split", choices=("choose", "measure"), help="measure all of a half")
+    parser.add_argument("--only", action="append", choices=PLANS, help="measure this network")
+    parser.add_argument("--norm", action="append", choices=ALL_NORMS, help="in this norm alone")
+    parser.add_argument("--images", type=int, default=300, help="held-out images")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
 
 
 def weights_hash(name: str, folder: Path | str) -> str:
