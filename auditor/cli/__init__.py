@@ -8,12 +8,19 @@ from auditor.lazy import import_on_first_use
 import_on_first_use("torch")
 import_on_first_use("numpy")
 
-from auditor.cli.app import app  # noqa: E402 (the lines above have to come first)
+import sys  # noqa: E402 (the lines above have to come first)
+
+from auditor.cli.app import app  # noqa: E402
+from auditor.cli.console import ended, prepare_streams  # noqa: E402
 
 
 def main() -> None:
     """The console script `auditor`."""
-    app()
+    prepare_streams()
+    try:
+        app()
+    except SystemExit as end:
+        sys.exit(ended(end.code if isinstance(end.code, int) else 0))
 
 
 __all__ = ["app", "main"]

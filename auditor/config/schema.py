@@ -175,6 +175,10 @@ class DataTable(Table):
     samples: SampleCount | None = Field(
         default=None, description="size of the draw; default: all images"
     )
+    draw: Literal["uniform", "balanced"] = Field(
+        default="uniform",
+        description="uniform: its accuracy speaks of the set; balanced: as many of every class",
+    )
     expected_accuracy: Fraction01 | None = Field(
         default=None, description="the run stops when clean accuracy is far from it"
     )

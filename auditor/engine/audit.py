@@ -47,11 +47,11 @@ from auditor.events import (
     RunFinished,
     RunStarted,
 )
+from auditor.population import counted
 from auditor.preflight import count_classes, preflight
 from auditor.registry import Registry
 from auditor.results import AuditResult, SelftestRecord, to_json
 from auditor.samples import Samples
-from auditor.stats import accuracy
 from auditor.surrogate import naive
 
 _MEASURED = "measured"
@@ -160,7 +160,7 @@ class Audit:
             training_modules=loaded.training,
             remarks=loaded.remarks,
         )
-        clean = accuracy(int(seen.correct.sum()), len(samples))
+        clean = counted(samples, seen.correct)
         self.listener(ModelReady(model.name, clean, seen.findings))
         return prepare(self.config, loaded.victim, seen, samples, before)
 
@@ -181,7 +181,7 @@ class Audit:
         self.listener(
             RunStarted(
                 ledger.directory, resumed, str(machine.device), machine.threads,
-                machine.batch_size, len(samples), planned,
+                machine.batch_size, len(samples), planned, samples.notes,
             )
         )  # fmt: skip
         stop = next((f"{name}: {model.preflight.stop}" for name, model in models.items()

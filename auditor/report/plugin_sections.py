@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from auditor.printable import printable
 from auditor.report.safe_html import safe
-from auditor.report.wording import printable
 from auditor.reporting import Section
 from auditor.results import AuditResult
 

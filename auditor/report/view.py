@@ -22,6 +22,7 @@ from auditor.reporting import Section as PluginsOwn
 from auditor.results import AuditResult, GateResult, ModelResult, ThreatResult
 
 _MODELS_ABREAST = 4
+_DRAWN = {"all": "", "uniform": ", drawn uniformly", "balanced": ", drawn class-balanced"}
 
 #: A quantity and its value for each model.
 _Row = tuple[str, tuple[Number | Badge | str, ...]]
@@ -121,7 +122,7 @@ def build(
         started=f"{started.day} {started:%B %Y, %H:%M} UTC",
         started_iso=started.isoformat(),
         facts=f"{plural(len(models), 'model')} · {plural(data.audited, 'image')} of "
-        f"{data.available:,} · profile {result.profile}",
+        f"{data.available:,}{_DRAWN[data.draw]} · profile {result.profile}",
         complete=result.status == "complete",
         answer=answer(result),
         sections=tuple(_sections(models, appended, selftest=result.selftest is not None)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +21,6 @@ from auditor.results import (
 #: No-break space: a number and its unit stay together.
 NBSP = "\N{NO-BREAK SPACE}"
 MISSING = "–"
-
-# Control characters corrupt the typesetting, and bidirectional overrides can make one text look
-# like another: neither belongs in a document that people sign.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
@@ -134,11 +129,6 @@ PLUGINS = {
     "blocked": Badge("blocked", "○", "quiet"),
     "broken": Badge("broken", "▲", "bad"),
 }
-
-
-def printable(text: str) -> str:
-    """`text` with every character that could corrupt or disguise the page made visible."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def shorten(text: str, limit: int) -> str:
@@ -343,7 +333,16 @@ class Number:
         if accuracy is None:
             return cls(MISSING, "", "")
         count = f"{accuracy.correct:,} of {accuracy.total:,}"
-        return cls(percent(accuracy.accuracy), interval(accuracy.ci95), count)
+        return cls(percent(accuracy.accuracy), ranges(accuracy), count)
+
+
+def ranges(accuracy: Accuracy) -> str:
+    """The interval; of a class-balanced draw with what it says of the whole set."""
+    own = interval(accuracy.ci95)
+    if accuracy.weighted is None:
+        return own
+    in_set = accuracy.weighted
+    return f"{own}, balanced; set: {percent(in_set.accuracy)}, {interval(in_set.ci95)}"
 
 
 def epsilon(value: float, threats: Iterable[ThreatResult]) -> str:

