@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from auditor.errors import LoadError
@@ -105,6 +106,12 @@ def _layout_note(shape: Sequence[int], layout: str) -> str:
     )
 
 
+def _no_keys() -> NDArray[np.int64]:
+    import numpy as np
+
+    return np.zeros(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Samples:
     """A chosen part of a set of images, read in pieces.
@@ -119,6 +126,9 @@ class Samples:
     draw: Draw = "all"
     #: What was done to images and labels, and what is odd about them, one sentence each.
     notes: tuple[str, ...] = ()
+    #: (N,) int64, what the random numbers of the chosen images follow from: their content, so that
+    #: their places in the set change nothing.
+    keys: NDArray[np.int64] = field(default_factory=_no_keys)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -345,8 +355,9 @@ def choose_samples(images: Images, count: int | None, seed: int, draw: Draw = "u
     index = chosen.astype(np.int64)
     samples = Samples(images, index, "", layout, draw)
     _refuse_changing(samples)
-    digest, clipped = _content(samples)
-    return replace(samples, sha256=digest, notes=(*admitted.notes, *clipped))
+    content = _content(samples)
+    notes = (*admitted.notes, *content.notes)
+    return replace(samples, sha256=content.sha256, keys=content.keys, notes=notes)
 
 
 def _ranks(labels: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -359,24 +370,51 @@ def _ranks(labels: NDArray[np.integer]) -> NDArray[np.int64]:
     return rank
 
 
-def _content(samples: Samples) -> tuple[str, tuple[str, ...]]:
-    """sha256 over shape, ids, labels and pixels of the chosen images; what had to be clipped."""
+@dataclass(frozen=True)
+class _Content:
+    """sha256 over shape, ids, labels and pixels; a key for each image; what had to be clipped."""
+
+    sha256: str
+    keys: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+
+def _content(samples: Samples) -> _Content:
+    """What the chosen images hold, all of which are read once."""
     import numpy as np
 
     digest = hashlib.sha256(repr((len(samples), samples.shape)).encode())
     digest.update(samples.index.tobytes())
     digest.update(samples.labels.tobytes())
+    labels, each = samples.labels, []
     clipped, furthest = 0, 0.0
     piece = max(1, _PIXELS_AT_ONCE // math.prod(samples.shape))  # how many changes no hash
     for start in range(0, len(samples), piece):
         raw = np.asarray(samples.images.x[samples.index[start : start + piece]])
         pixels, count, most = _clipped(raw, samples.images.source)
-        digest.update(samples.ordered(pixels).tobytes())
+        ordered = np.ascontiguousarray(samples.ordered(pixels))
+        digest.update(ordered)
+        each += [
+            hashlib.sha256(labels[start + row].tobytes() + ordered[row].tobytes()).digest()
+            for row in range(len(ordered))
+        ]
         clipped, furthest = clipped + count, max(furthest, most)
-    if not clipped:
-        return digest.hexdigest(), ()
-    note = (
+    notes = (
         f"{clipped:,} values of pixels lay outside [0, 1] by at most {furthest:.2g}, a rounding "
-        "error, and were clipped."
+        "error, and were clipped.",
     )
-    return digest.hexdigest(), (note,)
+    return _Content(digest.hexdigest(), _keys(each), notes if clipped else ())
+
+
+def _keys(each: Sequence[bytes]) -> NDArray[np.int64]:
+    """(N,) numbers of 63 bits from the images' hashes; each further copy of one has its own."""
+    import numpy as np
+
+    copies: Counter[bytes] = Counter()
+    keys = np.empty(len(each), np.int64)
+    for row, content in enumerate(each):
+        copy = copies[content]
+        copies[content] += 1
+        own = hashlib.sha256(content + str(copy).encode()).digest() if copy else content
+        keys[row] = int.from_bytes(own[:8], "little") >> 1
+    return keys

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from auditor.printable import printable
 from auditor.report.view import build
-from auditor.report.wording import Badge, Number
+from auditor.report.wording import Badge, Number, bounded
 from auditor.reporting import Section
 from auditor.results import AuditResult
 
@@ -53,4 +53,6 @@ def _read(name: str) -> str:
 
 def _finalize(value: Any) -> Any:
     """Every text of the result passes here on its way into the page."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return printable(value if value.startswith("data:image/") else bounded(value))

@@ -38,11 +38,9 @@ def remedy(lacking: Collection[str]) -> str:
     """The fonts to install."""
     kinds = {_kind(one) for one in lacking}
     advice = "; ".join(text for kind, text in _INSTALL.items() if kind in kinds)
-    return (
-        f"{advice}; macOS and Windows bring theirs"
-        if advice
-        else "leave them out: no font is known to have them"
-    )
+    if not advice:
+        return "leave them out: no font is known to have them"
+    return f"{advice}; macOS and Windows bring theirs"
 
 
 def note(lacking: Collection[str]) -> str:

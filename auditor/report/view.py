@@ -22,6 +22,8 @@ from auditor.reporting import Section as PluginsOwn
 from auditor.results import AuditResult, GateResult, ModelResult, ThreatResult
 
 _MODELS_ABREAST = 4
+#: Letters of a title on the first page; audit.json has all of it.
+_TITLE = 500
 _DRAWN = {"all": "", "uniform": ", drawn uniformly", "balanced": ", drawn class-balanced"}
 
 #: A quantity and its value for each model.
@@ -115,7 +117,7 @@ def build(
     models = tuple(model_view(model, i) for i, model in enumerate(result.models, 1))
     several = len(result.models) > 1
     return Report(
-        title=result.title,
+        title=shorten(result.title, _TITLE),
         running_title=shorten(result.title, 70),
         audit_id=sha256[:16],
         sha256=sha256,

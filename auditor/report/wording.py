@@ -21,6 +21,8 @@ from auditor.results import (
 #: No-break space: a number and its unit stay together.
 NBSP = "\N{NO-BREAK SPACE}"
 MISSING = "–"
+#: Letters of one text that a page shows.
+_LONGEST = 5_000
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
@@ -134,6 +136,14 @@ PLUGINS = {
 def shorten(text: str, limit: int) -> str:
     """`text` in at most `limit` characters, the last one an ellipsis where something is cut."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def bounded(text: str) -> str:
+    """`text`, cut where it is longer than any page needs, which is said."""
+    more = len(text) - _LONGEST
+    if more <= 0:
+        return text
+    return f"{text[:_LONGEST]}… ({more:,} more letters are in audit.json)"
 
 
 def percent(fraction: float | None) -> str:

