@@ -175,54 +175,52 @@ def _with_range(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return "–"
     low, high = accuracy.ci95
-    own = f"{accuracy.accuracy:.1%} ({100 * low:.1f}–{100 * high:.1f})"
-    if accuracy.weighted is None:
-        return own
-    low, high = accuracy.weighted.ci95
-    in_set = f"{accuracy.weighted.accuracy:.1%} ({100 * low:.1f}–{100 * high:.1f})"
-    return f"balanced {own}; set {in_set}"
-
-
-def _short(accuracy: Accuracy | None) -> str:
-    """The same without intervals."""
-    if accuracy is None:
-        return "–"
-    if accuracy.weighted is None:
-        return f"{accuracy.accuracy:.1%}"
-    return f"balanced {accuracy.accuracy:.1%}; set {accuracy.weighted.accuracy:.1%}"
+    return f"{accuracy.accuracy:.1%} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def show_summary(console: PlainConsole, result: AuditResult) -> None:
     """The table that answers the question, then verdict and reasons."""
-    table = Table(
-        title=one_line(result.title), title_justify="left", show_edge=False, box=box.SIMPLE_HEAD
-    )
-    for name in ("model", "threat", "clean", "robust", "8-bit", "masking"):
+    title, balanced = one_line(result.title), result.provenance.data.draw == "balanced"
+    table = Table(title=title, title_justify="left", show_edge=False, box=box.SIMPLE_HEAD)
+    drawn = ", balanced draw" if balanced else ""
+    for name in ("model", "threat", f"clean{drawn}", f"robust{drawn}", f"8-bit{drawn}", "masking"):
         table.add_column(name, overflow="fold")
     for model in result.models:
         for threat in model.threats:
+            robust_8bit = threat.robust_8bit
             table.add_row(
                 one_line(model.name),
                 f"{threat.norm} {threat.epsilon_text}",
-                _short(model.clean),
+                f"{model.clean.accuracy:.1%}",
                 _with_range(threat.robust),
-                _short(threat.robust_8bit),
+                f"{robust_8bit.accuracy:.1%}" if robust_8bit else "–",
                 model.masking.verdict,
             )
         table.add_section()
     console.print()
     console.print(table)
     console.print()
+    if balanced:
+        _show_weighted(console, result)
     console.print(
         "Robust: correct under every attack that ran, with 95 % interval; an upper bound, since a "
         "stronger attack can only lower it. 8-bit: counting only examples that survive rounding.",
     )
-    if result.provenance.data.draw == "balanced":
-        console.print(
-            "Balanced: of the draw, in which every class counts alike. Set: the estimate for the "
-            "whole set, in which every class counts by its share. What is said of single attacks, "
-            "checks and masking is of the draw."
-        )
     for reason in result.reasons:
         console.line(hanging(reason))
     console.print(f"Verdict: {result.verdict}; exit status {result.exit_status}.")
+
+
+def _show_weighted(console: PlainConsole, result: AuditResult) -> None:
+    """What a class-balanced draw says of the whole set."""
+    console.line("Balanced draw: every class counts alike. Estimated for the whole set, as it is:")
+    for model in result.models:
+        found = {"clean": model.clean.weighted}
+        for threat in model.threats:
+            weighted = threat.robust.weighted if threat.robust else None
+            found[f"robust, {threat.norm} {threat.epsilon_text}"] = weighted
+        for name, weighted in found.items():
+            if weighted is not None:
+                low, high = weighted.ci95
+                shown = f"{weighted.accuracy:.1%} ({100 * low:.1f}–{100 * high:.1f})"
+                console.line(f"  {one_line(model.name)}, {name}: {shown}")
