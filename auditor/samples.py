@@ -24,6 +24,11 @@ _PIXELS_AT_ONCE = 2**21
 _PROBES = 64
 #: How far outside [0, 1] arithmetic alone carries a pixel, and of 16 bits.
 _ROUNDING, _ROUNDING_HALF = 1e-5, 2e-3
+_BALANCED = (
+    "The images are a class-balanced draw: in every accuracy each class counts alike. Numbers "
+    "called “set” are estimates for the whole set, in which each class counts by its share, with "
+    "Korn and Graubard's 95 % interval."
+)
 _SIXTEEN_BITS = (
     "x.astype('float32') / 65535 for pixels of all 16 bits; where the sensor has fewer, divide by "
     "its largest value, such as 4095"
@@ -354,9 +359,11 @@ def choose_samples(images: Images, count: int | None, seed: int, draw: Draw = "u
         chosen = np.sort(shuffled[:count])
     index = chosen.astype(np.int64)
     samples = Samples(images, index, "", layout, draw)
-    _refuse_changing(samples)
     content = _content(samples)
+    _refuse_changing(samples)
     notes = (*admitted.notes, *content.notes)
+    if draw == "balanced":
+        notes = (_BALANCED, *notes)
     return replace(samples, sha256=content.sha256, keys=content.keys, notes=notes)
 
 

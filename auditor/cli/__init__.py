@@ -12,6 +12,7 @@ import sys  # noqa: E402 (the lines above have to come first)
 
 from auditor.cli.app import app  # noqa: E402
 from auditor.cli.console import ended, prepare_streams  # noqa: E402
+from auditor.errors import ExitStatus  # noqa: E402
 
 
 def main() -> None:
@@ -19,6 +20,8 @@ def main() -> None:
     prepare_streams()
     try:
         app()
+    except BrokenPipeError:  # of click, while it says what is wrong with the command line
+        sys.exit(ended(int(ExitStatus.CUT_OFF)))
     except SystemExit as end:
         sys.exit(ended(end.code if isinstance(end.code, int) else 0))
 

@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -56,7 +56,7 @@ class _Stream(io.TextIOWrapper):
             super().flush()
 
     @contextlib.contextmanager
-    def _reader_may_leave(self) -> Any:
+    def _reader_may_leave(self) -> Iterator[None]:
         try:
             yield
         except OSError:  # the pipe is closed, the disk is full
@@ -67,6 +67,9 @@ class _Stream(io.TextIOWrapper):
             os.close(nowhere)
 
 
+_prepared: dict[str, _Stream] = {}
+
+
 def prepare_streams() -> None:
     """Make standard output and standard error take every text and outlive their readers."""
     for name in ("stdout", "stderr"):
@@ -75,6 +78,7 @@ def prepare_streams() -> None:
             lines, through = stream.line_buffering, stream.write_through
             made = _Stream(stream.buffer, stream.encoding, _ERRORS, None, lines, through)
             setattr(sys, name, made)
+            _prepared[name] = made
 
 
 def ended(status: int) -> int:
@@ -82,7 +86,10 @@ def ended(status: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    return int(ExitStatus.CUT_OFF) if _Stream.cut_off else status
+    # On a terminal of ASCII click writes its help past our streams, and replaces these when its
+    # reader is gone.
+    replaced = any(getattr(sys, name) is not ours for name, ours in _prepared.items())
+    return int(ExitStatus.CUT_OFF) if _Stream.cut_off or replaced else status
 
 
 def say(text: str = "", *, error: bool = False) -> None:

@@ -15,6 +15,7 @@ from auditor.cli.terminal import Screen, show_summary, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.doctor.pdf import letters
 from auditor.errors import AuditorError, ExitStatus, LoadError
+from auditor.printable import printable
 from auditor.registry import Registry
 from auditor.report import write_reports
 from auditor.selftest.storage import stored
@@ -91,7 +92,7 @@ def _audit(
     except Exception:
         if audit.ledger is not None:
             trace = audit.ledger.directory / "traceback.txt"
-            trace.write_text(traceback.format_exc(), encoding="utf-8")
+            trace.write_text(printable(traceback.format_exc()), encoding="utf-8")
             screen.line(f"the traceback is in {shown_path(trace)}")
         raise
     return result.exit_status

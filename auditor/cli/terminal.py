@@ -213,7 +213,7 @@ def show_summary(console: PlainConsole, result: AuditResult) -> None:
 
 def _show_weighted(console: PlainConsole, result: AuditResult) -> None:
     """What a class-balanced draw says of the whole set."""
-    console.line("Balanced draw: every class counts alike. Estimated for the whole set, as it is:")
+    console.line("Estimated for the whole set, in which every class counts by its share:")
     for model in result.models:
         found = {"clean": model.clean.weighted}
         for threat in model.threats:

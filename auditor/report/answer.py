@@ -16,7 +16,7 @@ _COLUMNS = 6
 _SENTENCES = 5
 _CHARACTERS = 230
 #: Notes on the data that page 1 has room for; the section on reproducibility has all of them.
-_NOTES = 3
+_NOTES, _NOTE = 3, 400
 
 _T = TypeVar("_T")
 
@@ -115,15 +115,8 @@ def answer(result: AuditResult) -> Answer:
 
 
 def _data(data: DataRecord) -> Iterator[str]:
-    if data.draw == "balanced":
-        yield (
-            "The images are a class-balanced draw: in every accuracy each class counts alike. "
-            "“Set” is the estimate for the whole set, in which each class counts by its share, "
-            "with a Korn–Graubard interval. Numbers without it, those of single attacks, checks "
-            "and masking among them, are of the draw."
-        )
     for note in data.notes[:_NOTES]:
-        yield shorten(note, _CHARACTERS)
+        yield shorten(note, _NOTE)
 
 
 def _doubt(model: ModelResult, anchor: str, room: int) -> Doubt:

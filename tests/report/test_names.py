@@ -6,17 +6,19 @@ import html
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import synthetic_audits
 from hostile_names import NAMES
+from pypdf import PdfReader
 from synthetic_attacks import threat
 
 from auditor.cli import console
 from auditor.cli.terminal import show_summary
 from auditor.errors import LoadError
 from auditor.printable import encodable, printable
-from auditor.report import Source
+from auditor.report import Source, write_reports
 from auditor.results import AuditResult, from_json, to_json
 
 COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -75,6 +77,23 @@ def test_html() -> None:
         ), name
         assert "<script" not in page
         assert "onerror=x()>" not in page
+
+
+def test_pdf(tmp_path: Path) -> None:
+    everything = " ".join(NAMES)
+    model = synthetic_audits.model("m", [threat("8/255", 280, NAMES[:20], rationale=everything)])
+    result = synthetic_audits.audit(
+        [model], title=everything[:400], reviewers=NAMES, reasons=NAMES, not_tested=NAMES
+    )
+    (tmp_path / "audit.json").write_text(to_json(result), encoding="utf-8")
+    told: list[str] = []
+    write_reports(tmp_path, ["pdf"], tell=told.append)
+    (said,) = told
+    assert "\\U0010ffff" in said, "a letter that no font has"
+    text = "".join(page.extract_text() for page in PdfReader(tmp_path / "report.pdf").pages)
+    assert "nets[/best]" in text
+    assert "release [draft 3]" in " ".join(text.split())
+    assert "\\U0010ffff" in text
 
 
 def test_json() -> None:

@@ -62,7 +62,7 @@ loss = "dlr"
 targets = 2
 [[attack]]
 use = "square"
-queries = 6
+queries = 30
 """
 
 

@@ -47,10 +47,11 @@ def test_names_as_written_on_a_terminal_that_lacks_them(here: Path) -> None:
     Path("audit.toml").write_text(config, encoding="utf-8")
     folder = os.fsencode(here) + b"/caf\xe9 [x]"
     os.mkdir(folder)
-    for name in ("audit.toml", "model.py", "data.npz"):
-        shutil.move(name, folder)
+    for name in ("model.py", "data.npz"):
+        shutil.move(name, os.fsdecode(folder))
+    os.rename(b"audit.toml", folder + b"/\xe4udit.toml")
     done = subprocess.run(
-        [sys.executable, "-m", "auditor", "run", here / os.fsdecode(folder) / "audit.toml"],
+        [sys.executable, "-m", "auditor", "run", os.fsdecode(folder + b"/\xe4udit.toml")],
         capture_output=True,
         check=False,
         env=os.environ | {"PYTHONIOENCODING": "ascii"},

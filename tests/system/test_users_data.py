@@ -82,6 +82,7 @@ def test_a_balanced_draw_says_so_beside_every_number(here: Path) -> None:
     assert "70.0% (45.7% to 88.1%) of a class-balanced draw; 97.0% (" in said
     assert "  bands, clean: 97.0% (67.0–100.0)" in said
     assert "  bands, robust, linf 0.1: " in said
+    assert "data: The images are a class-balanced draw" in said
     assert "balanced draw" in said
     assert "0.7 of the class-balanced draw (0.97 of the set, its classes weighted)" in said
     model = audit_json(only_run())["models"][0]
