@@ -199,7 +199,9 @@ def _check_range(pixels: NDArray[np.float64], tolerance: float, where: str) -> N
             expected="every pixel in [0, 1]",
             remedy="find and replace the NaN or infinite values",
         )
-    low, high = float(pixels.min(initial=0)), float(pixels.max(initial=0))
+    if not pixels.size:
+        return
+    low, high = float(pixels.min()), float(pixels.max())
     if low >= -tolerance and high <= 1 + tolerance:
         return
     if low >= 0 and high > 255:
@@ -393,7 +395,8 @@ def _content(samples: Samples) -> _Content:
     digest = hashlib.sha256(repr((len(samples), samples.shape)).encode())
     digest.update(samples.index.tobytes())
     digest.update(samples.labels.tobytes())
-    labels, each = samples.labels, []
+    labels = samples.labels
+    each: list[bytes] = []
     clipped, furthest = 0, 0.0
     piece = max(1, _PIXELS_AT_ONCE // math.prod(samples.shape))  # how many changes no hash
     for start in range(0, len(samples), piece):
@@ -401,10 +404,10 @@ def _content(samples: Samples) -> _Content:
         pixels, count, most = _clipped(raw, samples.images.source)
         ordered = np.ascontiguousarray(samples.ordered(pixels))
         digest.update(ordered)
-        each += [
-            hashlib.sha256(labels[start + row].tobytes() + ordered[row].tobytes()).digest()
-            for row in range(len(ordered))
-        ]
+        for row in range(len(ordered)):
+            one = hashlib.sha256(labels[start + row].tobytes())
+            one.update(ordered[row])
+            each.append(one.digest())
         clipped, furthest = clipped + count, max(furthest, most)
     notes = (
         f"{clipped:,} values of pixels lay outside [0, 1] by at most {furthest:.2g}, a rounding "

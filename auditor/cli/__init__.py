@@ -11,7 +11,7 @@ import_on_first_use("numpy")
 import sys  # noqa: E402 (the lines above have to come first)
 
 from auditor.cli.app import app  # noqa: E402
-from auditor.cli.console import ended, prepare_streams  # noqa: E402
+from auditor.cli.console import ended, prepare_streams, say  # noqa: E402
 from auditor.errors import ExitStatus  # noqa: E402
 
 
@@ -23,7 +23,9 @@ def main() -> None:
     except BrokenPipeError:  # of click, while it says what is wrong with the command line
         sys.exit(ended(int(ExitStatus.CUT_OFF)))
     except SystemExit as end:
-        sys.exit(ended(end.code if isinstance(end.code, int) else 0))
+        if isinstance(end.code, str):
+            say(end.code, error=True)
+        sys.exit(ended(end.code if isinstance(end.code, int) else int(end.code is not None)))
 
 
 __all__ = ["app", "main"]

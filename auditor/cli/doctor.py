@@ -16,6 +16,7 @@ from rich.text import Text
 
 from auditor.cli.console import PlainConsole, say
 from auditor.doctor import Outcome, Proof, examine, exit_status
+from auditor.printable import hanging
 
 _STYLES: Mapping[Outcome, str] = MappingProxyType(
     {"ok": "green", "note": "", "warning": "yellow", "failed": "bold red", "not tried": "dim"}
@@ -71,7 +72,7 @@ def _row(proof: Proof) -> Table:
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_column(width=_MARK)
     row.add_column(overflow="fold")
-    row.add_row(Text(proof.outcome, _STYLES[proof.outcome]), Text(proof.what))
+    row.add_row(Text(proof.outcome, _STYLES[proof.outcome]), Text(hanging(proof.what)))
     for name in ("where", "expected", "remedy"):
         text = getattr(proof, name)
         if text:

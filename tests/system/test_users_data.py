@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,24 @@ def write_png(path: Path, colour: bool) -> None:
     header = struct.pack(">IIBBBBB", 6, 6, 16, 2 if colour else 0, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * 6)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def test_a_class_folder_that_is_no_utf8(here: Path) -> None:
+    x, y = pictures()
+    folders = [os.fsdecode(name) for name in (b"a", b"caf\xe9", b"z [/x]".replace(b"/", b"\\"))]
+    for position, (picture, label) in enumerate(zip(x, y, strict=True)):
+        Path("set", folders[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(Path("set", folders[label], f"{position:02}.png"))
+    configure(
+        ('adapter = "npz"\npath    = "data.npz"', 'adapter = "image-folder"\npath = "set"'),
+        ("formats = []", 'formats = ["html"]'),
+    )
+    status, said = auditor("run", "audit.toml")
+    assert status == 0, said
+    assert accuracies() == (1.0, 0.5)
+    names = audit_json(only_run())["provenance"]["data"]["class_names"]
+    assert names == ["a", r"caf\xe9", r"z [\x]"]
+    assert r"caf\xe9" in (only_run() / "report.html").read_text(encoding="utf-8")
 
 
 def test_folders_that_are_numbers_are_told(here: Path) -> None:
