@@ -88,15 +88,22 @@ def _layout(shape: Sequence[int], where: str) -> str:
         if square_first != square_last:
             return "NCHW" if square_first else "NHWC"
         return "NCHW" if shape[1] <= shape[3] else "NHWC"
-    rows = len(shape) == 2
     raise LoadError(
         f"x has the shape {tuple(shape)}, which is not a set of images.",
         where=where,
         expected="N×H×W, N×H×W×C or N×C×H×W",
-        remedy="reshape x as the model wants it, such as x.reshape(-1, 28, 28)"
-        if rows
-        else "reshape x, one image per row of its first axis",
+        remedy=f"reshape x, one image per row of its first axis{_unflattened(shape)}",
     )
+
+
+def _unflattened(shape: Sequence[int]) -> str:
+    """How rows of numbers become square images, where they can."""
+    for channels in (1, 3):
+        side = math.isqrt(shape[1] // channels) if len(shape) == 2 else 0
+        if side > 1 and channels * side * side == shape[1]:
+            axes = "" if channels == 1 else f"{channels}, "
+            return f", such as x.reshape(-1, {axes}{side}, {side})"
+    return ""
 
 
 def _layout_note(shape: Sequence[int], layout: str) -> str:
@@ -226,6 +233,8 @@ def _type_remedy(x: NDArray[np.generic]) -> str:
 
     if x.dtype.kind == "b":
         return "x.astype('float32')"
+    if x.dtype.kind == "c":
+        return "store the parts as channels, or np.abs(x), with pixels in [0, 1]"
     if x.dtype.kind not in "iu":
         return "store an array of numbers, such as np.stack([np.asarray(image) for image in x])"
     some = np.asarray(x[np.arange(min(len(x), _PROBES))])

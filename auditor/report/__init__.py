@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,10 @@ from auditor.results import AuditResult, from_json
 __all__ = ["FORMATS", "Source", "Writer", "write_reports"]
 
 
+def _nobody(text: str) -> None:
+    """Is told, and passes nothing on."""
+
+
 @dataclass(frozen=True)
 class Source:
     """What every report is made from."""
@@ -32,14 +36,14 @@ class Source:
     #: Of plugins, with the plugin's name.
     sections: tuple[tuple[Section, str], ...] = ()
     #: Is told what readers of a report should know of how it was made.
-    tell: Callable[[str], None] = lambda text: None
+    tell: Callable[[str], None] = field(default=_nobody, compare=False)
 
     @classmethod
     def read(
         cls,
         run_directory: Path,
         sections: Sequence[tuple[Section, str]] = (),
-        tell: Callable[[str], None] = lambda text: None,
+        tell: Callable[[str], None] = _nobody,
     ) -> Source:
         """The source of the reports on the audit in `run_directory`.
 
@@ -109,7 +113,7 @@ def write_reports(
     formats: Sequence[str],
     reporters: Mapping[str, Reporter] = MappingProxyType({}),
     sections: Sequence[tuple[Section, str]] = (),
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Callable[[str], None] = _nobody,
 ) -> list[Path]:
     """Render audit.json in `run_directory` in each of `formats`, beside it.
 

@@ -159,7 +159,8 @@ GOOD = pixels(6, 4, 4)
     [
         (GOOD[:0], LABELS[:0], "empty"),
         (GOOD[:, 0], LABELS, "shape"),
-        (pixels(6, 4), LABELS, "shape"),
+        (pixels(6, 4), LABELS, r"reshape\(-1, 2, 2\)"),
+        (pixels(6, 3 * 4), LABELS, r"reshape\(-1, 3, 2, 2\)"),
         (GOOD.astype(np.int64), LABELS, "int64"),
         (GOOD.astype(bool), LABELS, "bool"),
         (GOOD.astype(np.int64) * 1000, LABELS, "65535"),
