@@ -412,10 +412,10 @@ def _content(samples: Samples) -> _Content:
         raw = np.asarray(samples.images.x[samples.index[start : start + piece]])
         pixels, count, most = _clipped(raw, samples.images.source)
         ordered = np.ascontiguousarray(samples.ordered(pixels))
-        digest.update(ordered)
+        digest.update(ordered.data)
         for row in range(len(ordered)):
             one = hashlib.sha256(labels[start + row].tobytes())
-            one.update(ordered[row])
+            one.update(ordered[row].data)
             each.append(one.digest())
         clipped, furthest = clipped + count, max(furthest, most)
     notes = (

@@ -109,7 +109,7 @@ class PlainConsole(Console):
         """Whether the terminal has no signs beyond ASCII for certain."""
         return not self.encoding.startswith("utf")
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """Every text of a table passes here before its width is measured."""
         return super().render_str(printable(text), **options)
 
@@ -121,6 +121,6 @@ class PlainConsole(Console):
             else:
                 yield Segment(printable(segment.text), segment.style)
 
-    def line(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """One line of text, however wide."""
         self.print(text, soft_wrap=True)

@@ -45,13 +45,13 @@ def run(
     settings, registry = load_config(config, overrides, named)
     console = PlainConsole()
     for line in broken_plugins(registry):
-        console.line(f"warning: {line}")
+        console.write_line(f"warning: {line}")
     if plan:
         _print_plan(console, settings, registry)
         return
     if "pdf" in settings.report.formats:
         for proof in letters(settings):
-            console.line(f"warning: {proof.what}\n  remedy: {proof.remedy}")
+            console.write_line(f"warning: {proof.what}\n  remedy: {proof.remedy}")
     command = _command(config, overrides, named)
     raise typer.Exit(_audit(console, settings, registry, command, resume))
 
@@ -131,7 +131,7 @@ def _print_plan(console: PlainConsole, settings: AuditConfig, registry: Registry
 
     samples = load_samples(settings, registry)
     for note in samples.notes:
-        console.line(f"data: {note}")
+        console.write_line(f"data: {note}")
     table = Table(show_edge=False)
     for name in ("cell", "images", "forward passes", "backward passes"):
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")

@@ -58,7 +58,7 @@ def selftest(
         say(json.dumps(_as_json(record, examined, profile), indent=2))
     else:
         console.print(_table(examined))
-        console.line(_sentence(record, examined))
+        console.write_line(_sentence(record, examined))
     note = _keep(record) if whole else "Not kept for reports: only part of the self-test was run."
     say(note, error=True)
     wrong = record.misses or record.false_alarms
@@ -117,7 +117,7 @@ def _examine(references: Sequence[Reference], profile: str) -> list[Examined]:
             examined.append(examine(reference, Path(folder), profile, show))
             bars.advance(task)
             last = examined[-1]
-            console.line(f"{reference.name}: {_verdict(last)}, {last.seconds:.0f} s")
+            console.write_line(f"{reference.name}: {_verdict(last)}, {last.seconds:.0f} s")
     return examined
 
 

@@ -102,7 +102,7 @@ class Screen:
 
     def line(self, text: str) -> None:
         """One line of plain text, above the bars."""
-        self.console.line(text)
+        self.console.write_line(text)
 
     def _model_ready(self, event: ModelReady) -> None:
         self.line(f"{event.model}: clean accuracy {percent(event.clean)}")
@@ -207,13 +207,13 @@ def show_summary(console: PlainConsole, result: AuditResult) -> None:
         "stronger attack can only lower it. 8-bit: counting only examples that survive rounding.",
     )
     for reason in result.reasons:
-        console.line(hanging(reason))
+        console.write_line(hanging(reason))
     console.print(f"Verdict: {result.verdict}; exit status {result.exit_status}.")
 
 
 def _show_weighted(console: PlainConsole, result: AuditResult) -> None:
     """What a class-balanced draw says of the whole set."""
-    console.line("Estimated for the whole set, in which every class counts by its share:")
+    console.write_line("Estimated for the whole set, in which every class counts by its share:")
     for model in result.models:
         found = {"clean": model.clean.weighted}
         for threat in model.threats:
@@ -223,4 +223,4 @@ def _show_weighted(console: PlainConsole, result: AuditResult) -> None:
             if weighted is not None:
                 low, high = weighted.ci95
                 shown = f"{weighted.accuracy:.1%} ({100 * low:.1f}–{100 * high:.1f})"
-                console.line(f"  {one_line(model.name)}, {name}: {shown}")
+                console.write_line(f"  {one_line(model.name)}, {name}: {shown}")

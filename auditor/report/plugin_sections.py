@@ -37,7 +37,8 @@ def plugin_sections(
 
 
 def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> PluginSection:
-    html, failure, bounded = Markup(), "", ()
+    html, failure = Markup(), ""
+    bounded: tuple[str, ...] = ()
     try:
         text = section.render(result)
         if not isinstance(text, str):
