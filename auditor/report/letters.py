@@ -65,8 +65,10 @@ def _written_out(letter: str) -> str:
 
 def _kind(letter: str) -> str:
     name = unicodedata.name(letter, "")
+    if not name:
+        return ""
     if name.startswith(_EAST_ASIAN):
         return "east-asian"
     if ord(letter) >= 0x1F000:
         return "emoji"
-    return "other" if name else ""
+    return "other"
