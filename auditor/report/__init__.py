@@ -96,7 +96,7 @@ def _written_out(source: Source, lacking: frozenset[str]) -> bytes:
 
     table = letters.table(lacking)
     result = with_texts(source.result, lambda text: text.translate(table))
-    page = html.render(result, source.raw, source.sections, letters.note(lacking))
+    page = html.render(result, source.raw, source.sections, letters.note(lacking, without=True))
     # Sections of plugins have texts of their own. Pictures are base64, and so ASCII.
     return pdf.render(result, source.raw, page.translate(table))[0]
 

@@ -28,10 +28,12 @@ def uncommon(texts: Iterable[str]) -> str:
 
 def named(lacking: Collection[str]) -> str:
     """The letters, for a sentence: the first few, and how many there are."""
-    letters = sorted(lacking)
-    shown = " ".join(f"{one} ({_written_out(one)})" for one in letters[:_SHOWN])
-    more = len(letters) - _SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
+    return _first([f"{one} ({_written_out(one)})" for one in sorted(lacking)])
+
+
+def _first(texts: list[str]) -> str:
+    more = len(texts) - _SHOWN
+    return " ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def remedy(lacking: Collection[str]) -> str:
@@ -43,13 +45,18 @@ def remedy(lacking: Collection[str]) -> str:
     return f"{advice}; macOS and Windows bring theirs"
 
 
-def note(lacking: Collection[str]) -> str:
-    """What the report says of them."""
+def note(lacking: Collection[str], *, without: bool = False) -> str:
+    """What readers are told.
+
+    Args:
+        without: where it is told cannot show the letters themselves.
+    """
     count = f"{len(lacking)} letters" if len(lacking) > 1 else "a letter"
+    which = _first([_written_out(one) for one in sorted(lacking)]) if without else named(lacking)
     return (
-        f"No font that is installed here has {count} of this report: {named(lacking)}. In the PDF "
-        "they are written out as \\uXXXX; report.html and audit.json have them. To set them, "
-        f"install a font: {remedy(lacking)}; then `auditor report RUN_DIR --format pdf`."
+        f"No font that is installed here has {count} of this report: {which}. In the PDF they are "
+        "written out as \\uXXXX; report.html and audit.json have them. To set them, install a "
+        f"font: {remedy(lacking)}; then `auditor report RUN_DIR --format pdf`."
     )
 
 
