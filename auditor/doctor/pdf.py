@@ -38,7 +38,8 @@ def letters(config: AuditConfig) -> Iterator[Proof]:
     texts = [config.title, *config.report.reviewers]
     texts += [text for model in config.models for text in (model.name, model.factory)]
     texts += [threat.rationale for threat in config.threats]
-    texts += [one.label for one in (*config.attacks, *config.checks)]
+    texts += [attack.label for attack in config.attacks]
+    texts += [check.label for check in config.checks]
     asked = uncommon(texts)
     if not asked:
         return
