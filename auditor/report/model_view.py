@@ -151,7 +151,9 @@ def _of_class(one: ClassAccuracy) -> Accuracy:
 def _facts(model: ModelResult) -> str:
     """What the model is, in one line."""
     size = f"{plural(model.parameters, 'parameter')} · {plural(model.classes, 'class', 'classes')}"
-    clean = f"{wording.percent(model.clean.accuracy)} ({wording.ranges(model.clean)})"
+    clean = f"{wording.percent(model.clean.accuracy)} ({wording.interval(model.clean.ci95)}"
+    told = wording.in_set(model.clean)
+    clean += f", {told})" if told else ")"
     return f"{size} · outputs {model.outputs} · {model.precision} · clean accuracy {clean}"
 
 

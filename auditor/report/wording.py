@@ -336,6 +336,8 @@ class Number:
     percent: str
     interval: str
     count: str
+    #: Of a class-balanced draw, what it says of the whole set.
+    in_set: str = ""
 
     @classmethod
     def of(cls, accuracy: Accuracy | None) -> Number:
@@ -343,16 +345,15 @@ class Number:
         if accuracy is None:
             return cls(MISSING, "", "")
         count = f"{accuracy.correct:,} of {accuracy.total:,}"
-        return cls(percent(accuracy.accuracy), ranges(accuracy), count)
+        return cls(percent(accuracy.accuracy), interval(accuracy.ci95), count, in_set(accuracy))
 
 
-def ranges(accuracy: Accuracy) -> str:
-    """The interval; of a class-balanced draw with what it says of the whole set."""
-    own = interval(accuracy.ci95)
+def in_set(accuracy: Accuracy) -> str:
+    """What a class-balanced draw says of the whole set; nothing of another."""
     if accuracy.weighted is None:
-        return own
-    in_set = accuracy.weighted
-    return f"{own}, balanced; set: {percent(in_set.accuracy)}, {interval(in_set.ci95)}"
+        return ""
+    found = accuracy.weighted
+    return f"balanced; set: {percent(found.accuracy)}, {interval(found.ci95)}"
 
 
 def epsilon(value: float, threats: Iterable[ThreatResult]) -> str:
