@@ -7,6 +7,8 @@ import traceback
 from enum import IntEnum
 from pathlib import Path
 
+from auditor.printable import hanging
+
 #: This tool, the standard library, and installed packages.
 _NOT_THE_USERS = (
     Path(__file__).parent,
@@ -31,6 +33,8 @@ class ExitStatus(IntEnum):
     INTERNAL = 5
     #: Interrupted; what was finished is kept.
     INTERRUPTED = 130
+    #: Who read the output went away (a closed pipe); nothing but what is printed was lost.
+    CUT_OFF = 141
 
 
 class AuditorError(Exception):
@@ -52,9 +56,8 @@ class AuditorError(Exception):
     def render(self) -> str:
         """The error as lines of plain text."""
         details = [("where", self.where), ("expected", self.expected), ("remedy", self.remedy)]
-        return "\n".join(
-            [self.what, *(f"  {name + ':':<10}{text}" for name, text in details if text)]
-        )
+        lines = [f"  {name + ':':<10}{hanging(text)}" for name, text in details if text]
+        return "\n".join([hanging(self.what), *lines])
 
 
 class UsageError(AuditorError):
@@ -86,6 +89,18 @@ class LoadError(AuditorError):
     """The model, the data, a plugin or the environment could not be loaded."""
 
     exit_status = ExitStatus.LOAD
+
+
+class SeveralLoadsError(LoadError):
+    """Several things could not be loaded, reported together."""
+
+    def __init__(self, errors: list[LoadError]) -> None:
+        self.errors = errors
+        super().__init__(f"{len(errors)} things could not be loaded.")
+
+    def render(self) -> str:
+        """Every one of them."""
+        return "\n\n".join(error.render() for error in self.errors)
 
 
 def raised_at(error: BaseException) -> str:

@@ -21,6 +21,8 @@ class RunStarted:
     images: int
     #: Estimated passes of all cells together, if every image withstands.
     cost: int
+    #: What was done to the images and labels, and what is odd about them, one sentence each.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from auditor.errors import ExitStatus
-from auditor.results import GateResult, ModelResult, Verdict
+from auditor.results import Accuracy, GateResult, ModelResult, Verdict
 
 #: From good to bad; "inconclusive" has no place among them.
 MASKING_ORDER = ("none", "possible", "suspected", "confirmed")
@@ -77,13 +77,12 @@ def _apply(gate: Gate, models: Sequence[ModelResult]) -> Iterator[GateResult]:
         if gate.metric == MASKING:
             yield _masking(gate, model)
         elif gate.metric == "clean_accuracy":
-            yield _number(gate, model, model.clean.accuracy)
+            yield _number(gate, model, model.clean)
         else:
             for threat in model.threats:
                 if gate.norm in (None, threat.norm) and gate.epsilon in (None, threat.epsilon):
                     measured = getattr(threat, gate.metric.removesuffix("_accuracy"))
-                    value = measured.accuracy if measured else None
-                    yield _number(gate, model, value, threat.norm, threat.epsilon)
+                    yield _number(gate, model, measured, threat.norm, threat.epsilon)
 
 
 def _nothing(gate: Gate) -> GateResult:
@@ -113,16 +112,20 @@ def _masking(gate: Gate, model: ModelResult) -> GateResult:
 def _number(
     gate: Gate,
     model: ModelResult,
-    value: float | None,
+    measured: Accuracy | None,
     norm: str | None = None,
     epsilon: float | None = None,
 ) -> GateResult:
     holds = None
+    value = None if measured is None else measured.accuracy
     if value is not None:
         holds = value >= gate.at_least if gate.at_least is not None else value <= gate.at_most  # type: ignore[operator]
     words = "holds" if holds else "is broken" if holds is False else "cannot be judged"
     at = f" at {norm} {epsilon:g}" if norm is not None else ""
     shown = "not known" if value is None else f"{value:.4g}"
+    if measured is not None and measured.weighted is not None:
+        of_set = f"{measured.weighted.accuracy:.4g} of the set, its classes weighted"
+        shown += f" of the class-balanced draw ({of_set})"
     reason = (
         f"Gate on {gate.metric} {words} for {model.name}{at}: {gate.limit} is asked for, and it is "
         f"{shown}."

@@ -87,7 +87,7 @@ class Noise:
     Args:
         seed: the audit's seed.
         purpose: what the numbers are for; different purposes give independent numbers.
-        image: (B,) int64 stable ids of the images.
+        image: (B,) int64 keys of the images, not negative; an audit's follow from their content.
         restart: (B,) int64.
         step: (B,) int64.
         dtype: of the numbers returned. Each has 24 random bits, so that it is the same number in
@@ -125,6 +125,8 @@ class Noise:
     def _bits(self, count: int) -> torch.Tensor:
         """(B, count) int64 numbers of 24 random bits."""
         block = torch.arange(-(-count // 4), device=self.image.device)[None]
-        counter = (block, self.step[:, None], self.restart[:, None], self.image[:, None])
+        # Keys of images have 63 bits, and Philox's words 32: the upper half shares the step's word.
+        upper, lower = self.image >> 32, self.image & _MASK
+        counter = (block, (self.step ^ upper)[:, None], self.restart[:, None], lower[:, None])
         words = torch.stack(philox(counter, derive_key(self.seed, *self.purpose)), dim=2)
         return words.flatten(1)[:, :count] >> 8

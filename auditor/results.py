@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from auditor.printable import encodable
+
 SCHEMA: Literal["auditor.audit/1"] = "auditor.audit/1"
 
 AttackStatus = Literal["done", "skipped", "error"]
@@ -24,7 +26,17 @@ Challenge = Literal["queries", "repaired"]
 Level = Literal["info", "low", "medium", "high"]
 MaskingVerdict = Literal["none", "possible", "suspected", "confirmed", "inconclusive"]
 MaskingKind = Literal["shattered", "stochastic", "vanishing", "loss-level", "output-level", "other"]
+#: How the audited images are chosen from the set.
+Draw = Literal["all", "uniform", "balanced"]
 Verdict = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """What a class-balanced draw says of the whole set: every class counts by its share of it."""
+
+    accuracy: float
+    ci95: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,21 @@ class Accuracy:
     total: int
     accuracy: float
     #: Clopper-Pearson interval, [low, high].
+    ci95: tuple[float, float]
+    #: Only of a class-balanced draw, whose own accuracy is no estimate of the set's.
+    weighted: Weighted | None = None
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """One class of a class-balanced draw; `available` images of it are in the set."""
+
+    label: int
+    name: str
+    available: int
+    correct: int
+    total: int
+    accuracy: float
     ci95: tuple[float, float]
 
 
@@ -179,6 +206,8 @@ class ThreatResult:
     certified: Accuracy | None = None
     #: What a plugin's norm measures, in a sentence; empty for those that everybody knows.
     norm_meaning: str = ""
+    #: The worst case class by class; only of a class-balanced draw.
+    classes: tuple[ClassAccuracy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -402,6 +431,8 @@ class ModelResult:
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
     gallery: tuple[GalleryItem, ...] = ()
+    #: Clean accuracy class by class; only of a class-balanced draw.
+    clean_classes: tuple[ClassAccuracy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -447,6 +478,10 @@ class DataRecord:
     #: Channels, height, width.
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
+    #: How the audited images were chosen; "balanced": the same number of every class.
+    draw: Draw = "all"
+    #: What was done to images and labels, and what is odd about them, one sentence each.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -524,7 +559,7 @@ def to_json(result: AuditResult) -> str:
     """`result` as indented JSON text with a final newline."""
     from pydantic import RootModel
 
-    return RootModel[AuditResult](result).model_dump_json(indent=2) + "\n"
+    return RootModel[AuditResult](encodable(result)).model_dump_json(indent=2) + "\n"
 
 
 def from_json(text: str | bytes) -> AuditResult:

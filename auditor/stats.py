@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from auditor.results import Accuracy
 
 
-def clopper_pearson(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(count: float, total: float, level: float = 0.95) -> tuple[float, float]:
     """The exact two-sided interval for a proportion (Clopper & Pearson 1934).
 
     Args:
         count: successes, 0 <= count <= total.
-        total: trials; with none the interval is everything.
+        total: trials, in whole numbers or effective ones; with none the interval is everything.
     """
     if total == 0:
         return 0.0, 1.0
+    count = min(max(count, 0), total)
     from scipy.stats import beta
 
     tail = (1 - level) / 2
@@ -29,6 +30,38 @@ def accuracy(correct: int, total: int) -> Accuracy:
     """A count of correctly classified images with its 95 % interval."""
     fraction = correct / total if total else 0.0
     return Accuracy(correct, total, fraction, clopper_pearson(correct, total))
+
+
+def stratified(
+    strata: Sequence[tuple[int, int, int]], level: float = 0.95
+) -> tuple[float, tuple[float, float]]:
+    """A population's proportion from a sample of each of its strata, with an interval.
+
+    The interval is Korn and Graubard's (1998): that of Clopper and Pearson at the effective number
+    of trials, at which a plain sample would have the variance of this estimate. The variance is the
+    larger of two: that of the estimate, and that which it had if every stratum had the same
+    proportion; the first alone is 0 where nothing or everything was found in each stratum.
+
+    Args:
+        strata: (size in the population, found, sampled). Of a stratum that was not sampled
+            nothing is known: the interval takes it for none and for all.
+
+    Returns:
+        The estimate over the sampled strata, and (low, high) for the population.
+    """
+    size = sum(members for members, _, _ in strata)
+    seen = [one for one in strata if one[2]]
+    known = sum(members for members, _, _ in seen)
+    shares = [(members / known, found / drawn, drawn) for members, found, drawn in seen]
+    estimate = sum(weight * share for weight, share, _ in shares)
+    alike = estimate * (1 - estimate) * sum(w * w / drawn for w, _, drawn in shares)
+    own = sum(w * w * share * (1 - share) / drawn for w, share, drawn in shares)
+    if alike > 0:
+        trials = estimate * (1 - estimate) / max(alike, own)
+    else:
+        trials = 1 / sum(w * w / drawn for w, _, drawn in shares)
+    low, high = clopper_pearson(estimate * trials, trials, level)
+    return estimate, (low * known / size, 1 - (1 - high) * known / size)
 
 
 def most_in_population(found: int, drawn: int, population: int, level: float = 0.95) -> int:

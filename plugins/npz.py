@@ -6,10 +6,23 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from auditor.api import Images, LoadError, data_adapter, hookimpl, param
+
+_EXPECTED = {
+    "x": "an array of numbers, uint8 or float in [0, 1]",
+    "y": "an array of integer labels",
+    "class_names": "one name per class, as an array of text",
+}
+#: How an array of Python objects becomes one that can be read.
+_OBJECTS = {
+    "x": "x=np.stack(list(x)), where all images have one shape",
+    "y": "y=y.astype('int64')",
+    "class_names": "class_names=np.array(class_names, dtype=str)",
+}
 
 
 @data_adapter(name="npz")
@@ -39,8 +52,8 @@ class Npz:
                 return self._images(archive)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
             raise self._unreadable(str(error)) from None
-        except ValueError as error:  # numpy's word for a pickle
-            raise self._pickled(error) from None
+        except ValueError as error:
+            raise self._no_archive(error) from None
 
     def _images(self, archive: np.lib.npyio.NpzFile) -> Images:
         missing = [name for name in ("x", "y") if name not in archive]
@@ -51,20 +64,43 @@ class Npz:
                 expected="x (images) and y (labels)",
                 remedy=f"it has {sorted(archive.files)}: rename them with np.savez",
             )
-        names = archive["class_names"] if "class_names" in archive.files else ()
-        return Images(archive["x"], archive["y"], tuple(map(str, names)), self.path)
+        x, y = self._array(archive, "x"), self._array(archive, "y")
+        names: tuple[str, ...] = ()
+        if "class_names" in archive.files:
+            names = self._names(self._array(archive, "class_names"))
+        return Images(x, y, names, self.path)
 
-    def _pickled(self, error: ValueError) -> LoadError:
+    def _array(self, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray[Any, Any]:
+        try:
+            found: np.ndarray[Any, Any] = archive[name]
+        except ValueError as error:
+            if "pickle" not in str(error):
+                raise
+            raise LoadError(
+                f"The array {name} holds Python objects; to read them could run code.",
+                where=f"{self.path}, {name}",
+                expected=_EXPECTED[name],
+                remedy=f"save it again with {_OBJECTS[name]}",
+            ) from None
+        return found
+
+    def _names(self, found: np.ndarray[Any, Any]) -> tuple[str, ...]:
+        if found.ndim != 1 or found.dtype.kind not in "USiu":
+            raise LoadError(
+                f"The array class_names has the shape {found.shape} and the type {found.dtype}.",
+                where=f"{self.path}, class_names",
+                expected=_EXPECTED["class_names"],
+                remedy=f"save it again with {_OBJECTS['class_names']}",
+            )
+        if found.dtype.kind == "S":
+            return tuple(name.decode("utf-8", "surrogateescape") for name in found.tolist())
+        return tuple(map(str, found.tolist()))
+
+    def _no_archive(self, error: ValueError) -> LoadError:
         if "pickle" not in str(error):
             return self._unreadable(str(error))
-        if not zipfile.is_zipfile(self.path):  # numpy takes all else for a pickle
-            return self._unreadable("it is no .npz archive (and a pickle is never opened)")
-        return LoadError(
-            "The data file holds pickled objects, which could run code.",
-            where=self.path,
-            expected="a .npz archive of plain numeric arrays",
-            remedy="save it again with np.savez(path, x=images, y=labels)",
-        )
+        # NumPy takes all that is no archive for a pickle.
+        return self._unreadable("it is no .npz archive (and a pickle is never opened)")
 
     def _unreadable(self, why: str) -> LoadError:
         return LoadError(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.cli.console import say
 from auditor.cli.describe import list_, schema, show
 from auditor.cli.doctor import doctor
 from auditor.cli.failure import reporting_errors
@@ -22,7 +23,7 @@ from auditor.registry import auditor_version
 _EPILOG = (
     "Exit statuses: 0 every gate held; 1 a gate is broken; 2 command line or configuration wrong; "
     "3 inconclusive; 4 model, data, plugin or environment could not be loaded; 5 internal error; "
-    "130 interrupted."
+    "130 interrupted; 141 what reads the output went away."
 )
 
 app = typer.Typer(
@@ -38,7 +39,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(auditor_version())
+        say(auditor_version())
         raise typer.Exit
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from auditor.attack import AttackSpec
+from auditor.cli.console import PlainConsole, say
 from auditor.cli.options import PluginOption, registry_with
 from auditor.config.expected import expected, fields_of
 from auditor.config.problems import did_you_mean, listed, shown
@@ -52,12 +53,12 @@ def list_(
     """List what is available."""
     rows = _ROWS[kind](registry_with(plugins))
     if json_:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        say(json.dumps(rows, indent=2))
     elif rows:
         # What to do about broken plugins is said in whole sentences, on standard error.
         _print_table([{name: row[name] for name in row if name != "remedy"} for row in rows])
     else:
-        typer.echo(f"No {kind.value} are installed.")
+        say(f"No {kind.value} are installed.")
 
 
 def show(
@@ -88,7 +89,7 @@ def schema(which: Annotated[Schema, typer.Argument(help="Which format.")]) -> No
         from auditor.config.schema import json_schema
     else:
         from auditor.results import json_schema
-    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    say(json.dumps(json_schema(), indent=2))
 
 
 def _attack_rows(registry: Registry) -> _Rows:
@@ -209,7 +210,6 @@ _ROWS: dict[Kind, Callable[[Registry], _Rows]] = {
 
 def _print_table(rows: _Rows) -> None:
     """A row per thing; columns that are empty for all are left out."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -218,7 +218,7 @@ def _print_table(rows: _Rows) -> None:
         table.add_column(name, overflow="fold", no_wrap=name == "name")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
-    Console(markup=False, highlight=False).print(table)
+    PlainConsole().print(table)
 
 
 def _cell(value: Any) -> str:
@@ -252,17 +252,17 @@ def _shown(registry: Registry, name: str) -> Iterator[Callable[[], None]]:
 
 def _show_said(name: str, kind: str, summary: str, snippet: str) -> None:
     """What has no keys of its own."""
-    typer.echo(f"{name} ({kind})\n\n{summary}\n\nIn audit.toml:\n")
-    typer.echo("\n".join(f"    {line}" for line in snippet.splitlines()))
+    say(f"{name} ({kind})\n\n{summary}\n\nIn audit.toml:\n")
+    say("\n".join(f"    {line}" for line in snippet.splitlines()))
 
 
 def _show_spec(spec: Spec, kind: str, snippet: str) -> None:
-    typer.echo(f"{spec.name} ({kind})\n\n{spec.doc}\n")
+    say(f"{spec.name} ({kind})\n\n{spec.doc}\n")
     if isinstance(spec, AttackSpec):
         norms = f"{', '.join(sorted(spec.norms))}{' and others' if spec.any_norm else ''}"
-        typer.echo(f"norms:     {norms}\nneeds:     {spec.needs}")
+        say(f"norms:     {norms}\nneeds:     {spec.needs}")
     if spec.reference:
-        typer.echo(f"reference: {spec.reference}\n")
+        say(f"reference: {spec.reference}\n")
     hints = fields_of(spec.cls)
     rows = [
         {
@@ -275,10 +275,10 @@ def _show_spec(spec: Spec, kind: str, snippet: str) -> None:
     ]
     if rows:
         _print_table(rows)
-        typer.echo()
+        say()
     lines = [_example(parameter, rows[i]["value"]) for i, parameter in enumerate(spec.parameters)]
-    typer.echo("In audit.toml:\n")
-    typer.echo(_indented("\n".join([snippet, *lines])))
+    say("In audit.toml:\n")
+    say(_indented("\n".join([snippet, *lines])))
 
 
 def _default(parameter: Parameter) -> str:
@@ -296,12 +296,12 @@ def _example(parameter: Parameter, value: str) -> str:
 
 
 def _show_profile(profile: Profile) -> None:
-    typer.echo(f"{profile.name} (profile, version {profile.version})\n")
-    typer.echo("What runs when audit.toml names no [[attack]], or no [[check]]. Written out:\n")
+    say(f"{profile.name} (profile, version {profile.version})\n")
+    say("What runs when audit.toml names no [[attack]], or no [[check]]. Written out:\n")
     for heading, entries in (("[[attack]]", profile.attacks), ("[[check]]", profile.checks)):
         for entry in entries:
             lines = [f"{key} = {shown(value)}" for key, value in entry.items()]
-            typer.echo(_indented("\n".join([heading, *lines])) + "\n")
+            say(_indented("\n".join([heading, *lines])) + "\n")
 
 
 def _indented(text: str) -> str:

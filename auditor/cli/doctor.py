@@ -10,12 +10,13 @@ from types import MappingProxyType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from auditor.cli.console import PlainConsole, say
 from auditor.doctor import Outcome, Proof, examine, exit_status
+from auditor.printable import hanging
 
 _STYLES: Mapping[Outcome, str] = MappingProxyType(
     {"ok": "green", "note": "", "warning": "yellow", "failed": "bold red", "not tried": "dim"}
@@ -42,19 +43,20 @@ def doctor(
         status = exit_status(proofs)
         rows = [dataclasses.asdict(proof) for proof in proofs]
         document = {"exit_status": int(status), "proofs": rows}
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        say(json.dumps(document, indent=2))
     else:
-        proofs = list(_printed(Console(), examine(config)))
+        proofs = list(_printed(PlainConsole(), examine(config)))
         status = exit_status(proofs)
-        typer.echo(f"\n{_summary(proofs)} Exit status {int(status)}.")
+        say(f"\n{_summary(proofs)} Exit status {int(status)}.")
     raise typer.Exit(int(status))
 
 
-def _printed(console: Console, proofs: Iterator[Proof]) -> Iterator[Proof]:
+def _printed(console: PlainConsole, proofs: Iterator[Proof]) -> Iterator[Proof]:
     """The same, each printed as soon as it is there, below the heading of its area."""
     area = ""
+    spinner = "line" if console.ascii_only else "dots"
     while True:
-        with console.status(f"{area or 'Looking'} ..."):
+        with console.status(Text(f"{area or 'Looking'} ..."), spinner=spinner):
             proof = next(proofs, None)
         if proof is None:
             return
@@ -70,7 +72,7 @@ def _row(proof: Proof) -> Table:
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_column(width=_MARK)
     row.add_column(overflow="fold")
-    row.add_row(Text(proof.outcome, _STYLES[proof.outcome]), Text(proof.what))
+    row.add_row(Text(proof.outcome, _STYLES[proof.outcome]), Text(hanging(proof.what)))
     for name in ("where", "expected", "remedy"):
         text = getattr(proof, name)
         if text:

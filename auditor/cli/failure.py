@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
+from auditor.cli.console import say
 from auditor.errors import AuditorError, ExitStatus
 
 
@@ -21,19 +21,16 @@ def reporting_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except AuditorError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
+            say(f"error: {error.render()}", error=True)
             raise typer.Exit(int(error.exit_status)) from None
         except typer.Exit:
             raise
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            say("interrupted", error=True)
             raise typer.Exit(int(ExitStatus.INTERRUPTED)) from None
         except Exception:
-            traceback.print_exc()
-            print(
-                "error: this is a defect of auditor; please report the lines above.",
-                file=sys.stderr,
-            )
+            say(traceback.format_exc(), error=True)
+            say("error: this is a defect of auditor; please report the lines above.", error=True)
             raise typer.Exit(int(ExitStatus.INTERNAL)) from None
 
     return wrapped

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auditor.cli.console import say
 from auditor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _ask(question: str, path_of: Callable[[str], str], *, optional: bool = False
         # A module is found when it is imported.
         if path and (os.path.exists(path) or (":" in text and not path.endswith(".py"))):
             return text.strip()
-        typer.echo(f"There is no {path or text!r} here.")
+        say(f"There is no {path or text!r} here.")
 
 
 def _check_complete(subject: Subject) -> None:
@@ -161,19 +162,21 @@ def _write(output: Path, subject: Subject, seen: Seen | None, force: bool) -> No
 
 def _say_what_next(output: Path, seen: Seen | None) -> None:
     if seen is None:
-        typer.echo(f"Wrote {output}, a template. Complete it, then: auditor validate {output}")
+        say(f"Wrote {output}, a template. Complete it, then: auditor validate {output}")
         return
     channels, height, width = seen.shape
     low, high = seen.clean.ci95
-    typer.echo(
+    say(
         f"model: {seen.parameters:,} parameters, {seen.classes} classes, returns {seen.outputs}; "
         f"on {seen.device}\n"
         f"data:  {seen.images} images, {channels} × {height} × {width} (channels, height, width)\n"
         f"clean accuracy on {seen.clean.total}: {seen.clean.accuracy:.1%} ({low:.1%} to {high:.1%})"
     )
+    for note in seen.notes:
+        say(f"note: {note}")
     for finding in seen.findings:
         if finding.severity != "info":
-            typer.echo(f"warning: {finding.title} ({finding.code})\n  remedy: {finding.remedy}")
+            say(f"warning: {finding.title} ({finding.code})\n  remedy: {finding.remedy}")
     if seen.stop:
-        typer.echo(f"warning: an audit would stop here: {seen.stop}")
-    typer.echo(f"Wrote {output}. Read it, then: auditor run {output}")
+        say(f"warning: an audit would stop here: {seen.stop}")
+    say(f"Wrote {output}. Read it, then: auditor run {output}")

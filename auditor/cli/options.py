@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.console import say
+from auditor.printable import hanging
 from auditor.registry import Registry, load_registry
 from auditor.sources import is_file
 
@@ -27,7 +29,7 @@ def registry_with(plugins: Sequence[str] | None) -> Registry:
     named = [Path(text).absolute() if is_file(text) else text for text in plugins or ()]
     registry = load_registry(named)
     for line in broken_plugins(registry):
-        typer.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}", error=True)
     return registry
 
 
@@ -35,6 +37,6 @@ def broken_plugins(registry: Registry) -> Iterator[str]:
     """What is to be said of each plugin that could not be loaded."""
     for plugin in registry.broken:
         yield (
-            f"plugin {plugin.name} is broken and left out: {plugin.detail}\n"
-            f"  origin: {plugin.origin}\n  remedy: {plugin.remedy}"
+            f"plugin {plugin.name} is broken and left out: {hanging(plugin.detail)}\n"
+            f"  origin: {hanging(plugin.origin)}\n  remedy: {hanging(plugin.remedy)}"
         )

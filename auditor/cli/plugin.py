@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.cli.console import say
 from auditor.cli.failure import reporting_errors
 from auditor.cli.terminal import shown_path
 from auditor.errors import ExitStatus, UsageError
@@ -37,12 +38,12 @@ def new(
             remedy="choose another name",
         )
     for file in write_plugin(name, kind, Path()):
-        typer.echo(shown_path(file))
+        say(shown_path(file))
     folder, module = Names(name).package, Names(name).module
     tried = (
         "pytest" if kind is Kind.REPORTER else f"auditor plugin check {module}      # or: pytest"
     )
-    typer.echo(
+    say(
         "\nIt works as it stands. Next:\n\n"
         f"  cd {folder}\n"
         "  pip install -e '.[test]'\n"
@@ -74,17 +75,17 @@ def check(
     for case in conformance_cases(load_plugin(name), parameters):
         if case.thing != thing:
             thing = case.thing
-            typer.echo(f"{thing}")
+            say(f"{thing}")
         total += 1
         try:
             case.run()
         except NonConformance as error:
             broken += 1
             lines = str(error).splitlines()[1:]
-            typer.echo("\n".join([f"  FAILS {case.property}", *(f"    {line}" for line in lines)]))
+            say("\n".join([f"  FAILS {case.property}", *(f"    {line}" for line in lines)]))
         else:
-            typer.echo(f"  holds {case.property}: {case.meaning}")
-    typer.echo(f"{total - broken} of {total} properties hold.")
+            say(f"  holds {case.property}: {case.meaning}")
+    say(f"{total - broken} of {total} properties hold.")
     raise typer.Exit(int(ExitStatus.GATE_BROKEN if broken else ExitStatus.OK))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from functools import cached_property
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from auditor.cli.console import say
 from auditor.cli.options import broken_plugins
 from auditor.errors import AuditorError, ExitStatus
 from auditor.registry import Registry, load_registry
@@ -40,7 +40,7 @@ class CommandLine(TyperGroup):
         if command is not None:
             return _guarded(command, self._registry.origins["commands", cmd_name])
         for line in broken_plugins(self._registry):  # perhaps one of them would have had it
-            typer.echo(f"warning: {line}", err=True)
+            say(f"warning: {line}", error=True)
         return None
 
 
@@ -55,11 +55,11 @@ def _guarded(app: typer.Typer, plugin: str) -> Any:
         except (typer.Exit, typer.Abort, _USAGE):
             raise
         except AuditorError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
+            say(f"error: {error.render()}", error=True)
             raise typer.Exit(int(error.exit_status)) from None
         except Exception:
-            traceback.print_exc()
-            print(f"error: this is a defect of the plugin {plugin}.", file=sys.stderr)
+            say(traceback.format_exc(), error=True)
+            say(f"error: this is a defect of the plugin {plugin}.", error=True)
             raise typer.Exit(int(ExitStatus.INTERNAL)) from None
 
     command.invoke = guarded

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.console import say
 from auditor.cli.options import PluginOption, registry_with
 from auditor.cli.terminal import shown_path
 from auditor.errors import UsageError
@@ -44,6 +45,10 @@ def report(
             expected=f"one of: {', '.join(known)}",
             remedy="auditor list reports",
         )
-    written = write_reports(directory, wanted, registry.reports, registry.signed_sections)
+    written = write_reports(directory, wanted, registry.reports, registry.signed_sections, _tell)
     for path in written:
-        typer.echo(shown_path(path))
+        say(shown_path(path))
+
+
+def _tell(text: str) -> None:
+    say(f"warning: {text}", error=True)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from auditor.cli.console import PlainConsole
 from auditor.cli.options import PluginOption, broken_plugins
 from auditor.cli.terminal import Screen, show_summary, shown_path
 from auditor.config import AuditConfig, load_config
+from auditor.doctor.pdf import letters
 from auditor.errors import AuditorError, ExitStatus, LoadError
+from auditor.printable import printable
 from auditor.registry import Registry
 from auditor.report import write_reports
 from auditor.selftest.storage import stored
@@ -41,12 +43,15 @@ def run(
     """Run the audit, write the reports, then apply the gates."""
     overrides, named = set_ or [], plugins or []
     settings, registry = load_config(config, overrides, named)
-    console = Console()
+    console = PlainConsole()
     for line in broken_plugins(registry):
-        console.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
+        console.write_line(f"warning: {line}")
     if plan:
         _print_plan(console, settings, registry)
         return
+    if "pdf" in settings.report.formats:
+        for proof in letters(settings):
+            console.write_line(f"warning: {proof.what}\n  remedy: {proof.remedy}")
     command = _command(config, overrides, named)
     raise typer.Exit(_audit(console, settings, registry, command, resume))
 
@@ -58,7 +63,11 @@ def _command(config: Path, overrides: list[str], plugins: list[str]) -> str:
 
 
 def _audit(
-    console: Console, settings: AuditConfig, registry: Registry, command: str, resume: bool | None
+    console: PlainConsole,
+    settings: AuditConfig,
+    registry: Registry,
+    command: str,
+    resume: bool | None,
 ) -> int:
     """Run the audit and everything after it; returns the exit status."""
     from auditor.engine.audit import Audit
@@ -83,7 +92,7 @@ def _audit(
     except Exception:
         if audit.ledger is not None:
             trace = audit.ledger.directory / "traceback.txt"
-            trace.write_text(traceback.format_exc(), encoding="utf-8")
+            trace.write_text(printable(traceback.format_exc()), encoding="utf-8")
             screen.line(f"the traceback is in {shown_path(trace)}")
         raise
     return result.exit_status
@@ -92,7 +101,14 @@ def _audit(
 def _report(screen: Screen, directory: Path, formats: tuple[str, ...], registry: Registry) -> None:
     """Write the reports; what one of them lacks costs that one and nothing else."""
     try:
-        for path in write_reports(directory, formats, registry.reports, registry.signed_sections):
+        written = write_reports(
+            directory,
+            formats,
+            registry.reports,
+            registry.signed_sections,
+            lambda text: screen.line(f"warning: {text}"),
+        )
+        for path in written:
             screen.line(f"report: {shown_path(path)}")
     except LoadError as error:
         screen.line(f"warning: {error.render()}")
@@ -106,7 +122,7 @@ def _interrupted(screen: Screen, directory: Path | None, command: str) -> None:
     screen.line(f"  {command} --resume")
 
 
-def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> None:
+def _print_plan(console: PlainConsole, settings: AuditConfig, registry: Registry) -> None:
     """Every cell and every check, with passes if all of the images withstand."""
     from rich.table import Table
 
@@ -114,6 +130,8 @@ def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> 
     from auditor.engine.plan import build_attacks, build_checks, cells, cut, prices
 
     samples = load_samples(settings, registry)
+    for note in samples.notes:
+        console.write_line(f"data: {note}")
     table = Table(show_edge=False)
     for name in ("cell", "images", "forward passes", "backward passes"):
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
@@ -145,4 +163,4 @@ def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> 
             f" Checks add at most {forwards:,} and {backwards:,}, and far less where they find "
             "nothing to look into; twice as much or more for a model whose answers vary."
         )
-    console.print(f"{said} Nothing was run.", highlight=False)
+    console.print(f"{said} Nothing was run.")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from auditor.cli.console import PlainConsole, say
 from auditor.cli.terminal import shown_path
 from auditor.config.problems import did_you_mean, listed
 from auditor.errors import ExitStatus, UsageError
@@ -53,14 +53,14 @@ def selftest(
 
     record = summed_up(examined)
     whole = len(chosen) == len(REFERENCES) and profile == _PROFILE
-    console = Console(soft_wrap=False)
+    console = PlainConsole()
     if json_:
-        typer.echo(json.dumps(_as_json(record, examined, profile), indent=2, ensure_ascii=False))
+        say(json.dumps(_as_json(record, examined, profile), indent=2))
     else:
         console.print(_table(examined))
-        console.print(_sentence(record, examined), markup=False, highlight=False, soft_wrap=True)
+        console.write_line(_sentence(record, examined))
     note = _keep(record) if whole else "Not kept for reports: only part of the self-test was run."
-    typer.echo(note, err=True)
+    say(note, error=True)
     wrong = record.misses or record.false_alarms
     raise typer.Exit(int(ExitStatus.GATE_BROKEN if wrong else ExitStatus.OK))
 
@@ -93,7 +93,7 @@ def _examine(references: Sequence[Reference], profile: str) -> list[Examined]:
     """Audit one after another, and show on stderr which is being audited."""
     from auditor.selftest.examine import examine
 
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     bars = Progress(
         TextColumn("self-test"),
         BarColumn(bar_width=20),
@@ -116,8 +116,8 @@ def _examine(references: Sequence[Reference], profile: str) -> list[Examined]:
             bars.update(task, description=reference.name)
             examined.append(examine(reference, Path(folder), profile, show))
             bars.advance(task)
-            line = f"{reference.name}: {_verdict(examined[-1])}, {examined[-1].seconds:.0f} s"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            last = examined[-1]
+            console.write_line(f"{reference.name}: {_verdict(last)}, {last.seconds:.0f} s")
     return examined
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from auditor.cli.console import PlainConsole
 from auditor.events import (
     AttemptProgress,
     AttemptStarted,
@@ -24,6 +24,7 @@ from auditor.events import (
     RunStarted,
     SampleDone,
 )
+from auditor.printable import hanging, one_line
 from auditor.report import wording
 from auditor.results import Accuracy, AuditResult
 
@@ -39,7 +40,12 @@ def percent(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return "not known"
     low, high = accuracy.ci95
-    return f"{accuracy.accuracy:.1%} ({low:.1%} to {high:.1%})"
+    own = f"{accuracy.accuracy:.1%} ({low:.1%} to {high:.1%})"
+    if accuracy.weighted is None:
+        return own
+    low, high = accuracy.weighted.ci95
+    in_set = f"{accuracy.weighted.accuracy:.1%} ({low:.1%} to {high:.1%})"
+    return f"{own} of a class-balanced draw; {in_set} of the set, its classes weighted"
 
 
 def duration(seconds: float) -> str:
@@ -51,7 +57,7 @@ def duration(seconds: float) -> str:
 class Screen:
     """Shows events: live bars on a terminal, plain lines elsewhere. Use it as a context manager."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: PlainConsole) -> None:
         self.console = console
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
@@ -96,18 +102,20 @@ class Screen:
 
     def line(self, text: str) -> None:
         """One line of plain text, above the bars."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.write_line(text)
 
     def _model_ready(self, event: ModelReady) -> None:
         self.line(f"{event.model}: clean accuracy {percent(event.clean)}")
         for finding in event.findings:
             if finding.severity != "info":
-                self.line(f"  {finding.severity}: {finding.title} ({finding.code})")
+                self.line(f"  {finding.severity}: {hanging(finding.title)} ({finding.code})")
 
     def _run_started(self, event: RunStarted) -> None:
         verb = "going on with" if event.resumed else "writing"
         machine = f"{event.device}, threads {event.threads}, batch {event.batch_size}"
         self.line(f"{verb} {shown_path(event.directory)} ({event.images} images; {machine})")
+        for note in event.notes:
+            self.line(f"  data: {hanging(note)}")
         self._bars.update(self._whole, total=event.cost)
 
     def _cell_started(self, event: CellStarted) -> None:
@@ -125,7 +133,7 @@ class Screen:
         self._bars.update(self._cell, visible=False)
         self._bars.advance(self._whole, event.cost)
         if event.robust is None:
-            self.line(f"{event.title}: {event.status}: {event.reason}")
+            self.line(f"{event.title}: {event.status}: {hanging(event.reason)}")
             return
         spent = "kept from before" if event.reused else f"{event.seconds:.1f} s"
         self.line(f"{event.title}: robust {event.robust:.1%}, {spent}")
@@ -159,7 +167,7 @@ class Screen:
         """A line for what was flagged or failed; the report lists the others."""
         self._bars.update(self._cell, visible=False)
         if event.flagged:
-            self.line(f"{event.title}: {event.sentence}")
+            self.line(f"{event.title}: {hanging(event.sentence)}")
 
 
 def _with_range(accuracy: Accuracy | None) -> str:
@@ -170,16 +178,18 @@ def _with_range(accuracy: Accuracy | None) -> str:
     return f"{accuracy.accuracy:.1%} ({100 * low:.1f}–{100 * high:.1f})"
 
 
-def show_summary(console: Console, result: AuditResult) -> None:
+def show_summary(console: PlainConsole, result: AuditResult) -> None:
     """The table that answers the question, then verdict and reasons."""
-    table = Table(title=result.title, title_justify="left", show_edge=False, box=box.SIMPLE_HEAD)
-    for name in ("model", "threat", "clean", "robust", "8-bit", "masking"):
+    title, balanced = one_line(result.title), result.provenance.data.draw == "balanced"
+    table = Table(title=title, title_justify="left", show_edge=False, box=box.SIMPLE_HEAD)
+    drawn = ", balanced draw" if balanced else ""
+    for name in ("model", "threat", f"clean{drawn}", f"robust{drawn}", f"8-bit{drawn}", "masking"):
         table.add_column(name, overflow="fold")
     for model in result.models:
         for threat in model.threats:
             robust_8bit = threat.robust_8bit
             table.add_row(
-                model.name,
+                one_line(model.name),
                 f"{threat.norm} {threat.epsilon_text}",
                 f"{model.clean.accuracy:.1%}",
                 _with_range(threat.robust),
@@ -190,14 +200,27 @@ def show_summary(console: Console, result: AuditResult) -> None:
     console.print()
     console.print(table)
     console.print()
+    if balanced:
+        _show_weighted(console, result)
     console.print(
         "Robust: correct under every attack that ran, with 95 % interval; an upper bound, since a "
         "stronger attack can only lower it. 8-bit: counting only examples that survive rounding.",
     )
     for reason in result.reasons:
-        console.print(reason, markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"Verdict: {result.verdict}; exit status {result.exit_status}.",
-        markup=False,
-        highlight=False,
-    )
+        console.write_line(hanging(reason))
+    console.print(f"Verdict: {result.verdict}; exit status {result.exit_status}.")
+
+
+def _show_weighted(console: PlainConsole, result: AuditResult) -> None:
+    """What a class-balanced draw says of the whole set."""
+    console.write_line("Estimated for the whole set, in which every class counts by its share:")
+    for model in result.models:
+        found = {"clean": model.clean.weighted}
+        for threat in model.threats:
+            weighted = threat.robust.weighted if threat.robust else None
+            found[f"robust, {threat.norm} {threat.epsilon_text}"] = weighted
+        for name, weighted in found.items():
+            if weighted is not None:
+                low, high = weighted.ci95
+                shown = f"{weighted.accuracy:.1%} ({100 * low:.1f}–{100 * high:.1f})"
+                console.write_line(f"  {one_line(model.name)}, {name}: {shown}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from auditor.cli.console import say
 from auditor.cli.options import PluginOption, broken_plugins
 from auditor.config.load import load_config
 
@@ -29,11 +30,11 @@ def validate(
         f"{_count(len(audit.attacks), 'attack')} ({source})",
         _count(len(audit.gates), "gate"),
     ]
-    typer.echo(f"{config} is valid: {', '.join(counts)}. Models and data were not loaded.")
+    say(f"{config} is valid: {', '.join(counts)}. Models and data were not loaded.")
     if audit.left_out:
-        typer.echo(f"Left out of the profile by [plugins] disable: {', '.join(audit.left_out)}.")
+        say(f"Left out of the profile by [plugins] disable: {', '.join(audit.left_out)}.")
     for line in broken_plugins(registry):
-        typer.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}", error=True)
 
 
 def _count(number: int, noun: str) -> str:

@@ -83,6 +83,7 @@ def _tree(config: AuditConfig) -> dict[str, Any]:
         "data": {
             "adapter": config.data.adapter,
             "samples": config.data.samples,
+            "draw": config.data.draw,
             "expected_accuracy": config.data.expected_accuracy,
             **config.data.written,
         },

@@ -80,6 +80,7 @@ class DataConfig:
     parameters: dict[str, Any]
     written: dict[str, Any]
     samples: int | None
+    draw: Literal["uniform", "balanced"]
     expected_accuracy: float | None
 
 

@@ -47,10 +47,26 @@ def _as_device(given: Any) -> str:
     return 'did you mean "cuda"?' if str(given).lower().startswith("gpu") else ""
 
 
+#: Letters that a name or a title may have, and a paragraph.
+_NAME, _PARAGRAPH = 500, 5_000
+
+
+def _shorter(given: Any, limit: int) -> str:
+    """What to do about a text that no page has room for."""
+    if not isinstance(given, str) or len(given) <= limit:
+        return ""
+    return f"it has {len(given):,} letters: shorten it to {limit:,}"
+
+
 Text = Annotated[
     str,
-    StringConstraints(min_length=1, pattern=r"^[^\n]*$"),
-    Expects("text in quotes, on one line"),
+    StringConstraints(min_length=1, max_length=_NAME, pattern=r"^[^\n]*$"),
+    Expects("text in quotes, on one line", lambda given: _shorter(given, _NAME)),
+]
+LongText = Annotated[
+    str,
+    StringConstraints(max_length=_PARAGRAPH),
+    Expects("text in quotes", lambda given: _shorter(given, _PARAGRAPH)),
 ]
 PathText = Annotated[str, StringConstraints(min_length=1), Expects("a path in quotes")]
 CallableText = Annotated[
@@ -175,6 +191,10 @@ class DataTable(Table):
     samples: SampleCount | None = Field(
         default=None, description="size of the draw; default: all images"
     )
+    draw: Literal["uniform", "balanced"] = Field(
+        default="uniform",
+        description="uniform: its accuracy speaks of the set; balanced: as many of every class",
+    )
     expected_accuracy: Fraction01 | None = Field(
         default=None, description="the run stops when clean accuracy is far from it"
     )
@@ -185,7 +205,7 @@ class ThreatTable(Table):
 
     norm: Text = Field(description="how a perturbation is measured")
     epsilon: Lengths = Field(description="its largest size, in pixel space")
-    rationale: str = Field("", description="why this is what an attacker can do")
+    rationale: LongText = Field("", description="why this is what an attacker can do")
 
 
 class UseTable(Table):

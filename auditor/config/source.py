@@ -80,7 +80,7 @@ class Source:
         """The place of a key, with the line of the file that it stands on."""
         override = self.override_of(path)
         if override is not None:
-            return f"command line: {override}"
+            return f"command line: {override if len(override) <= 80 else override[:77] + '...'}"
         key, line = self.key_text(path), self.line(path)
         if line is None:
             return self.name

@@ -21,6 +21,8 @@ from auditor.config.problems import shown
 from auditor.config.schema import DataTable, RunTable, ThreatTable
 from auditor.quantities import parse_number
 
+#: A unit in the last place of a float32 pixel near 1, and the largest float32.
+_SMALLEST, _LARGEST = 2.0**-23, 3.4e38
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -78,7 +80,16 @@ def resolve_data(context: Context, table: DataTable) -> DataConfig | None:
     if written is None:
         return None
     resolved = resolved_paths(context, ("data",), spec, written)
-    return DataConfig(table.adapter, resolved, written, table.samples, table.expected_accuracy)
+    if table.draw == "balanced" and table.samples is None:
+        context.problems.add(
+            ("data", "draw"),
+            "`draw` says how `samples` are drawn, and there is no `samples`.",
+            expected="both, or neither: then all images are audited",
+            remedy="say how many: samples = 500",
+        )
+    return DataConfig(
+        table.adapter, resolved, written, table.samples, table.draw, table.expected_accuracy
+    )
 
 
 def resolve_threats(context: Context, tables: Sequence[ThreatTable | None]) -> list[ThreatConfig]:
@@ -139,6 +150,13 @@ def read_epsilon(
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         context.problems.add(path, f"`epsilon` cannot be {shown(number)}.", expected=expected)
+        return None
+    if not _SMALLEST <= value <= _LARGEST:
+        context.problems.add(
+            path,
+            f"`epsilon` cannot be {shown(number)}: pixels are of float32, which cannot hold it.",
+            expected=f"a number >= {_SMALLEST:.2g}, in pixel space, where pixels lie in [0, 1]",
+        )
         return None
     if linf and value > 1:
         levels = f'for {value:g} grey levels of 255 write "{value:g}/255"'

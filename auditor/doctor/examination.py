@@ -9,7 +9,7 @@ from auditor.config import AuditConfig, load_config
 from auditor.doctor.devices import AREA as DEVICES
 from auditor.doctor.devices import devices
 from auditor.doctor.pdf import AREA as PDF
-from auditor.doctor.pdf import pdf
+from auditor.doctor.pdf import letters, pdf
 from auditor.doctor.plugins import AREA as PLUGINS
 from auditor.doctor.plugins import plugins
 from auditor.doctor.proof import Proof, guarded
@@ -43,6 +43,7 @@ def examine(path: Path | None) -> Iterator[Proof]:
     rest: list[tuple[str, Callable[[], Iterable[Proof]]]] = [
         (DEVICES, devices),
         (PDF, lambda: pdf(needed=needed)),
+        (PDF, lambda: letters(config) if config is not None and needed else ()),
         (STORAGE, lambda: storage(output)),
         (PLUGINS, lambda: plugins(registry or load_registry())),
     ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from auditor.config import AuditConfig
 from auditor.doctor.proof import Proof
 from auditor.doctor.trial import Tried, run_trial
+from auditor.report.letters import named, remedy, uncommon
 
 AREA = "PDF"
 _TIMEOUT = 300.0
@@ -29,6 +31,30 @@ def pdf(*, needed: bool) -> Iterator[Proof]:
             yield _failed(tried, needed)
         else:
             yield from _seen(tried)
+
+
+def letters(config: AuditConfig) -> Iterator[Proof]:
+    """A warning where no installed font has the letters of what the configuration names."""
+    texts = [config.title, *config.report.reviewers]
+    texts += [text for model in config.models for text in (model.name, model.factory)]
+    texts += [threat.rationale for threat in config.threats]
+    texts += [attack.label for attack in config.attacks]
+    texts += [check.label for check in config.checks]
+    asked = uncommon(texts)
+    if not asked:
+        return
+    for tried in run_trial("trial_pdf.py", f"--letters={asked!a}", timeout=_TIMEOUT):
+        lacking = tried.said.get("lacking")
+        if lacking:
+            yield Proof(
+                AREA,
+                "warning",
+                f"No font that is installed here has these letters: {named(lacking)}. report.pdf "
+                "will have them written out.",
+                where="titles and names in audit.toml",
+                expected="a font with all letters of the report",
+                remedy=f"install a font: {remedy(lacking)}",
+            )
 
 
 def _failed(tried: Tried, needed: bool) -> Proof:

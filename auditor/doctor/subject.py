@@ -49,6 +49,7 @@ def _data(config: AuditConfig, registry: Registry, held: list[Samples]) -> Itera
     channels, height, width = samples.shape
     labels = samples.labels
     drawn = f"{len(samples)} of {len(samples.images.x)} images"
+    drawn += ", class-balanced" if samples.draw == "balanced" else ""
     yield Proof(
         DATA,
         "ok",
@@ -56,6 +57,8 @@ def _data(config: AuditConfig, registry: Registry, held: list[Samples]) -> Itera
         f"{samples.images.x.dtype}; labels {labels.min()} to {labels.max()}; the first "
         f"{len(pixels)} read, pixels from {pixels.min():.3g} to {pixels.max():.3g}",
     )
+    for note in samples.notes:
+        yield Proof(DATA, "note", note)
 
 
 def _model(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
 import sys
 import warnings
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -21,12 +23,26 @@ def say(**what: Any) -> None:
     print(json.dumps({"trial": "page", **what}), flush=True)
 
 
-def page() -> str:
+def page(text: str = _SENTENCE) -> str:
     """HTML in the style of the reports."""
     css = files("auditor_report_templates").joinpath("report.css").read_text(encoding="utf-8")
     return (
-        f"<!DOCTYPE html><html lang=en><title>doctor</title><style>{css}</style><p>{_SENTENCE}</p>"
+        f"<!DOCTYPE html><html lang=en><title>doctor</title><style>{css}</style>"
+        f"<p>{escape(text)}</p>"
     )
+
+
+def letters() -> str:
+    """Those that the command line asks for."""
+    asked = [one for one in sys.argv if one.startswith("--letters=")]
+    return str(ast.literal_eval(asked[0].removeprefix("--letters="))) if asked else ""
+
+
+def without_font(asked: str) -> str:
+    """Which of these letters no installed font has."""
+    from auditor.report.pdf import lacking
+
+    return "".join(sorted(lacking(page(" ".join(asked)))))
 
 
 def render() -> dict[str, Any]:
@@ -55,7 +71,8 @@ def main() -> None:
     """Try it once."""
     say(begins=True)
     try:
-        say(**render())
+        asked = letters()
+        say(**({"lacking": without_font(asked)} if asked else render()))
     except LoadError as error:
         say(error=f"{error.what} {error.where}", remedy=error.remedy)
     except BaseException as error:  # a broken package may raise anything

@@ -46,6 +46,8 @@ class Seen:
     clean: Accuracy
     findings: tuple[Finding, ...]
     stop: str
+    #: Of images and labels, as `Samples.notes`.
+    notes: tuple[str, ...] = ()
 
 
 def look(config: AuditConfig, registry: Registry) -> Seen:
@@ -85,4 +87,5 @@ def look(config: AuditConfig, registry: Registry) -> Seen:
         clean=accuracy(int(seen.correct.sum()), len(samples)),
         findings=seen.findings,
         stop=seen.stop,
+        notes=samples.notes,
     )

@@ -209,7 +209,7 @@ def _draw(seen: Seen, samples: int | None) -> Iterator[str]:
     count = samples or seen.images
     width = 196 * math.sqrt(0.25 / count)
     yield from _comment(
-        f"{'A class-balanced draw' if samples else 'All images'}: {count} tell a robust accuracy "
+        f"{'A uniform draw' if samples else 'All images'}: {count} tell a robust accuracy "
         f"of 50 % to ± {width:.0f} points (95 %)."
     )
     if count * seen.clean.accuracy < _ENOUGH:

@@ -26,6 +26,7 @@ from auditor.engine.runner import WITHOUT_GRADIENT, ModelUnderAudit
 from auditor.engine.summaries import agreement, curve, loss_summaries, stage_summaries
 from auditor.engine.tuning import describe_device
 from auditor.judge import Gate, judge
+from auditor.population import by_class, counted
 from auditor.registry import Registry, auditor_version
 from auditor.results import (
     SCHEMA,
@@ -39,7 +40,6 @@ from auditor.results import (
     ThreatResult,
 )
 from auditor.samples import Samples
-from auditor.stats import accuracy
 from auditor.threat import NORMS, summary_of
 
 _VERSIONS = ("numpy", "scipy", "torchvision", "safetensors", "pyarrow", "pydantic", "pluggy")
@@ -120,7 +120,9 @@ def _model(
     threats = tuple(
         result
         for threat in config.threats
-        for result in _threats(threat, _meaning(registry, threat), model, attacks, outcomes, checks)
+        for result in _threats(
+            samples, threat, _meaning(registry, threat), model, attacks, outcomes, checks
+        )
     )
     reports = [outcome.report for outcome in checks if outcome.report is not None]
     return ModelResult(
@@ -130,7 +132,7 @@ def _model(
         outputs=victim.outputs,
         precision=str(victim.precision).removeprefix("torch."),
         classes=seen.classes,
-        clean=accuracy(int(seen.correct.sum()), len(samples)),
+        clean=counted(samples, seen.correct),
         threats=threats,
         masking=masking(config, registry, samples, model, checks, outcomes),
         checks=tuple(outcome.result for outcome in checks),
@@ -140,6 +142,7 @@ def _model(
             *(finding for outcome in checks for finding in outcome.findings),
         ),
         gallery=gallery(config, samples, model, attacks, outcomes),
+        clean_classes=by_class(samples, seen.correct),
     )
 
 
@@ -150,6 +153,7 @@ def _meaning(registry: Registry, threat: ThreatConfig) -> str:
 
 
 def _threats(
+    samples: Samples,
     threat: ThreatConfig,
     meaning: str,
     model: ModelUnderAudit,
@@ -168,7 +172,7 @@ def _threats(
         for plan in attacks:
             name = model.victim.name
             outcome = outcomes.get(name, threat.norm, epsilon.value, plan.config.label)
-            rows.append(_attack(plan, threat.norm, correct, outcome))
+            rows.append(_attack(samples, plan, threat.norm, correct, outcome))
             if outcome is not None:
                 broken |= outcome.broken
                 broken_8bit |= outcome.broken_8bit
@@ -178,21 +182,25 @@ def _threats(
                 broken |= outcome.broken
                 broken_8bit |= outcome.broken_8bit
         ran = any(row.status == "done" for row in rows)
-        n = len(correct)
         yield ThreatResult(
             norm=threat.norm,
             epsilon=epsilon.value,
             epsilon_text=epsilon.text,
             rationale=threat.rationale,
             attacks=tuple(rows),
-            robust=accuracy(int((correct & ~broken).sum()), n) if ran else None,
-            robust_8bit=accuracy(int((correct & ~broken_8bit).sum()), n) if ran else None,
+            robust=counted(samples, correct & ~broken) if ran else None,
+            robust_8bit=counted(samples, correct & ~broken_8bit) if ran else None,
             norm_meaning=meaning,
+            classes=by_class(samples, correct & ~broken) if ran else (),
         )
 
 
 def _attack(
-    plan: AttackPlan, norm: str, correct: NDArray[np.bool_], outcome: AttackOutcome | None
+    samples: Samples,
+    plan: AttackPlan,
+    norm: str,
+    correct: NDArray[np.bool_],
+    outcome: AttackOutcome | None,
 ) -> AttackResult:
     row = AttackResult(
         name=plan.config.use,
@@ -220,13 +228,12 @@ def _attack(
     if not outcome.done:
         status: AttackStatus = "error" if outcome.failure else "skipped"
         return replace(row, status=status, reason=outcome.failure or outcome.skipped)
-    n = len(correct)
     return replace(
         row,
         status="done",
         reason=joined(meta.note for meta in metas),
-        robust=accuracy(int((correct & ~outcome.broken).sum()), n),
-        robust_8bit=accuracy(int((correct & ~outcome.broken_8bit).sum()), n),
+        robust=counted(samples, correct & ~outcome.broken),
+        robust_8bit=counted(samples, correct & ~outcome.broken_8bit),
         broken=int(outcome.broken.sum()),
         surrogate=metas[0].surrogate,
         objective=metas[0].objective,
@@ -346,6 +353,8 @@ def _provenance(
             audited=len(samples),
             shape=samples.shape,
             class_names=samples.images.class_names,
+            draw=samples.draw,
+            notes=samples.notes,
         ),
     )
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from auditor.config import AuditConfig, ModelConfig
 from auditor.engine.archive import write_adversarial, write_samples
 from auditor.engine.assemble import RunFacts, assemble
@@ -17,6 +19,7 @@ from auditor.engine.inputs import Loaded, load_samples, load_stand_in_of, load_v
 from auditor.engine.ledger import CellRecord, Ledger, write_atomically
 from auditor.engine.machine import Machine, measured, prepare, tune
 from auditor.engine.masking import check_label
+from auditor.engine.outcome import Block
 from auditor.engine.outcomes import AttackOutcome, Outcomes
 from auditor.engine.plan import (
     AttackPlan,
@@ -47,11 +50,11 @@ from auditor.events import (
     RunFinished,
     RunStarted,
 )
+from auditor.population import counted
 from auditor.preflight import count_classes, preflight
 from auditor.registry import Registry
 from auditor.results import AuditResult, SelftestRecord, to_json
 from auditor.samples import Samples
-from auditor.stats import accuracy
 from auditor.surrogate import naive
 
 _MEASURED = "measured"
@@ -160,7 +163,7 @@ class Audit:
             training_modules=loaded.training,
             remarks=loaded.remarks,
         )
-        clean = accuracy(int(seen.correct.sum()), len(samples))
+        clean = counted(samples, seen.correct)
         self.listener(ModelReady(model.name, clean, seen.findings))
         return prepare(self.config, loaded.victim, seen, samples, before)
 
@@ -181,7 +184,7 @@ class Audit:
         self.listener(
             RunStarted(
                 ledger.directory, resumed, str(machine.device), machine.threads,
-                machine.batch_size, len(samples), planned,
+                machine.batch_size, len(samples), planned, samples.notes,
             )
         )  # fmt: skip
         stop = next((f"{name}: {model.preflight.stop}" for name, model in models.items()
@@ -292,7 +295,7 @@ class Audit:
         """The first images of the set, under the largest epsilon of the first threat."""
         model, threat = models[config.name], self.config.threats[0]
         part = cut(len(runner.samples), runner.samples.shape)[0]
-        block, position = runner.block(part, model)
+        block, position = _by_content(*runner.block(part, model))
         stand_in = load_stand_in_of(config, model.victim)
         others = {
             name: other.surrogate
@@ -360,6 +363,13 @@ class Audit:
         if budget is None or time.time() - begin < budget:
             return ""
         return f"the time budget of {budget:g} seconds was used up"
+
+
+def _by_content(block: Block, position: torch.Tensor) -> tuple[Block, torch.Tensor]:
+    """The images in the order of their keys: which of them a check takes is not up to the file."""
+    order = block.image.argsort()
+    block = Block(block.x[order], block.y[order], block.image[order])
+    return block, position[order.to(position.device)]
 
 
 def _done(cell: Cell, record: CellRecord, images: int, reused: bool) -> CellDone:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from auditor.config import AuditConfig, config_hash, lock_text
 from auditor.engine.ledger import Ledger, write_atomically
+from auditor.printable import encodable
 from auditor.registry import Registry
 
 _LOCK_FILE = "config.lock.toml"
@@ -56,7 +57,7 @@ def write_lock_file(ledger: Ledger, config: AuditConfig, registry: Registry) -> 
     """Write config.lock.toml, unless an earlier session has."""
     path: Path = ledger.directory / _LOCK_FILE
     if not path.is_file():
-        write_atomically(path, lock_text(config, registry).encode())
+        write_atomically(path, encodable(lock_text(config, registry)).encode())
 
 
 def mark_finished(ledger: Ledger, status: str, exit_status: int) -> None:

@@ -107,8 +107,12 @@ def picture(pick: Pick, samples: Samples, model: ModelUnderAudit) -> GalleryItem
 
 
 def _png(pixels: NDArray[np.float64]) -> str:
-    """(C, H, W) pixels in [0, 1] as a base64 PNG; a fourth channel is opacity."""
-    levels = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    """(C, H, W) pixels in [0, 1] as a base64 PNG; a fourth channel is opacity.
+
+    Of two channels the first is shown, of more than four the first three.
+    """
+    shown = {2: 1}.get(len(pixels), len(pixels) if len(pixels) <= 4 else 3)
+    levels = np.rint(pixels[:shown].clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
     buffer = io.BytesIO()
     Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()

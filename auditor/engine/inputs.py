@@ -10,7 +10,7 @@ from typing import get_type_hints
 import torch
 
 from auditor.config import AuditConfig, ModelConfig
-from auditor.errors import LoadError
+from auditor.errors import LoadError, UsageError
 from auditor.loading import (
     Factory,
     Weights,
@@ -23,6 +23,7 @@ from auditor.preflight import left_in_training
 from auditor.quantities import path_kinds
 from auditor.registry import Registry
 from auditor.samples import Images, Samples, choose_samples
+from auditor.threat import NORMS, Ball
 from auditor.victim import Normalize, Victim
 
 
@@ -33,7 +34,43 @@ def load_samples(config: AuditConfig, registry: Registry) -> Samples:
         LoadError: they cannot be read or audited.
     """
     images = load_images(config, registry)
-    return choose_samples(images, config.data.samples, config.run.seed)
+    samples = choose_samples(images, config.data.samples, config.run.seed, config.data.draw)
+    _check_budgets(config, registry, samples)
+    return samples
+
+
+def _check_budgets(config: AuditConfig, registry: Registry, samples: Samples) -> None:
+    """Refuse an epsilon that every change is within, or that float32 pixels cannot hold.
+
+    Raises:
+        UsageError: one of the built-in norms has such an epsilon.
+    """
+    black = torch.zeros(1, *samples.shape)
+    for threat in config.threats:
+        norm = registry.norms[threat.norm]
+        if norm not in NORMS:
+            continue
+        diameter = float(norm.distance(torch.ones_like(black), black))
+        smallest = Ball(norm, 0.0, black).rounding()
+        shape = " × ".join(map(str, samples.shape))
+        for epsilon in threat.epsilons:
+            if epsilon.value > diameter:
+                raise UsageError(
+                    f"The epsilon {epsilon.text} is beyond every image: no two images of {shape} "
+                    f"pixels in [0, 1] are further apart than {diameter:.4g} in {norm.name}.",
+                    where="[[threat]] epsilon",
+                    expected=f"a number > 0 and <= {diameter:.4g}",
+                    remedy="epsilon is in pixel space, where pixels lie in [0, 1]; for grey levels "
+                    "of 255 divide by 255",
+                )
+            if epsilon.value < smallest:
+                raise UsageError(
+                    f"The epsilon {epsilon.text} is lost in the rounding of float32 pixels, "
+                    f"{smallest:.2g} in {norm.name} for images of {shape}.",
+                    where="[[threat]] epsilon",
+                    expected=f"a number >= {smallest:.2g}",
+                    remedy="epsilon is in pixel space, where pixels lie in [0, 1]",
+                )
 
 
 def load_images(config: AuditConfig, registry: Registry) -> Images:

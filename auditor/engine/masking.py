@@ -125,6 +125,8 @@ def masking(
             missing=tuple(missing),
         )
     )
+    # Checks know images by the keys of their random numbers; readers by their places in the set.
+    place = dict(zip(samples.keys.tolist(), samples.index.tolist(), strict=True))
     told = verdict.verdict in ("possible", "suspected", "confirmed")
     shown = hidden[verdict.reference] if told and verdict.reference else np.zeros_like(correct)
     return replace(
@@ -132,7 +134,10 @@ def masking(
         norm=threat.norm,
         epsilon_text=epsilon.text,
         directions=tuple(
-            curve for outcome in checks if outcome.report for curve in outcome.report.directions
+            replace(curve, image=place.get(curve.image, curve.image))
+            for outcome in checks
+            if outcome.report
+            for curve in outcome.report.directions
         ),
         examples=tuple(
             _examples(samples, model, threat.norm, epsilon.text, shown & looked_at, broken)

@@ -18,7 +18,7 @@ TRUSTS: tuple[Trust, ...] = ("cross-entropy", "gradient", "nothing")
 
 @dataclass(frozen=True)
 class Block:
-    """Images to attack: (n, C, H, W), (n,) labels, (n,) stable ids."""
+    """Images to attack: (n, C, H, W), (n,) labels, (n,) keys of their random numbers."""
 
     x: torch.Tensor
     y: torch.Tensor

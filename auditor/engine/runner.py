@@ -171,7 +171,7 @@ class CellRunner:
         x = read_batch(model.victim, self.samples, part)
         device = model.victim.device
         y = torch.from_numpy(self.samples.labels[position]).to(device)
-        image = torch.from_numpy(self.samples.index[position]).to(device)
+        image = torch.from_numpy(self.samples.keys[position]).to(device)
         return Block(x[torch.from_numpy(correct).to(device)], y, image), torch.from_numpy(position)
 
 

@@ -103,7 +103,7 @@ class Sampler:
 
         It is the same at every epsilon, so that samples share as many images as they can.
         """
-        image = torch.from_numpy(self.runner.samples.index[positions])
+        image = torch.from_numpy(self.runner.samples.keys[positions])
         purpose = ("sample", cell.norm)
         again = torch.full_like(image, number)
         noise = Noise(self.runner.seed, purpose, image, again, again, torch.float64)

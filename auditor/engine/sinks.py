@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auditor.events import Event, Listener
+from auditor.printable import hanging
 from auditor.registry import Registry
 
 
@@ -37,4 +38,4 @@ class Broadcast:
             f"{type(error).__name__}: {error}"
         )
         self._registry.note(plugin, what)
-        self._say(f"warning: plugin {plugin}: {what}")
+        self._say(f"warning: plugin {plugin}: {hanging(what)}")

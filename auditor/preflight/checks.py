@@ -13,6 +13,7 @@ from torch import nn
 
 from auditor.answers import Outputs
 from auditor.objectives import choose_objective
+from auditor.population import in_set
 from auditor.results import Finding, Level
 from auditor.samples import Samples
 from auditor.stats import clopper_pearson
@@ -265,6 +266,16 @@ def nonfinite_findings(victim: Victim, nonfinite: NDArray[np.bool_]) -> Iterator
 
 def class_findings(victim: Victim, samples: Samples, classes: int) -> Iterator[Finding]:
     """Outputs that no image of the set belongs to."""
+    names = len(samples.images.class_names)
+    if names not in (0, classes):
+        yield finding(
+            victim.name, "class-names", "The classes have another number of names", "medium",
+            f"The data has {names} class names and the model tells {classes} classes apart, so "
+            "that a name may stand beside another class than its own.",
+            evidence=(f"class names: {names}", f"outputs: {classes}",
+                      f"labels: up to {int(samples.images.y.max())}"),
+            remedy="give one name per output of the model, in the order of its labels",
+        )  # fmt: skip
     present = len(np.unique(samples.images.y))
     if present < classes:
         yield finding(
@@ -292,19 +303,19 @@ def guessing_findings(
 
 
 def accuracy_findings(
-    victim: Victim, correct: NDArray[np.bool_], expected: float | None
+    victim: Victim, samples: Samples, correct: NDArray[np.bool_], expected: float | None
 ) -> Iterator[Finding]:
     """A clean accuracy that contradicts the expected one; it stops the run."""
     if expected is None:
         return
     count, total = int(correct.sum()), len(correct)
-    low, high = clopper_pearson(count, total, 0.999)
-    seen = count / total
+    seen, (low, high) = in_set(samples, correct, 0.999)
+    weighted = " (every class weighted by its share)" if samples.draw == "balanced" else ""
     if abs(seen - expected) > _EXPECTED_SLACK and not low <= expected <= high:
         yield finding(
             victim.name, "clean-accuracy", "Clean accuracy is far from what is expected", "high",
-            f"The clean accuracy is {seen:.1%} and {expected:.1%} was expected, so model, weights, "
-            "normalisation or data are not what they should be.",
+            f"The clean accuracy is {seen:.1%}{weighted} and {expected:.1%} was expected, so "
+            "model, weights, normalisation or data are not what they should be.",
             evidence=(f"{count} of {total} images, 99.9 % interval {low:.1%} to {high:.1%}",),
             remedy="check weights, `normalize`, the order of the labels, and `expected_accuracy`",
         )  # fmt: skip

@@ -74,7 +74,7 @@ def preflight(
     findings += checks.nonfinite_findings(victim, nonfinite)
     findings += checks.class_findings(victim, samples, classes)
     findings += checks.guessing_findings(victim, ~wrong, classes)
-    accuracy = list(checks.accuracy_findings(victim, ~wrong, expected_accuracy))
+    accuracy = list(checks.accuracy_findings(victim, samples, ~wrong, expected_accuracy))
     stop = accuracy[0].summary if accuracy else ""
     if nonfinite.all():
         stop = "The model's output is not finite on any image."

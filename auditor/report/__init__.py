@@ -8,17 +8,22 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from auditor.errors import LoadError, UsageError, raised_at
+from auditor.errors import LoadError, SeveralLoadsError, UsageError, raised_at
+from auditor.printable import with_texts
 from auditor.reporting import Reporter, Section
 from auditor.results import AuditResult, from_json
 
 __all__ = ["FORMATS", "Source", "Writer", "write_reports"]
+
+
+def _nobody(text: str) -> None:
+    """Is told, and passes nothing on."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,16 @@ class Source:
     raw: bytes
     #: Of plugins, with the plugin's name.
     sections: tuple[tuple[Section, str], ...] = ()
+    #: Is told what readers of a report should know of how it was made.
+    tell: Callable[[str], None] = field(default=_nobody, compare=False)
 
     @classmethod
-    def read(cls, run_directory: Path, sections: Sequence[tuple[Section, str]] = ()) -> Source:
+    def read(
+        cls,
+        run_directory: Path,
+        sections: Sequence[tuple[Section, str]] = (),
+        tell: Callable[[str], None] = _nobody,
+    ) -> Source:
         """The source of the reports on the audit in `run_directory`.
 
         Raises:
@@ -41,7 +53,7 @@ class Source:
         path = run_directory / "audit.json"
         try:
             raw = path.read_bytes()
-            return cls(from_json(raw), raw, tuple(sections))
+            return cls(from_json(raw), raw, tuple(sections), tell)
         except (OSError, ValueError) as error:
             raise UsageError(
                 "There is no audit to report on.",
@@ -69,10 +81,24 @@ def write_pdf(source: Source, directory: Path) -> Path:
     Raises:
         LoadError: Pango is missing.
     """
-    from auditor.report import pdf
+    from auditor.report import letters, pdf
 
-    content = pdf.render(source.result, source.raw, source.page)
+    content, lacking = pdf.render(source.result, source.raw, source.page)
+    if lacking:
+        source.tell(f"report.pdf: {letters.note(lacking)}")
+        content = _written_out(source, lacking)
     return _write(directory / "report.pdf", content)
+
+
+def _written_out(source: Source, lacking: frozenset[str]) -> bytes:
+    """The PDF with the letters that no font has written out, which it says on its first page."""
+    from auditor.report import html, letters, pdf
+
+    table = letters.table(lacking)
+    result = with_texts(source.result, lambda text: text.translate(table))
+    page = html.render(result, source.raw, source.sections, letters.note(lacking, without=True))
+    # Sections of plugins have texts of their own. Pictures are base64, and so ASCII.
+    return pdf.render(result, source.raw, page.translate(table))[0]
 
 
 #: Writes one report into a directory and returns its path.
@@ -87,12 +113,14 @@ def write_reports(
     formats: Sequence[str],
     reporters: Mapping[str, Reporter] = MappingProxyType({}),
     sections: Sequence[tuple[Section, str]] = (),
+    tell: Callable[[str], None] = _nobody,
 ) -> list[Path]:
     """Render audit.json in `run_directory` in each of `formats`, beside it.
 
     Args:
         reporters: further formats, those of plugins.
         sections: what plugins add to the HTML and PDF report, with each plugin's name.
+        tell: is told what readers should know of how a report was made.
 
     Returns:
         The files written, those of `FORMATS` first.
@@ -110,7 +138,7 @@ def write_reports(
                 expected=" | ".join(writers),
                 remedy=f"did you mean {nearest[0]!r}?" if nearest else "",
             )
-    source = Source.read(run_directory, sections)
+    source = Source.read(run_directory, sections, tell)
     written: list[Path] = []
     missing: list[LoadError] = []
     for name, write in writers.items():
@@ -120,7 +148,7 @@ def write_reports(
             except LoadError as error:
                 missing.append(error)
     if len(missing) > 1:
-        raise LoadError("\n\n".join(error.render() for error in missing))
+        raise SeveralLoadsError(missing)
     if missing:
         raise missing[0]
     return written

@@ -9,12 +9,14 @@ from typing import TypeVar
 from auditor.report import wording
 from auditor.report.background import Threat, threats_in_words
 from auditor.report.wording import MASKINGS, VERDICTS, Badge, Number, plural, shorten
-from auditor.results import Accuracy, AuditResult, ModelResult
+from auditor.results import Accuracy, AuditResult, DataRecord, ModelResult
 
 #: Columns of figures that stay legible beside one another on A4.
 _COLUMNS = 6
 _SENTENCES = 5
 _CHARACTERS = 230
+#: Notes on the data that page 1 has room for; the section on reproducibility has all of them.
+_NOTES, _NOTE = 3, 400
 
 _T = TypeVar("_T")
 
@@ -86,6 +88,8 @@ class Answer:
     reasons: Brief
     exit_status: str
     reviewers: tuple[str, ...]
+    #: What to know of the images before believing a number.
+    data: tuple[str, ...]
 
 
 def answer(result: AuditResult) -> Answer:
@@ -106,7 +110,13 @@ def answer(result: AuditResult) -> Answer:
         reasons=Brief.of(() if result.verdict == "pass" else result.reasons),
         exit_status=f"Exit status {result.exit_status}: {meaning}.",
         reviewers=result.reviewers,
+        data=tuple(_data(result.provenance.data)),
     )
+
+
+def _data(data: DataRecord) -> Iterator[str]:
+    for note in data.notes[:_NOTES]:
+        yield shorten(note, _NOTE)
 
 
 def _doubt(model: ModelResult, anchor: str, room: int) -> Doubt:

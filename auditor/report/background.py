@@ -10,6 +10,12 @@ from auditor.report import wording
 from auditor.report.wording import MASKINGS, PLUGINS, Badge, plural, shorten
 from auditor.results import AuditResult, ModelResult, PluginRecord, Provenance, SelftestRecord
 
+_DRAW = {
+    "all": "",
+    "uniform": "; a uniform draw",
+    "balanced": "; as many of every class as it has",
+}
+
 Facts = tuple[tuple[str, str], ...]
 
 
@@ -204,6 +210,8 @@ def _data(provenance: Provenance) -> Iterator[tuple[str, str]]:
     yield "Adapter", data.adapter
     yield "Source", data.source
     yield "SHA-256", data.sha256
-    yield "Images", f"{data.audited:,} audited of {data.available:,} available"
+    yield "Images", f"{data.audited:,} audited of {data.available:,} available{_DRAW[data.draw]}"
     yield "Shape", f"{plural(channels, 'channel')}, {height} × {width} pixels"
     yield "Classes", f"{len(data.class_names):,}"
+    for note in data.notes:
+        yield "Note", note

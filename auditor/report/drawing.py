@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from auditor.report.wording import printable, shorten
+from auditor.printable import printable
+from auditor.report.wording import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

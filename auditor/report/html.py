@@ -9,21 +9,28 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from auditor.printable import printable
 from auditor.report.view import build
-from auditor.report.wording import Badge, Number, printable
+from auditor.report.wording import Badge, Number, bounded
 from auditor.reporting import Section
 from auditor.results import AuditResult
 
 _TEMPLATES = "auditor_report_templates"
 
 
-def render(result: AuditResult, raw: bytes, sections: Sequence[tuple[Section, str]] = ()) -> str:
+def render(
+    result: AuditResult,
+    raw: bytes,
+    sections: Sequence[tuple[Section, str]] = (),
+    note: str = "",
+) -> str:
     """The page; a style sheet within it serves screen and paper.
 
     Args:
         result: the audit.
         raw: audit.json as it lies on the disk, for the audit's identifier.
         sections: those of plugins, with each plugin's name.
+        note: on how the page is set, for its head.
     """
     environment = Environment(
         loader=FunctionLoader(_read),
@@ -37,7 +44,7 @@ def render(result: AuditResult, raw: bytes, sections: Sequence[tuple[Section, st
     environment.tests["number"] = lambda value: isinstance(value, Number)
     page = environment.get_template("report.html.j2")
     report = build(result, raw, sections)
-    return page.render(report=report, css=Markup(_read("report.css")))
+    return page.render(report=report, note=note, css=Markup(_read("report.css")))
 
 
 def _read(name: str) -> str:
@@ -46,4 +53,6 @@ def _read(name: str) -> str:
 
 def _finalize(value: Any) -> Any:
     """Every text of the result passes here on its way into the page."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return printable(value if value.startswith("data:image/") else bounded(value))

@@ -12,14 +12,18 @@ from auditor.report.gallery_view import GalleryView, picture
 from auditor.report.masking_view import MaskingView, masking_view
 from auditor.report.stage_view import StageTable, stage_tables
 from auditor.report.threat_view import ThreatView, threat_view
-from auditor.report.wording import SEVERITIES, Badge, plural, shorten
+from auditor.report.wording import SEVERITIES, Badge, Number, plural, shorten
 from auditor.results import (
+    Accuracy,
+    ClassAccuracy,
     Finding,
     Measurement,
     ModelResult,
     ThreatResult,
 )
 
+#: Classes that have room in their table.
+_CLASSES = 30
 _SEVERITY_ORDER = list(SEVERITIES)
 
 #: The parts of a model's chapter, in order; the checks are left out where none was asked for.
@@ -64,6 +68,17 @@ class MeasurementRow:
 
 
 @dataclass(frozen=True)
+class ClassTable:
+    """Accuracies class by class, of a class-balanced draw."""
+
+    #: The threats whose worst case follows clean accuracy.
+    threats: tuple[str, ...]
+    #: Class, images audited and in the set, and an accuracy for clean images and each threat.
+    rows: tuple[tuple[str, str, str, tuple[Number, ...]], ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
 class ModelView:
     """A model's chapter."""
 
@@ -82,6 +97,7 @@ class ModelView:
     masking: MaskingView
     checks: ChecksView | None
     measurements: tuple[MeasurementRow, ...]
+    classes: ClassTable | None
 
 
 def model_view(model: ModelResult, index: int) -> ModelView:
@@ -104,13 +120,40 @@ def model_view(model: ModelResult, index: int) -> ModelView:
         masking=masking_view(model, {f.code: f.anchor for f in reversed(findings)}),
         checks=checks_view(model) if model.checks else None,
         measurements=tuple(_measurement(m, model) for m in model.measurements),
+        classes=_class_table(model),
     )
+
+
+def _class_table(model: ModelResult) -> ClassTable | None:
+    """Class by class, the least robust first; of each norm at its largest epsilon."""
+    if not model.clean_classes:
+        return None
+    threats = [group[-1] for group in _by_norm(model).values() if group[-1].classes]
+    columns = [model.clean_classes, *(threat.classes for threat in threats)]
+    order = sorted(range(len(columns[0])), key=lambda i: (columns[-1][i].accuracy, i))
+    rows = tuple(
+        (
+            model.clean_classes[i].name,
+            f"{model.clean_classes[i].total:,}",
+            f"{model.clean_classes[i].available:,}",
+            tuple(Number.of(_of_class(column[i])) for column in columns),
+        )
+        for i in order[:_CLASSES]
+    )
+    names = tuple(charts.threat_text(threat) for threat in threats)
+    return ClassTable(names, rows, len(order) - len(rows))
+
+
+def _of_class(one: ClassAccuracy) -> Accuracy:
+    return Accuracy(one.correct, one.total, one.accuracy, one.ci95)
 
 
 def _facts(model: ModelResult) -> str:
     """What the model is, in one line."""
     size = f"{plural(model.parameters, 'parameter')} · {plural(model.classes, 'class', 'classes')}"
-    clean = f"{wording.percent(model.clean.accuracy)} ({wording.interval(model.clean.ci95)})"
+    clean = f"{wording.percent(model.clean.accuracy)} ({wording.interval(model.clean.ci95)}"
+    told = wording.in_set(model.clean)
+    clean += f", {told})" if told else ")"
     return f"{size} · outputs {model.outputs} · {model.precision} · clean accuracy {clean}"
 
 

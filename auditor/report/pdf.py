@@ -6,7 +6,9 @@ The only place that knows WeasyPrint, whose native libraries may be missing.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from auditor.errors import LoadError
 from auditor.report.wording import moment
 from auditor.results import AuditResult
 
+#: How WeasyPrint ends its warning of a letter that no font has.
+_WITHOUT_FONT = re.compile(r"\(U\+([0-9A-F]+)\)$")
 _REMEDY = (
     "install Pango and HarfBuzz: on Debian or Ubuntu "
     "`apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0`, on Fedora "
@@ -26,8 +30,10 @@ _REMEDY = (
 )
 
 
-def render(result: AuditResult, raw: bytes, page: str) -> bytes:
+def render(result: AuditResult, raw: bytes, page: str) -> tuple[bytes, frozenset[str]]:
     """`page`, the HTML report on `result`, as PDF bytes; the same bytes for the same audit.
+
+    With it the letters that no installed font has: where they stand, the PDF has boxes.
 
     Args:
         result: the audit.
@@ -47,14 +53,15 @@ def render(result: AuditResult, raw: bytes, page: str) -> bytes:
         modified=started,
         relationship="Data",
     )
-    with _source_date(started):
-        return _write(
+    with _source_date(started), _letters_without_font() as lacking:
+        content = _write(
             weasyprint,
             page,
             pdf_identifier=hashlib.sha256(raw).digest()[:16],
             attachments=[attachment],
             finisher=_name_attachment_once,
         )
+    return content, frozenset(lacking)
 
 
 def render_page(page: str) -> bytes:
@@ -64,6 +71,43 @@ def render_page(page: str) -> bytes:
         LoadError: the libraries that set the type are missing.
     """
     return _write(_weasyprint(), page)
+
+
+class _Letters(logging.Filter):
+    """Takes WeasyPrint's warnings of letters without a font, which name one each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is of something else."""
+        text = record.getMessage()
+        found = _WITHOUT_FONT.search(text) if text.startswith(".notdef") else None
+        if found:
+            self.seen.add(chr(int(found[1], 16)))
+        return found is None
+
+
+@contextmanager
+def _letters_without_font() -> Iterator[set[str]]:
+    logger, letters = logging.getLogger("weasyprint"), _Letters()
+    logger.addFilter(letters)
+    try:
+        yield letters.seen
+    finally:
+        logger.removeFilter(letters)
+
+
+def lacking(page: str) -> frozenset[str]:
+    """The letters of an HTML page that no installed font has.
+
+    Raises:
+        LoadError: the libraries that set the type are missing.
+    """
+    with _letters_without_font() as found:
+        render_page(page)
+    return frozenset(found)
 
 
 def _write(weasyprint: Any, page: str, **options: Any) -> bytes:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from auditor.report.safe_html import safe
-from auditor.report.wording import printable
+from auditor.printable import printable
+from auditor.report.safe_html import cleaned
 from auditor.reporting import Section
 from auditor.results import AuditResult
 
@@ -22,6 +22,8 @@ class PluginSection:
     plugin: str
     html: Markup
     failure: str
+    #: What was made smaller or left out for its size.
+    bounded: tuple[str, ...] = ()
 
 
 def plugin_sections(
@@ -36,13 +38,15 @@ def plugin_sections(
 
 def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> PluginSection:
     html, failure = Markup(), ""
+    bounded: tuple[str, ...] = ()
     try:
         text = section.render(result)
         if not isinstance(text, str):
             raise TypeError(f"it returned {type(text).__name__}, not text")
-        html = Markup(safe(printable(text)))
+        clean, bounded = cleaned(printable(text))
+        html = Markup(clean)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything
         failure = f"{type(error).__name__}: {error}"
-    return PluginSection(anchor, str(section.title), plugin, html, failure)
+    return PluginSection(anchor, str(section.title), plugin, html, failure, bounded)

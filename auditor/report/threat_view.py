@@ -73,6 +73,8 @@ def _attack(attack: AttackResult) -> AttackRow:
 
 def _notes(attack: AttackResult) -> Iterator[str]:
     """What a reader must know about an attack's run beside its numbers."""
+    if attack.robust and attack.robust.weighted:
+        yield f"Class-{wording.in_set(attack.robust)}."
     if attack.status == "done" and attack.reason:
         yield wording.sentence(attack.reason)
     if attack.evidence and attack.robust:

@@ -22,6 +22,9 @@ from auditor.reporting import Section as PluginsOwn
 from auditor.results import AuditResult, GateResult, ModelResult, ThreatResult
 
 _MODELS_ABREAST = 4
+#: Letters of a title on the first page; audit.json has all of it.
+_TITLE = 500
+_DRAWN = {"all": "", "uniform": ", drawn uniformly", "balanced": ", drawn class-balanced"}
 
 #: A quantity and its value for each model.
 _Row = tuple[str, tuple[Number | Badge | str, ...]]
@@ -114,14 +117,14 @@ def build(
     models = tuple(model_view(model, i) for i, model in enumerate(result.models, 1))
     several = len(result.models) > 1
     return Report(
-        title=result.title,
+        title=shorten(result.title, _TITLE),
         running_title=shorten(result.title, 70),
         audit_id=sha256[:16],
         sha256=sha256,
         started=f"{started.day} {started:%B %Y, %H:%M} UTC",
         started_iso=started.isoformat(),
         facts=f"{plural(len(models), 'model')} · {plural(data.audited, 'image')} of "
-        f"{data.available:,} · profile {result.profile}",
+        f"{data.available:,}{_DRAWN[data.draw]} · profile {result.profile}",
         complete=result.status == "complete",
         answer=answer(result),
         sections=tuple(_sections(models, appended, selftest=result.selftest is not None)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +21,8 @@ from auditor.results import (
 #: No-break space: a number and its unit stay together.
 NBSP = "\N{NO-BREAK SPACE}"
 MISSING = "–"
-
-# Control characters corrupt the typesetting, and bidirectional overrides can make one text look
-# like another: neither belongs in a document that people sign.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+#: Letters of one text that a page shows.
+_LONGEST = 5_000
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
@@ -136,14 +133,17 @@ PLUGINS = {
 }
 
 
-def printable(text: str) -> str:
-    """`text` with every character that could corrupt or disguise the page made visible."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
 def shorten(text: str, limit: int) -> str:
     """`text` in at most `limit` characters, the last one an ellipsis where something is cut."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def bounded(text: str) -> str:
+    """`text`, cut where it is longer than any page needs, which is said."""
+    more = len(text) - _LONGEST
+    if more <= 0:
+        return text
+    return f"{text[:_LONGEST]}… ({more:,} more letters are in audit.json)"
 
 
 def percent(fraction: float | None) -> str:
@@ -336,6 +336,8 @@ class Number:
     percent: str
     interval: str
     count: str
+    #: Of a class-balanced draw, what it says of the whole set.
+    in_set: str = ""
 
     @classmethod
     def of(cls, accuracy: Accuracy | None) -> Number:
@@ -343,7 +345,15 @@ class Number:
         if accuracy is None:
             return cls(MISSING, "", "")
         count = f"{accuracy.correct:,} of {accuracy.total:,}"
-        return cls(percent(accuracy.accuracy), interval(accuracy.ci95), count)
+        return cls(percent(accuracy.accuracy), interval(accuracy.ci95), count, in_set(accuracy))
+
+
+def in_set(accuracy: Accuracy) -> str:
+    """What a class-balanced draw says of the whole set; nothing of another."""
+    if accuracy.weighted is None:
+        return ""
+    found = accuracy.weighted
+    return f"balanced; set: {percent(found.accuracy)}, {interval(found.ci95)}"
 
 
 def epsilon(value: float, threats: Iterable[ThreatResult]) -> str:

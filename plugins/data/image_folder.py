@@ -55,7 +55,8 @@ class ImageFolder(Fitting):
             ONE_SIZE,
         )
         y = np.array(labels, dtype=np.int64)
-        return Images(x, y, tuple(classes), self.described(self.path))  # type: ignore[arg-type]
+        notes = () if self.classes else _told_order(classes)
+        return Images(x, y, tuple(classes), self.described(self.path), notes)  # type: ignore[arg-type]
 
     def _classes(self, folders: list[str]) -> list[str]:
         if self.classes is None:
@@ -71,6 +72,20 @@ class ImageFolder(Fitting):
                 remedy="correct the list, or move the folder elsewhere",
             )  # fmt: skip
         return self.classes
+
+
+def _told_order(classes: list[str]) -> tuple[str, ...]:
+    """What is to be said where names that are numbers do not count in their order."""
+    if not all(name.isdecimal() for name in classes) or classes == sorted(classes, key=int):
+        return ()
+    numbers = sorted(classes, key=int)
+    first = next(i for i, name in enumerate(classes) if name != numbers[i])
+    listed = ", ".join(f'"{name}"' for name in numbers[:4])
+    return (
+        f"The class folders are numbers, and count in the order of text, as in torchvision's "
+        f"ImageFolder: label {first} is the folder {classes[first]}. Where the model counts them "
+        f"as numbers, list them: classes = [{listed}, ...].",
+    )
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -50,7 +50,10 @@ class Fitting:
 
         try:
             with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as it:
-                it.load()
+                deep = _sixteen_bits(it)
+                it.load()  # which makes 8 bits of a colour picture of 16, and says nothing
+                if deep:
+                    raise _too_deep("16 bits per channel", name)
                 return self.fit(it, name)
         except LoadError:
             raise
@@ -77,12 +80,7 @@ class Fitting:
 
     def _in_mode(self, picture: Image, name: str) -> Image:
         if picture.mode.startswith(("I", "F")):
-            raise LoadError(
-                f"The image has the mode {picture.mode!r}, more than 8 bits per channel.",
-                where=name,
-                expected="8 bits per channel",
-                remedy="convert it as the model is deployed, or use the adapter python",
-            )
+            raise _too_deep(f"the mode {picture.mode!r}, more than 8 bits per channel", name)
         if self.channels is not None:
             return picture.convert(_MODES[self.channels])
         if picture.mode == "1":
@@ -98,6 +96,24 @@ class Fitting:
             expected="grey, RGB or RGBA",
             remedy="channels = 3 turns all into RGB",
         )
+
+
+def _sixteen_bits(picture: Image) -> bool:
+    """Whether a picture that is not loaded yet has 16 bits per channel, grey or colour."""
+    tiles = getattr(picture, "tile", None) or ()
+    return picture.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _too_deep(what: str, name: str) -> LoadError:
+    return LoadError(
+        f"The image has {what}.",
+        where=name,
+        expected="8 bits per channel",
+        remedy="to audit all its levels use the adapter python and return float pixels: those of "
+        "16 bits divided by 65535, or by the sensor's largest value (for colour, "
+        "cv2.imread(file, cv2.IMREAD_UNCHANGED) reads them); or convert the files to 8 bits as "
+        "the model is deployed",
+    )
 
 
 def _shorter_side(picture: Image, length: int) -> Image:

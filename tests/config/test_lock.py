@@ -53,6 +53,7 @@ CHANGES = [
     "model.0.normalize.mean=[0.287]",
     "data.path=corner.py",
     "data.samples=501",
+    "data.draw=balanced",
     "data.expected_accuracy=0.93",
     "threat.0.epsilon=1/255",
     "threat.1.norm=l1",

@@ -76,6 +76,14 @@ def noise(
 DRAWS = ("uniform", "signs", "exponential", "normal")
 
 
+def test_both_halves_of_a_key_count():
+    keys = torch.tensor([5, 5 + (1 << 32), 5 + (1 << 62)])
+    first, second, third = noise(keys).uniform(8)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    assert torch.equal(first, noise((5,)).uniform(8)[0])
+
+
 @pytest.mark.parametrize("draw", DRAWS)
 def test_numbers_depend_on_the_image_and_not_on_its_batch(draw):
     image = torch.tensor([7, 123456789, 0, 3, 2**31])

@@ -12,8 +12,8 @@ import pytest
 from conftest import AUDITS
 from synthetic_audits import HOSTILE
 
+from auditor.printable import printable
 from auditor.report import Source, html
-from auditor.report.wording import printable
 
 
 class Page(HTMLParser):

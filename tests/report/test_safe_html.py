@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.report.safe_html import safe
+from auditor.report.safe_html import cleaned, safe
 
 DOT = "data:image/png;base64,iVBORw0KGgo="
 
@@ -23,7 +24,9 @@ DOT = "data:image/png;base64,iVBORw0KGgo="
         ("a<script>alert('<p>')</script>b<style>*{display:none}</style>c", "abc"),
         ("<svg><p>in it</p></svg>out", "out"),
         ('<p onclick="x()" style="position:fixed" class="bad">x</p>', "<p>x</p>"),
-        ('<td colspan="2" rowspan=\'"\'>x', '<td colspan="2" rowspan="&quot;">x</td>'),
+        ('<td colspan="2" rowspan=\'"\'>x', '<td colspan="2">x</td>'),
+        ('<td colspan="1000000" scope="a&quot;">x', '<td colspan="100" scope="a&quot;">x</td>'),
+        ('<td colspan="-3" rowspan="²">x', "<td>x</td>"),
         ('<a href="http://example.org/">x</a><form><input value="y"></form>', "x"),
         (f'<img src="{DOT}" alt="a &quot;dot&quot;" onerror="x()">',
          f'<img src="{DOT}" alt="a &quot;dot&quot;">'),
@@ -73,3 +76,43 @@ def test_whatever_comes_in_what_goes_out_is_balanced(pieces: list[str]) -> None:
 
 def test_depth_is_limited() -> None:
     assert safe("<div>" * 10_000).count("<div>") == 40
+
+
+def svg(inside: str) -> str:
+    text = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        f"{inside}</svg>"
+    )
+    return f'<img src="data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}">'
+
+
+#: Twenty groups, each of which uses the one before ten times: 10^20 shapes.
+LAUGHS = '<g id="g0"><path d="M0 0"/></g>' + "".join(
+    f'<g id="g{i}">' + f'<use xlink:href="#g{i - 1}"/>' * 10 + "</g>" for i in range(1, 21)
+)
+
+
+def test_what_is_too_large_is_made_smaller_and_told() -> None:
+    assert cleaned('<td colspan="1000000">x') == (
+        '<td colspan="100">x</td>', ("cells that span more than 100 columns or rows",),
+    )  # fmt: skip
+    text, told = cleaned("<p>a</p>" * 30_000)
+    assert text.count("<p>") == 20_000
+    assert told == ("all after the first 20,000 elements",)
+    text, told = cleaned("n" * 600_000)
+    assert (len(text), told) == (500_000, ("all after the first 500,000 letters",))
+
+
+def test_pictures_that_repeat_themselves_are_left_out() -> None:
+    plain = svg('<defs><path id="a" d="M0 0"/></defs>' + '<use xlink:href="#a" x="3"/>' * 500)
+    assert "<img" in safe(plain), "as matplotlib writes text"
+    for hostile in (
+        svg(LAUGHS),
+        svg('<g id="a"><use href="#a"/></g>'),
+        svg("<g>" * 1000 + "</g>" * 1000),
+        '<img src="data:image/svg+xml;base64,PHA+">',
+        '<img src="data:image/svg+xml;base64,!!">',
+    ):
+        text, told = cleaned(hostile)
+        assert "<img" not in text
+        assert told == ("pictures that repeat themselves without end, or are no SVG",)

@@ -50,6 +50,7 @@ batch_size = 60
 adapter = "npz"
 path = "{DATA.as_posix()}"
 samples = {IMAGES}
+draw = "balanced"
 [[threat]]
 norm = "linf"
 epsilon = [0.02, 0.1]

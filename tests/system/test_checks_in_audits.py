@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 from safetensors.numpy import load_file
 from system_files import (
     CONFIG,
@@ -23,6 +22,7 @@ from system_files import (
     without_times,
 )
 
+from auditor.cli.console import PlainConsole
 from auditor.cli.terminal import Screen
 from auditor.events import AttemptProgress, AttemptStarted, CheckStarted
 
@@ -214,7 +214,7 @@ def test_an_unknown_check_is_told_with_the_nearest_name(masked: Path) -> None:
 
 def test_what_takes_longer_than_the_attacks_is_said_beforehand() -> None:
     said = io.StringIO()
-    screen = Screen(Console(file=said, width=200))
+    screen = Screen(PlainConsole(file=said))
     short = AttemptStarted("bands · check slow", "few", 3, 900, 9.0, 1.0, 20.0)
     long = AttemptStarted("bands · check slow", "all", 40, 12000, 130.4, 10.0, 20.0)
     unknown = AttemptStarted("bands · check new", "all", 40, 12000, None, 10.0, 0.0)

