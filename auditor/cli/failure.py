@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from auditor.cli.guard import of_the_machine
 from auditor.errors import AuditorError, ExitStatus
 
 
@@ -28,7 +29,10 @@ def reporting_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise typer.Exit(int(ExitStatus.INTERRUPTED)) from None
-        except Exception:
+        except Exception as error:
+            if (fault := of_the_machine(error)) is not None:
+                print(f"error: {fault.render()}", file=sys.stderr)
+                raise typer.Exit(int(fault.exit_status)) from None
             traceback.print_exc()
             print(
                 "error: this is a defect of auditor; please report the lines above.",

@@ -21,6 +21,7 @@ from auditor.events import (
     CheckStarted,
     Event,
     ModelReady,
+    Remark,
     RunStarted,
     SampleDone,
 )
@@ -69,6 +70,7 @@ class Screen:
         #: The check that was last said to be long.
         self._long = ""
         self._handlers: dict[type, Any] = {
+            Remark: lambda event: self.line(f"warning: {event.text}"),
             ModelReady: self._model_ready,
             RunStarted: self._run_started,
             CellStarted: self._cell_started,
