@@ -121,7 +121,8 @@ def _report(
 def _refused(screen: GuardedScreen, audit: Audit, command: str, fault: LoadError) -> int:
     """Tell what the machine refused and what is kept; where there is a result, its gates count."""
     print(f"error: {fault.render()}", file=sys.stderr)
-    _kept(screen, audit, command, "", "Nothing was kept.")
+    if audit.ledger is not None:
+        _kept(screen, audit, command, "", "Nothing was kept.")
     if audit.result is None:
         return int(ExitStatus.LOAD)
     broken = audit.result.exit_status == ExitStatus.GATE_BROKEN

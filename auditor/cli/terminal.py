@@ -30,8 +30,11 @@ from auditor.results import Accuracy, AuditResult
 
 
 def shown_path(path: Path) -> str:
-    """The path relative to the working directory where that is shorter."""
-    relative = os.path.relpath(path)
+    """The path relative to the working directory where that is shorter, and still there."""
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):  # the working directory has gone, or is on another drive
+        return str(path)
     return relative if len(relative) < len(str(path)) else str(path)
 
 

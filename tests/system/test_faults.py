@@ -1,4 +1,4 @@
-"""What the machine, the screen and the user's code do to an audit is told, and changes no result."""
+"""What machine, screen and the user's code do to an audit is told, and changes no result."""
 
 from __future__ import annotations
 
