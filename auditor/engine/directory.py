@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import itertools
 import re
@@ -77,11 +76,13 @@ def new_run(config: AuditConfig) -> Ledger:
         for number in itertools.count(1):
             again = f"-{number}" if number > 1 else ""  # others were begun within this second
             directory = output / f"{stamp}-{slug}{again}-{key}"
-            with contextlib.suppress(FileExistsError):
+            try:
                 directory.mkdir()
+            except FileExistsError:
+                continue
+            ledger = Ledger(directory)
+            if ledger.try_lock():  # else another process has taken it for one that was cut off
                 break
-    ledger = Ledger(directory)
-    ledger.try_lock()
     return ledger
 
 

@@ -128,7 +128,7 @@ def damaged(directory: Path, dice: random.Random) -> str:
              "samples.parquet", "adversarial.safetensors", "report.html"]  # fmt: skip
     cells = sorted((directory / "cells").iterdir())
     kind = dice.choice(["file", "file", "file", "gone", "folder", "cell gone", "strays", "cell"])
-    name = dice.choice(names)
+    name = dice.choice([name for name in names if (directory / name).is_file()])
     if kind == "gone":
         (directory / name).unlink()
     elif kind == "folder":
