@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from auditor.config import AuditConfig, ModelConfig, lock_text
@@ -172,11 +173,12 @@ class Audit:
             result = assemble(
                 self.config, self.registry, samples, models, attacks, outcomes, checks, facts
             )
+        writers: dict[str, Callable[[Path], None]] = {
+            "samples.parquet": lambda file: write_samples(file, samples, models, outcomes),
+            "adversarial.safetensors": lambda file: write_adversarial(file, samples, outcomes),
+        }
         refused = []
-        for name, write in (
-            ("samples.parquet", lambda file: write_samples(file, samples, models, outcomes)),
-            ("adversarial.safetensors", lambda file: write_adversarial(file, samples, outcomes)),
-        ):
+        for name, write in writers.items():
             try:
                 with storing(directory / name):
                     write(directory / name)
