@@ -103,13 +103,33 @@ class SeveralLoadsError(LoadError):
         return "\n\n".join(error.render() for error in self.errors)
 
 
+def text_of(error: BaseException) -> str:
+    """The text of an exception, or that it has none: its `__str__` may raise as well."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as failure:  # it is user code, and may raise anything
+        return f"its text cannot be told: __str__ raised {type(failure).__name__}"
+
+
+def told(error: BaseException) -> str:
+    """Type and text of an exception, such as "ValueError: too many"."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
 def raised_at(error: BaseException) -> str:
     """The file and line of the user's code where `error` came from, as "model.py:31"."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}"
+    return place_of(traceback.extract_tb(error.__traceback__))
+
+
+def place_of(stack: traceback.StackSummary) -> str:
+    """The innermost file and line that are the user's, as "model.py:31"."""
     frames = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in stack
         if not frame.filename.startswith("<")
         and not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_USERS)
     ]

@@ -26,6 +26,13 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """Something was ignored, left out or given up, and the audit goes on; the text says what."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class ModelReady:
     """A model has passed its pre-flight, perhaps with findings."""
 
@@ -140,6 +147,7 @@ class RunFinished:
 
 Event = (
     RunStarted
+    | Remark
     | ModelReady
     | CellStarted
     | CellProgress

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditor.errors import ExitStatus
-from auditor.results import Accuracy, GateResult, ModelResult, Verdict
+from auditor.results import Accuracy, AuditResult, GateResult, ModelResult, Verdict
 
 #: From good to bad; "inconclusive" has no place among them.
 MASKING_ORDER = ("none", "possible", "suspected", "confirmed")
@@ -65,6 +65,19 @@ def judge(
     return Judgement("pass", ExitStatus.OK, (held,), results)
 
 
+def unkept(result: AuditResult, reasons: Sequence[str]) -> AuditResult:
+    """A result of which something could not be kept: incomplete; a broken gate stays broken."""
+    broken = result.exit_status == ExitStatus.GATE_BROKEN
+    before = () if result.exit_status == ExitStatus.OK else result.reasons
+    return replace(
+        result,
+        status="incomplete",
+        verdict="fail" if broken else "inconclusive",
+        exit_status=int(ExitStatus.GATE_BROKEN if broken else ExitStatus.INCONCLUSIVE),
+        reasons=(*before, *reasons),
+    )
+
+
 def _count(gates: int) -> str:
     return "its gate held" if gates == 1 else f"all {gates} gates held"
 
@@ -94,17 +107,24 @@ def _nothing(gate: Gate) -> GateResult:
 
 
 def _masking(gate: Gate, model: ModelResult) -> GateResult:
-    verdict = model.masking.verdict
+    masking, limit = model.masking, MASKING_ORDER.index(str(gate.at_most))
+    verdict = masking.verdict
+    # What was shown breaks a gate whatever is missing, and what is missing might yet break it.
+    shown = (masking.shown or "none") if verdict == "inconclusive" else verdict
+    holds: bool | None = MASKING_ORDER.index(shown) <= limit
+    open_ = verdict == "inconclusive" or masking.lacking
     # "At most confirmed" lets everything through, what is not known included.
-    if verdict == "inconclusive" and gate.at_most != MASKING_ORDER[-1]:
+    if holds and open_ and limit < len(MASKING_ORDER) - 1:
         holds = None
-    else:
-        known = verdict if verdict in MASKING_ORDER else MASKING_ORDER[-1]
-        holds = MASKING_ORDER.index(known) <= MASKING_ORDER.index(str(gate.at_most))
     words = "holds" if holds else "is broken" if holds is False else "cannot be judged"
+    also = ""
+    if holds is False and shown != verdict:
+        also = f", with signs of masking that make it {shown} at least"
+    elif holds is None and masking.lacking and verdict != "inconclusive":
+        also = f", and it could be worse: {masking.lacking[0].removesuffix('.')}"
     reason = (
         f"Gate on masking {words} for {model.name}: {gate.limit} is asked for, and the verdict is "
-        f"{verdict}."
+        f"{verdict}{also}."
     )
     return GateResult(MASKING, gate.limit, verdict, holds, model.name, reason=reason)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from auditor.errors import LoadError, raised_at
+from auditor.errors import LoadError, raised_at, told
 from auditor.loaders import ModelLoader
 from auditor.usercode import import_source
 from auditor.weights import load_checkpoint, load_weights, some
@@ -88,7 +88,7 @@ def load_with(
         raise
     except BaseException as error:  # a loader is a plugin, and may raise anything
         raise LoadError(
-            f"The loader raised {type(error).__name__}: {error}",
+            f"The loader raised {told(error)}",
             where=where,
             expected="a model",
             remedy="check the keys of [[model]]; if they are right, the loader is at fault",
@@ -205,7 +205,7 @@ def _blaming_user_code(where: str, what: str) -> Iterator[None]:
     except BaseException as error:  # user code may raise anything, SystemExit included
         place = raised_at(error)
         raise LoadError(
-            f"{what[0].upper()}{what[1:]} {type(error).__name__}: {error}",
+            f"{what[0].upper()}{what[1:]} {told(error)}",
             where=f"{where}, raised at {place}" if place else where,
             expected="a model without an error",
             remedy="run the factory by itself in Python and mend what it reports",

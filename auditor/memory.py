@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch
 
+from auditor.errors import text_of
+
 _T = TypeVar("_T")
 #: What torch says when the memory of a CPU runs out; there is no class of its own for it.
 _CPU_MESSAGES = ("not enough memory", "can't allocate memory", "std::bad_alloc")
@@ -17,7 +19,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_MESSAGES)
+    return isinstance(error, RuntimeError) and any(text in text_of(error) for text in _CPU_MESSAGES)
 
 
 @dataclass

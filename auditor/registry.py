@@ -11,7 +11,7 @@ import typer
 
 from auditor.attack import AttackSpec
 from auditor.checks import CheckSpec
-from auditor.errors import raised_at
+from auditor.errors import raised_at, told
 from auditor.events import Sink
 from auditor.hookspecs import Profile
 from auditor.offers import WORDS, Offer, PluginFaultError, offers_of
@@ -146,7 +146,7 @@ def load_registry(named: Sequence[Path | str] = (), disable: Collection[str] = (
 def _told(error: BaseException) -> str:
     if isinstance(error, PluginFaultError):
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    return told(error)
 
 
 def _remedy(error: BaseException, source: Source) -> str:

@@ -6,13 +6,17 @@ are wall time, epsilons are in pixel space (a pixel lies in [0, 1]).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from auditor.printable import encodable
 
 SCHEMA: Literal["auditor.audit/1"] = "auditor.audit/1"
+
+#: Of the largest integers that are read.
+_BITS = 1024
 
 AttackStatus = Literal["done", "skipped", "error"]
 #: Checks may also find that there is nothing for them to look at.
@@ -349,6 +353,11 @@ class Masking:
     directions: tuple[DirectionCurve, ...] = ()
     #: Hidden adversarial examples.
     examples: tuple[GalleryItem, ...] = ()
+    #: What was shown whatever is missing, from "none" to "confirmed"; and what is missing for
+    #: the verdict to be believed where it says less than "confirmed". Null in audits of versions
+    #: that did not record it.
+    shown: MaskingVerdict | None = None
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -566,11 +575,39 @@ def from_json(text: str | bytes) -> AuditResult:
     """Read what `to_json` wrote.
 
     Raises:
-        pydantic.ValidationError: the text is not an audit of this schema.
+        ValueError: the text is not an audit of this schema; what it says names the field.
     """
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
-    return TypeAdapter(AuditResult).validate_json(text)
+    try:
+        result = TypeAdapter(AuditResult).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+    _refuse_odd_numbers(result)
+    return result
+
+
+def _refuse_odd_numbers(result: AuditResult) -> None:
+    """JSON as Python reads it may hold NaN, infinity and numbers of any length; no audit does.
+
+    Raises:
+        ValueError: a field holds one; the text names it.
+    """
+    open_: list[tuple[str, object]] = [("", result)]
+    while open_:
+        where, value = open_.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{where[1:]}: {value} is no number that an audit can hold")
+        if isinstance(value, int) and value.bit_length() > _BITS:
+            raise ValueError(f"{where[1:]}: a number of {value.bit_length():,} bits")
+        if is_dataclass(value):
+            open_ += [(f"{where}.{name}", part) for name, part in vars(value).items()]
+        elif isinstance(value, dict):
+            open_ += [(f"{where}.{name}", part) for name, part in value.items()]
+        elif isinstance(value, tuple | list):
+            open_ += [(f"{where}.{place}", part) for place, part in enumerate(value)]
 
 
 def read_result(run_directory: Path) -> AuditResult:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from auditor.errors import LoadError, raised_at
+from auditor.errors import LoadError, raised_at, told
 
 
 def import_source(source: Path | str) -> ModuleType:
@@ -101,7 +101,7 @@ def raised_by_user_code(where: str, doing: str) -> Iterator[None]:
     except BaseException as error:  # user code may raise anything, SystemExit included
         place = raised_at(error)
         raise LoadError(
-            f"{doing[0].upper()}{doing[1:]} raised {type(error).__name__}: {error}",
+            f"{doing[0].upper()}{doing[1:]} raised {told(error)}",
             where=f"{where}, raised at {place}" if place else where,
             expected="no error",
             remedy="run it by itself in Python and mend what it reports",

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from auditor.cli.console import say
+from auditor.cli.guard import of_the_machine
 from auditor.errors import AuditorError, ExitStatus
 
 
@@ -28,7 +29,10 @@ def reporting_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             say("interrupted", error=True)
             raise typer.Exit(int(ExitStatus.INTERRUPTED)) from None
-        except Exception:
+        except Exception as error:
+            if (fault := of_the_machine(error)) is not None:
+                say(f"error: {fault.render()}", error=True)
+                raise typer.Exit(int(fault.exit_status)) from None
             say(traceback.format_exc(), error=True)
             say("error: this is a defect of auditor; please report the lines above.", error=True)
             raise typer.Exit(int(ExitStatus.INTERNAL)) from None

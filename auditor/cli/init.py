@@ -12,6 +12,7 @@ import typer
 
 from auditor.cli.console import say
 from auditor.errors import UsageError
+from auditor.storage import StorageError, write_atomically
 
 if TYPE_CHECKING:
     from auditor.draft.look import Seen
@@ -145,15 +146,14 @@ def _look(subject: Subject) -> Seen:
 
 def _write(output: Path, subject: Subject, seen: Seen | None, force: bool) -> None:
     from auditor.draft.text import template
-    from auditor.engine.ledger import write_atomically
 
     text = template(subject, seen)
     _check_output(output, force)  # looking takes its time
     try:
         write_atomically(output, text.encode("utf-8"))
-    except OSError as error:
+    except StorageError as error:
         raise UsageError(
-            f"The file cannot be written: {error.strerror}.",
+            f"The file cannot be written: {error.what}",
             where=str(output),
             expected="a directory that can be written",
             remedy="name another place with --output",

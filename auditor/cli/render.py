@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +13,9 @@ import typer
 from auditor.cli.console import say
 from auditor.cli.options import PluginOption, registry_with
 from auditor.cli.terminal import shown_path
-from auditor.errors import UsageError
+from auditor.errors import AuditorError, UsageError, told
 from auditor.report import FORMATS, write_reports
+from auditor.storage import storing
 
 
 def report(
@@ -45,10 +49,52 @@ def report(
             expected=f"one of: {', '.join(known)}",
             remedy="auditor list reports",
         )
-    written = write_reports(directory, wanted, registry.reports, registry.signed_sections, _tell)
+    known_hashes = _hashes(directory)
+    if known_hashes and not _is_one_of(directory / "audit.json", known_hashes):
+        raise UsageError(
+            "audit.json is not what the audit wrote: it was changed or damaged since.",
+            where=str(directory / "audit.json"),
+            expected=f"a file with the SHA-256 {known_hashes[-1]}, which events.jsonl has",
+            remedy="take it from where the run was archived, or run the audit again",
+        )
+    try:
+        written = write_reports(
+            directory, wanted, registry.reports, registry.signed_sections, _tell
+        )
+    except AuditorError:
+        raise
+    except Exception as error:
+        if known_hashes:  # then the file is not to blame
+            raise
+        raise UsageError(
+            f"No report can be made from this audit.json: {told(error)}",
+            where=str(directory / "audit.json"),
+            expected="the file as `auditor run` wrote it, with events.jsonl beside it",
+            remedy="name the run directory itself; if nobody changed the file, please report this",
+        ) from error
     for path in written:
         say(shown_path(path))
 
 
 def _tell(text: str) -> None:
     say(f"warning: {text}", error=True)
+
+
+def _is_one_of(file: Path, hashes: list[str]) -> bool:
+    with storing(file, "read"):
+        return hashlib.sha256(file.read_bytes()).hexdigest() in hashes
+
+
+def _hashes(directory: Path) -> list[str]:
+    """What events.jsonl says of audit.json; nothing where it is damaged or has gone as well."""
+    try:
+        lines = (directory / "events.jsonl").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    found = []
+    for line in lines.splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            event = json.loads(line)
+            if isinstance(event, dict) and event.get("event") == "result":
+                found.append(str(event.get("sha256")))
+    return found

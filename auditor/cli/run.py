@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auditor.cli.console import PlainConsole
+from auditor.cli.console import PlainConsole, say
+from auditor.cli.guard import GuardedScreen, no_silent_end, of_the_machine
 from auditor.cli.options import PluginOption, broken_plugins
-from auditor.cli.terminal import Screen, show_summary, shown_path
+from auditor.cli.terminal import Screen, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.doctor.pdf import letters
-from auditor.errors import AuditorError, ExitStatus, LoadError
+from auditor.errors import AuditorError, ExitStatus, LoadError, UsageError
 from auditor.printable import printable
 from auditor.registry import Registry
 from auditor.report import write_reports
 from auditor.selftest.storage import stored
+from auditor.storage import StorageError
+
+if TYPE_CHECKING:
+    from auditor.engine.audit import Audit
 
 
 def run(
@@ -74,32 +80,41 @@ def _audit(
     from auditor.engine.directory import mark_finished
     from auditor.engine.sinks import Broadcast
 
-    screen = Screen(console)
+    screen = GuardedScreen(Screen(console))
     listener = Broadcast(screen, registry, screen.line)
     audit = Audit(settings, registry, command, listener, resume, selftest=stored())
     try:
-        with screen:
-            result = audit.run()
-        show_summary(console, result)
-        assert audit.ledger is not None  # there is a result, so there is a run
-        _report(screen, audit.ledger.directory, settings.report.formats, registry)
-        mark_finished(audit.ledger, result.status, result.exit_status)
+        # Locked until the reports are written: nobody else is to write them at the same time.
+        with contextlib.closing(audit), no_silent_end():
+            with screen:
+                result = audit.run()
+            screen.summary(result)
+            assert audit.ledger is not None  # there is a result, so there is a run
+            _report(screen, audit.ledger.directory, settings.report.formats, registry)
+            mark_finished(audit.ledger, result.status, result.exit_status)
     except KeyboardInterrupt:
-        _interrupted(screen, audit.ledger.directory if audit.ledger else None, command)
+        _kept(screen, audit, command, "Interrupted.", "Interrupted before anything was finished.")
         return int(ExitStatus.INTERRUPTED)
-    except AuditorError:
+    except Exception as error:
+        fault = of_the_machine(error)
+        if fault is not None:
+            return _refused(screen, audit, command, fault)
+        if not isinstance(error, AuditorError):
+            _keep_traceback(screen, audit)
         raise
-    except Exception:
-        if audit.ledger is not None:
-            trace = audit.ledger.directory / "traceback.txt"
-            trace.write_text(printable(traceback.format_exc()), encoding="utf-8")
-            screen.line(f"the traceback is in {shown_path(trace)}")
-        raise
+    if isinstance(screen.failure, BrokenPipeError):
+        raise screen.failure
     return result.exit_status
 
 
-def _report(screen: Screen, directory: Path, formats: tuple[str, ...], registry: Registry) -> None:
-    """Write the reports; what one of them lacks costs that one and nothing else."""
+def _report(
+    screen: GuardedScreen, directory: Path, formats: tuple[str, ...], registry: Registry
+) -> None:
+    """Write the reports; what one of them lacks costs that one and nothing else.
+
+    Raises:
+        StorageError: the disk refuses one of them; all others were written.
+    """
     try:
         written = write_reports(
             directory,
@@ -110,15 +125,46 @@ def _report(screen: Screen, directory: Path, formats: tuple[str, ...], registry:
         )
         for path in written:
             screen.line(f"report: {shown_path(path)}")
+    except StorageError:
+        raise
+    except UsageError as error:  # audit.json, which was written a moment ago, has gone
+        raise StorageError(error.what, where=error.where, expected=error.expected) from error
     except LoadError as error:
         screen.line(f"warning: {error.render()}")
 
 
-def _interrupted(screen: Screen, directory: Path | None, command: str) -> None:
-    if directory is None:
-        screen.line("Interrupted before anything was finished.")
+def _refused(screen: GuardedScreen, audit: Audit, command: str, fault: LoadError) -> int:
+    """Tell what the machine refused and what is kept; where there is a result, its gates count."""
+    say(f"error: {fault.render()}", error=True)
+    if audit.ledger is not None:
+        _kept(screen, audit, command, "", "Nothing was kept.")
+    if audit.result is None:
+        return int(ExitStatus.LOAD)
+    broken = audit.result.exit_status == ExitStatus.GATE_BROKEN
+    status = ExitStatus.GATE_BROKEN if broken else ExitStatus.INCONCLUSIVE
+    for reason in audit.result.reasons:
+        screen.line(reason)
+    screen.line(f"Not everything could be written, so that the exit status is {int(status)}.")
+    return int(status)
+
+
+def _keep_traceback(screen: GuardedScreen, audit: Audit) -> None:
+    if audit.ledger is None:
         return
-    screen.line(f"Interrupted. What was finished is kept in {shown_path(directory)}; go on with:")
+    trace = audit.ledger.directory / "traceback.txt"
+    with contextlib.suppress(OSError):
+        trace.write_text(printable(traceback.format_exc()), encoding="utf-8")
+        screen.line(f"the traceback is in {shown_path(trace)}")
+
+
+def _kept(screen: GuardedScreen, audit: Audit, command: str, before: str, nothing: str) -> None:
+    """Say what is kept, and how to go on."""
+    directory = audit.ledger.directory if audit.ledger else None
+    if directory is None or not directory.is_dir():
+        screen.line(nothing)
+        return
+    kept = f"What was finished is kept in {shown_path(directory)}; go on with:"
+    screen.line(f"{before} {kept}".strip())
     screen.line(f"  {command} --resume")
 
 

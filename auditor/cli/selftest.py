@@ -23,6 +23,7 @@ from auditor.registry import load_registry
 from auditor.results import SelftestRecord
 from auditor.selftest.references import REFERENCES, Reference
 from auditor.selftest.storage import store
+from auditor.storage import StorageError
 
 if TYPE_CHECKING:
     from auditor.selftest.examine import Examined
@@ -193,5 +194,5 @@ def _keep(record: SelftestRecord) -> str:
     """Store the record for reports; what to say of it."""
     try:
         return f"Kept for the reports of this version: {shown_path(store(record))}"
-    except OSError as error:
-        return f"warning: the result could not be kept for reports: {error}"
+    except StorageError as error:
+        return f"warning: the result could not be kept for reports: {error.what}"

@@ -21,6 +21,7 @@ from auditor.events import (
     CheckStarted,
     Event,
     ModelReady,
+    Remark,
     RunStarted,
     SampleDone,
 )
@@ -30,8 +31,11 @@ from auditor.results import Accuracy, AuditResult
 
 
 def shown_path(path: Path) -> str:
-    """The path relative to the working directory where that is shorter."""
-    relative = os.path.relpath(path)
+    """The path relative to the working directory where that is shorter, and still there."""
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):  # the working directory has gone, or is on another drive
+        return str(path)
     return relative if len(relative) < len(str(path)) else str(path)
 
 
@@ -75,6 +79,7 @@ class Screen:
         #: The check that was last said to be long.
         self._long = ""
         self._handlers: dict[type, Any] = {
+            Remark: lambda event: self.line(f"warning: {event.text}"),
             ModelReady: self._model_ready,
             RunStarted: self._run_started,
             CellStarted: self._cell_started,

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from auditor.config.expected import fields_of
 from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, did_you_mean, listed, nearest, shown
-from auditor.errors import LoadError, UsageError
+from auditor.errors import LoadError, UsageError, text_of
 from auditor.registry import Registry
 from auditor.spec import Spec
 
@@ -109,7 +109,7 @@ class Context:
         except Exception as error:  # the plugin's own code ran
             self.problems.add(
                 path,
-                f"{heading} refuses its parameters: {error}.",
+                f"{heading} refuses its parameters: {text_of(error)}.",
                 expected=f"parameters as `auditor show {spec.name}` lists them",
             )
             return None

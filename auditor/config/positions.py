@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 import tomllib
 
@@ -52,6 +53,7 @@ class _Scanner:
 
     def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
+        self.starts = [found.end() for found in re.finditer("\n", text)]
         self.lines: dict[KeyPath, int] = {}
         #: The last index of every array of tables, by its path.
         self.last: dict[KeyPath, int] = {}
@@ -133,4 +135,4 @@ class _Scanner:
 
     def note(self, path: KeyPath, at: int) -> None:
         """The first mention of a path is its place."""
-        self.lines.setdefault(path, self.text.count("\n", 0, at) + 1)
+        self.lines.setdefault(path, bisect.bisect_right(self.starts, at) + 1)

@@ -15,6 +15,9 @@ from auditor.config.schema import ARRAYS, TABLES, HeadTable
 from auditor.config.source import Source
 from auditor.errors import AuditorError, ConfigError, ExitStatus, LoadError, UsageError
 
+#: Each takes a search for the nearest name, and nobody reads more of them.
+_MOST_TOLD = 100
+
 
 class _LoadConfigError(ConfigError, LoadError):
     """Everything in the file is right, but something it names could not be loaded."""
@@ -64,11 +67,12 @@ def section(path: KeyPath) -> str:
 
 
 class Problems:
-    """The faults found so far."""
+    """The faults found so far; of very many, the first are told and the others counted."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._found: list[tuple[float, AuditorError]] = []
+        self._more = 0
 
     def add(
         self,
@@ -94,6 +98,8 @@ class Problems:
         if not self._found:
             return
         errors = [error for _, error in sorted(self._found, key=lambda found: found[0])]
+        if self._more:
+            errors.append(UsageError(f"There are {self._more:,} further problems of keys."))
         only_loading = all(isinstance(error, LoadError) for error in errors)
         raise (_LoadConfigError if only_loading else ConfigError)(self.source.name, errors)
 
@@ -122,6 +128,9 @@ class Problems:
             if place in seen:  # the several readings of one wrong value
                 continue
             seen.add(place)
+            if len(self._found) >= _MOST_TOLD:
+                self._more += 1
+                continue
             owner = subject if subject and len(place) == 1 else section((*path, *place[:-1]))
             hint: Any = dict(hints)
             for part in place[:-1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from auditor.config.limits import MOST_BYTES, TooMuchError, check_text, check_tree
 from auditor.config.positions import KeyPath, key_lines, split_key
 from auditor.config.schema import ARRAYS
 from auditor.errors import AuditorError, ConfigError, UsageError
@@ -122,6 +124,10 @@ def override(source: Source, overrides: Sequence[str]) -> None:
     problems = [problem for text in overrides if (problem := _apply(source, text))]
     if problems:
         raise ConfigError(source.name, problems)
+    try:
+        check_tree(source.data)
+    except TooMuchError as error:
+        raise ConfigError(source.name, [_too_much(source.name, source.text, error)]) from None
     as_lists(source.data)
 
 
@@ -148,6 +154,9 @@ def as_lists(data: dict[str, Any]) -> None:
 def _read_text(path: Path) -> str:
     expected, remedy = "an audit.toml", "name another file"
     try:
+        kind = path.stat()
+        if not stat.S_ISDIR(kind.st_mode):
+            _refuse_what_is_no_text(path, kind)
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         what = "There is no such file."
@@ -170,9 +179,41 @@ def _read_text(path: Path) -> str:
     raise ConfigError(str(path), [problem])
 
 
+def _refuse_what_is_no_text(path: Path, kind: os.stat_result) -> None:
+    """Refuse, before a byte of it is read, what would be read for ever or for minutes.
+
+    Raises:
+        ConfigError: it is a pipe or a device, or larger than any configuration.
+    """
+    if not stat.S_ISREG(kind.st_mode):
+        what, remedy = "This is a pipe or a device, not a file.", "write the text into a file"
+    elif kind.st_size > MOST_BYTES:
+        what = f"This file has {kind.st_size:,} bytes; no more than {MOST_BYTES:,} are read."
+        remedy = "name the audit.toml; images, labels and weights belong in files that it names"
+    else:
+        return
+    problem = UsageError(what, where=str(path), expected="an audit.toml", remedy=remedy)
+    raise ConfigError(str(path), [problem])
+
+
+def _too_much(name: str, text: str, error: TooMuchError) -> UsageError:
+    line = text.count("\n", 0, error.at) + 1
+    return UsageError(
+        f"{error}.",
+        where=f"{name}:{line}" if error.at else name,
+        expected="what an audit.toml can hold: `auditor schema config` has all of it",
+        remedy="leave it out; large values belong in files that audit.toml names",
+    )
+
+
 def _parse(name: str, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        check_text(text)
+        data = tomllib.loads(text)
+        check_tree(data)
+        return data
+    except TooMuchError as error:
+        raise ConfigError(name, [_too_much(name, text, error)]) from None
     except tomllib.TOMLDecodeError as error:
         message = str(error)
     at = _AT.search(message)
@@ -200,7 +241,7 @@ def _apply(source: Source, override: str) -> AuditorError | None:
     except ValueError as error:
         return UsageError(
             f"{error}.",
-            where=f"command line: --set {override}",
+            where=f"command line: --set {override[:200]}",
             expected="key=value with a dotted key, such as run.seed=3 or model.0.name=mine",
             remedy="see the keys with: auditor schema config",
         )
@@ -218,6 +259,9 @@ def _split(override: str) -> tuple[tuple[str, ...], Any]:
     key, equals, text = override.partition("=")
     if not equals:
         raise ValueError("This override has no value")
+    if len(override) > MOST_BYTES:
+        raise ValueError(f"This override has {len(override):,} characters")
+    check_text(override)
     names = split_key(key.strip())
     try:
         parsed = tomllib.loads(f"value = {text}")

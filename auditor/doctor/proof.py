@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from auditor.errors import AuditorError, ConfigError, ExitStatus, raised_at
+from auditor.errors import AuditorError, ConfigError, ExitStatus, raised_at, told
 
 #: Notes and warnings leave the exit status as it is; "not tried" says what had to work first.
 Outcome = Literal["ok", "note", "warning", "failed", "not tried"]
@@ -47,7 +47,7 @@ def guarded(area: str, test: Callable[[], Iterable[Proof]], remedy: str) -> Iter
     except AuditorError as error:
         yield from _of_error(area, error, remedy)
     except BaseException as error:  # plugins, models and broken packages may raise anything
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = " ".join(told(error).split())
         yield Proof(area, "failed", text, where=raised_at(error), remedy=remedy)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from auditor.attack import wishes_of
 from auditor.config import AuditConfig, DataConfig, ThreatConfig, config_hash
-from auditor.engine.battery import CheckOutcome
+from auditor.engine.battery import CRASHED, CheckOutcome
 from auditor.engine.campaign import joined
 from auditor.engine.challenge import shortage
 from auditor.engine.gallery import gallery
@@ -267,13 +267,14 @@ def _missing(
 
 
 def _unchecked(models: tuple[ModelResult, ...], known: set[str]) -> list[str]:
-    """Checks that were to run and were not."""
+    """Checks that were to run and did not end."""
     sentences: dict[str, None] = {}
     for model in models:
         for check in model.checks:
-            if check.status == "skipped" and check.sentence not in known:
-                reason = check.sentence.removesuffix(".")
-                sentences[f"{model.name}: check {check.label} has no result: {reason}."] = None
+            if check.status in ("skipped", "error") and check.sentence not in known:
+                reason = check.sentence.removeprefix(CRASHED).removesuffix(".")
+                what = "has no result" if check.status == "skipped" else "crashed"
+                sentences[f"{model.name}: check {check.label} {what}: {reason}."] = None
     return list(sentences)
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from auditor.config import AuditConfig, ModelConfig
+from auditor.config import AuditConfig, ModelConfig, lock_text
 from auditor.engine.archive import write_adversarial, write_samples
 from auditor.engine.assemble import RunFacts, assemble
 from auditor.engine.battery import Battery, CheckOutcome, Theatre
-from auditor.engine.directory import find_unfinished, new_run, write_lock_file
+from auditor.engine.directory import find_unfinished, lock_file, new_run
 from auditor.engine.inputs import Loaded, load_samples, load_stand_in_of, load_victim
-from auditor.engine.ledger import CellRecord, Ledger, write_atomically
-from auditor.engine.machine import Machine, measured, prepare, tune
+from auditor.engine.ledger import CellRecord, Ledger
+from auditor.engine.machine import Machine, known, measured, prepare, tune
 from auditor.engine.masking import check_label
 from auditor.engine.outcome import Block
 from auditor.engine.outcomes import AttackOutcome, Outcomes
@@ -47,14 +49,18 @@ from auditor.events import (
     CellStarted,
     Listener,
     ModelReady,
+    Remark,
     RunFinished,
     RunStarted,
 )
+from auditor.judge import unkept
 from auditor.population import counted
 from auditor.preflight import count_classes, preflight
+from auditor.printable import encodable
 from auditor.registry import Registry
 from auditor.results import AuditResult, SelftestRecord, to_json
 from auditor.samples import Samples
+from auditor.storage import StorageError, storing, write_atomically
 from auditor.surrogate import naive
 
 _MEASURED = "measured"
@@ -62,7 +68,7 @@ _MEASURED = "measured"
 
 @dataclass
 class Audit:
-    """An audit under way.
+    """An audit under way; `close` it once nothing more is written into its directory.
 
     Attributes:
         command: the line that started it, for the report.
@@ -79,14 +85,22 @@ class Audit:
     selftest: SelftestRecord | None = None
     #: Known as soon as it exists, so that an interrupted caller can name its directory.
     ledger: Ledger | None = None
+    #: Likewise; whether audit.json holds it is another matter.
+    result: AuditResult | None = None
+
+    def close(self) -> None:
+        """Let others go on with the run."""
+        if self.ledger is not None:
+            self.ledger.unlock()
 
     def run(self) -> AuditResult:
-        """Run what is not yet finished, and write down the result.
+        """Run what is not yet finished, and write down the result; the run stays locked.
 
         Raises:
             LoadError: model, data or device cannot be used; nothing is written.
+            StorageError: the run directory cannot be used; `result` is there if it was judged.
         """
-        begin = time.time()
+        begin = time.monotonic()
         device = choose_device(self.config.run.device)
         make_repeatable(device)
         samples = load_samples(self.config, self.registry)
@@ -95,8 +109,9 @@ class Audit:
         }
         for loaded in victims.values():
             count_classes(loaded.victim, samples)
-        found = find_unfinished(self.config, self.resume)
-        before = (found.last(_MEASURED) if found else None) or {}
+        found = find_unfinished(self.config, self.resume, self._remark)
+        self.ledger = found
+        before = self._before(found)
         first = victims[self.config.models[0].name].victim
         machine = tune(self.config, device, first, samples, before)
         models = {
@@ -104,17 +119,38 @@ class Audit:
             for model in self.config.models
         }
         ledger = self.ledger = found or new_run(self.config)
-        try:
-            write_lock_file(ledger, self.config, self.registry)
-            ledger.log("started", command=self.command)
-            ledger.log(_MEASURED, **measured(machine, models.values()))
-            attacks = build_attacks(self.config, self.registry, samples)
-            resumed = found is not None
-            outcomes = self._attack(ledger, samples, models, attacks, machine, begin, resumed)
-            checks = self._check(ledger, samples, models, attacks, machine, begin, outcomes)
-            return self._write(ledger, samples, models, attacks, outcomes, checks, machine)
-        finally:
-            ledger.unlock()
+        if not lock_file(ledger).is_file():
+            self._write_lock_file(ledger)
+        ledger.log("started", command=self.command)
+        ledger.log(_MEASURED, **measured(machine, models.values()))
+        attacks = build_attacks(self.config, self.registry, samples)
+        resumed = found is not None
+        outcomes = self._attack(ledger, samples, models, attacks, machine, begin, resumed)
+        checks = self._check(ledger, samples, models, attacks, machine, begin, outcomes)
+        return self._write(ledger, samples, models, attacks, outcomes, checks, machine)
+
+    def _remark(self, text: str) -> None:
+        self.listener(Remark(text))
+
+    def _before(self, found: Ledger | None) -> dict[str, Any]:
+        """What was measured when the run was begun; told where that cannot be read any more."""
+        if found is None:
+            return {}
+        where = f"{found.directory.name}/events.jsonl"
+        if count := found.unreadable:
+            lines = "1 line is" if count == 1 else f"{count} lines are"
+            self._remark(f"{where}: {lines} cut off or damaged, and left out")
+        logged = found.last(_MEASURED) or {}
+        before = known(logged)
+        if logged and not before:
+            self._remark(
+                f"{where}: what was measured of the machine is damaged, and is measured again"
+            )
+        return before
+
+    def _write_lock_file(self, ledger: Ledger) -> None:
+        text = encodable(lock_text(self.config, self.registry))
+        write_atomically(lock_file(ledger), text.encode())
 
     def _write(
         self,
@@ -133,16 +169,32 @@ class Audit:
             threads=machine.threads,
             batch_size=machine.batch_size,
             started=ledger.first_time() or time.time(),
-            seconds=_active_seconds(ledger),
+            seconds=ledger.seconds(),
             selftest=self.selftest,
         )
-        result = assemble(
-            self.config, self.registry, samples, models, attacks, outcomes, checks, facts
-        )
         directory = ledger.directory
-        write_samples(directory / "samples.parquet", samples, models, outcomes)
-        write_adversarial(directory / "adversarial.safetensors", samples, outcomes)
-        write_atomically(directory / "audit.json", to_json(result).encode())
+        with storing(directory, "read back"):
+            result = assemble(
+                self.config, self.registry, samples, models, attacks, outcomes, checks, facts
+            )
+        writers: dict[str, Callable[[Path], None]] = {
+            "samples.parquet": lambda file: write_samples(file, samples, models, outcomes),
+            "adversarial.safetensors": lambda file: write_adversarial(file, samples, outcomes),
+        }
+        refused = []
+        for name, write in writers.items():
+            try:
+                with storing(directory / name):
+                    write(directory / name)
+            except StorageError as error:  # the result does not rest on it
+                refused.append(error.what)
+                self._remark(error.render())
+        self.result = result = unkept(result, refused) if refused else result
+        self._write_lock_file(ledger)
+        text = to_json(result).encode()
+        # Before the file: whatever a crash leaves there, its hash is one of those in the log.
+        ledger.log("result", sha256=hashlib.sha256(text).hexdigest())
+        write_atomically(directory / "audit.json", text)
         self.listener(RunFinished(directory, result))
         return result
 
@@ -360,7 +412,7 @@ class Audit:
 
     def _out_of_time(self, begin: float) -> str:
         budget = self.config.run.time_budget
-        if budget is None or time.time() - begin < budget:
+        if budget is None or time.monotonic() - begin < budget:
             return ""
         return f"the time budget of {budget:g} seconds was used up"
 
@@ -382,14 +434,3 @@ def _done(cell: Cell, record: CellRecord, images: int, reused: bool) -> CellDone
 def _cost(cell: Cell) -> int:
     one = price(cell)
     return one.forwards + one.backwards
-
-
-def _active_seconds(ledger: Ledger) -> float:
-    """Wall time of this and all earlier sessions of the run, as far as their events reach."""
-    total = begin = last = 0.0
-    for event in ledger.events():
-        if event["event"] == "started":
-            total += last - begin
-            begin = event["time"]
-        last = event["time"]
-    return total + time.time() - begin

@@ -25,13 +25,17 @@ from auditor.engine.plan import CheckPlan
 from auditor.engine.pool import OutOfTimeError, Stop
 from auditor.engine.probe import EngineProbe, Fallen
 from auditor.engine.runner import ModelUnderAudit
+from auditor.errors import told
 from auditor.events import AttemptProgress, AttemptStarted, CheckDone, CheckStarted, Listener
 from auditor.results import AttemptSummary, CheckResult, CheckStatus, Finding
+from auditor.storage import StorageError
 from auditor.surrogate import Surrogate
 from auditor.threat import Norm
 
 _REPORT = TypeAdapter(CheckReport)
 _FLAGS: tuple[Trust, ...] = ("cross-entropy", "gradient")
+#: How the sentence of a check that crashed begins.
+CRASHED = "It crashed: "
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class CheckOutcome:
     result: CheckResult
     report: CheckReport | None = None
     findings: tuple[Finding, ...] = ()
-    #: Of a check that was run; the file holds what it broke.
+    #: Of a check that was run, to its end or not; the file holds what it broke.
     record: CellRecord | None = None
     file: Path | None = None
 
@@ -119,16 +123,18 @@ class Battery:
             return CheckOutcome(_result(plan, "skipped", reason, None))
         title = f"{self.theatre.model.victim.name} · check {plan.config.label}"
         self._announce(plan, title)
+        begin = time.perf_counter()
+        probe = self._probe(plan, title, begin)
         try:
-            record = self._run(plan, title)
-        except KeyboardInterrupt:
+            record = self._run(plan, probe, begin)
+        except (KeyboardInterrupt, StorageError):
             raise
         except OutOfTimeError as stopped:
             reason = f"{stopped} while it ran"
             self.listener(CheckDone(title, "skipped", reason, False, 0.0))
             return CheckOutcome(_result(plan, "skipped", reason, None))
         except BaseException as error:  # a check is a plugin, and may raise anything
-            return self._crashed(plan, title, error)
+            return self._crashed(plan, title, error, key, probe)
         self.ledger.write(key, record)
         self.ledger.log("check", check=title, key=key, seconds=record.meta.seconds)
         outcome = self._take_in(plan, record, self.ledger.cell_path(key))
@@ -156,14 +162,12 @@ class Battery:
             )  # fmt: skip
         self.listener(event)
 
-    def _run(self, plan: CheckPlan, title: str) -> CellRecord:
+    def _probe(self, plan: CheckPlan, title: str, begin: float) -> EngineProbe:
         theatre = self.theatre
-        model = theatre.model
-        passes, begin = model.victim.passes, time.perf_counter()
-        probe = EngineProbe(
+        return EngineProbe(
             label=plan.config.label,
             block=theatre.block,
-            model=model,
+            model=theatre.model,
             norm=theatre.norm,
             epsilon=theatre.epsilon,
             others=theatre.others,
@@ -176,6 +180,10 @@ class Battery:
             begins=partial(self._begins, title, begin),
             progress=lambda finished, broken: self.listener(AttemptProgress(finished, broken)),
         )
+
+    def _run(self, plan: CheckPlan, probe: EngineProbe, begin: float) -> CellRecord:
+        model = self.theatre.model
+        passes = model.victim.passes
         for part in (model.victim, model.surrogate.model):
             part.begin(f"{self.seed} {model.victim.name} check {plan.config.label}")
         forwards, backwards = passes.forwards, passes.backwards
@@ -194,7 +202,10 @@ class Battery:
                 "attempts": [asdict(attempt) for attempt in probe.attempts],
             },
         )
-        record = record_of(probe.outcome, theatre.position, meta)
+        return self._record(probe, meta)
+
+    def _record(self, probe: EngineProbe, meta: CellMeta) -> CellRecord:
+        record = record_of(probe.outcome, self.theatre.position, meta)
         for flag in _FLAGS:
             record.columns[f"fallen to {flag}"] = probe.standing.by[flag].cpu()
         return record
@@ -203,10 +214,7 @@ class Battery:
         """What a check broke and saw, now or in an earlier session."""
         assert record.meta.check is not None
         report = _REPORT.validate_python(record.meta.check["report"])
-        device = self.theatre.block.x.device
-        self.fallen.by["nothing"] |= record.columns["broken"].to(device)
-        for flag in _FLAGS:
-            self.fallen.by[flag] |= record.columns[f"fallen to {flag}"].to(device)
+        self._note(record)
         self._symptoms.extend(report.symptoms)
         status: CheckStatus = "done" if report.applies else "not applicable"
         findings = tuple(
@@ -216,9 +224,22 @@ class Battery:
         result = _result(plan, status, report.sentence, record.meta, flagged=bool(findings))
         return CheckOutcome(result, report, findings, record, file)
 
-    def _crashed(self, plan: CheckPlan, title: str, error: BaseException) -> CheckOutcome:
-        """A check that crashes is a finding, never a silent pass."""
-        why = f"{type(error).__name__}: {error}"
+    def _note(self, record: CellRecord) -> None:
+        """Let later checks know what this one broke."""
+        device = self.theatre.block.x.device
+        self.fallen.by["nothing"] |= record.columns["broken"].to(device)
+        for flag in _FLAGS:
+            self.fallen.by[flag] |= record.columns[f"fallen to {flag}"].to(device)
+
+    def _crashed(
+        self, plan: CheckPlan, title: str, error: BaseException, key: str, probe: EngineProbe
+    ) -> CheckOutcome:
+        """A check that crashes is a finding, never a silent pass.
+
+        What it had broken until then was verified, and counts. It is written down for the result,
+        under a name of its own: a later session runs the check again.
+        """
+        why = told(error)
         self.ledger.log("check failed", check=title, reason=why)
         self.listener(CheckDone(title, "error", why, True, 0.0))
         name = self.theatre.model.victim.name
@@ -232,9 +253,17 @@ class Battery:
             remedy="if the model is at fault, mend it; else report it to the author of the check",
             fingerprint=_fingerprint(name, plan, "crashed"),
         )
-        return CheckOutcome(
-            _result(plan, "error", f"It crashed: {why}", None, flagged=True), findings=(finding,)
+        attempts = [asdict(attempt) for attempt in probe.attempts]
+        meta = CellMeta(
+            0.0, 0, 0, "", "", "", rejected=probe.rejected, check={"attempts": attempts}
         )
+        result = _result(plan, "error", f"{CRASHED}{why}", meta, flagged=True)
+        if not attempts:
+            return CheckOutcome(result, findings=(finding,))
+        record, kept = self._record(probe, meta), cell_key({"crashed": key})
+        self.ledger.write(kept, record)
+        self._note(record)
+        return CheckOutcome(result, None, (finding,), record, self.ledger.cell_path(kept))
 
 
 def _checked(report: object) -> CheckReport:

@@ -10,7 +10,7 @@ from typing import get_type_hints
 import torch
 
 from auditor.config import AuditConfig, ModelConfig
-from auditor.errors import LoadError, UsageError
+from auditor.errors import LoadError, UsageError, told
 from auditor.loading import (
     Factory,
     Weights,
@@ -86,7 +86,7 @@ def load_images(config: AuditConfig, registry: Registry) -> Images:
         raise
     except BaseException as error:  # an adapter is a plugin, and may raise anything
         raise LoadError(
-            f"The data adapter raised {type(error).__name__}: {error}",
+            f"The data adapter raised {told(error)}",
             where=f"[data] adapter = {config.data.adapter!r}",
             expected="images and labels",
             remedy="check the keys of [data]; if they are right, the adapter is at fault",

@@ -17,10 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from auditor.engine.outcome import Outcome
+from auditor.storage import storing
 
 if sys.platform != "win32":
     import fcntl
 
+#: The end of the year 9999, beyond which there are no dates.
+_LAST_TIME = 253_402_300_799
 #: Grows when a cell's contents change their meaning, so that old cells are not reused.
 CELL_SCHEMA = 5
 
@@ -73,28 +76,23 @@ def record_of(outcome: Outcome, position: torch.Tensor, meta: CellMeta) -> CellR
     return CellRecord(meta, columns, outcome.adversarial[outcome.broken].cpu())
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, surviving a crash at any moment."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 class Ledger:
     """One run directory.
 
     Args:
         directory: an existing directory.
+
+    Raises:
+        StorageError: the directory cannot be used; every method raises it as well.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._cells = directory / "cells"
-        self._cells.mkdir(exist_ok=True)
+        with storing(self._cells, "made"):
+            self._cells.mkdir(exist_ok=True)
         self._lock: int | None = None
+        self._opened = time.monotonic()
 
     def try_lock(self) -> bool:
         """Keep other processes from going on with this run; False if one is at work on it.
@@ -104,12 +102,16 @@ class Ledger:
         """
         if sys.platform == "win32":
             return True
-        descriptor = os.open(self._cells, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
+        with storing(self._cells, "locked"):
+            descriptor = os.open(self._cells, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            except OSError:
+                os.close(descriptor)
+                raise
         self._lock = descriptor
         return True
 
@@ -135,19 +137,26 @@ class Ledger:
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         path = self.cell_path(key)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file(tensors, temporary, metadata={"cell": json.dumps(asdict(record.meta))})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with storing(path):
+            save_file(tensors, temporary, metadata={"cell": json.dumps(asdict(record.meta))})
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
 
     def cell_path(self, key: str) -> Path:
         """Where the cell called `key` is, or will be."""
         return self._cells / f"{key}.safetensors"
 
     def log(self, event: str, **details: Any) -> None:
-        """Append one line to events.jsonl."""
-        line = json.dumps({"time": time.time(), "event": event, **details}).encode()
-        with (self.directory / "events.jsonl").open("a+b") as file:
+        """Append one line to events.jsonl.
+
+        Beside the time of day, which may be set anew at any moment, a line has the seconds since
+        the session opened the directory.
+        """
+        since = time.monotonic() - self._opened
+        line = json.dumps({"time": time.time(), "event": event, "since": since, **details}).encode()
+        path = self.directory / "events.jsonl"
+        with storing(path), path.open("a+b") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read() != b"\n":  # a crash cut the last line off
@@ -155,17 +164,23 @@ class Ledger:
             file.write(line + b"\n")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What was logged, oldest first; a line cut off by a crash is left out."""
+        """What was logged, oldest first; a line cut off by a crash, or damaged, is left out."""
+        return (event for event in self._lines() if event is not None)
+
+    @property
+    def unreadable(self) -> int:
+        """Lines of events.jsonl that are left out."""
+        return sum(event is None for event in self._lines())
+
+    def _lines(self) -> Iterator[dict[str, Any] | None]:
+        """Every line; None for one that is no event."""
         path = self.directory / "events.jsonl"
-        if not path.is_file():
+        if not path.exists():
             return
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(event, dict):
-                yield event
+        with storing(path, "read"):
+            text = path.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            yield _event(line)
 
     def last(self, event: str) -> dict[str, Any] | None:
         """The newest event of that name."""
@@ -177,4 +192,32 @@ class Ledger:
 
     def first_time(self) -> float | None:
         """When the run was first started, in seconds since the epoch."""
-        return next((float(logged["time"]) for logged in self.events()), None)
+        return next((logged["time"] for logged in self.events()), None)
+
+    def seconds(self) -> float:
+        """What all sessions of the run took from their start, as far as their events reach."""
+        total = began = last = 0.0
+        for event in self.events():
+            if event["event"] == "started":
+                total += max(0.0, last - began)
+                began = event["since"]
+            last = event["since"]
+        return total + max(0.0, time.monotonic() - self._opened - began)
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """A line of events.jsonl with what every event has; None where that is missing."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):  # a number of 5,000 digits, a thousand brackets
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    event.setdefault("since", event.get("time"))  # events of earlier versions have the time alone
+    fits = all(
+        isinstance(event.get(key), int | float)
+        and not isinstance(event[key], bool)
+        and 0 <= event[key] <= _LAST_TIME
+        for key in ("time", "since")
+    )
+    return event if fits else None

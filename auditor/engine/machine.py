@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -24,6 +24,8 @@ from auditor.victim import Victim
 
 #: Images that threads and the models' forms and precisions are measured on.
 _FEW = 128
+#: More threads, or images at once, are a damaged number.
+_MOST = 10**6
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,18 @@ def prepare(
             known = before.get("search_precisions", {}).get(victim.name)
             search = known or measure_search_precision(surrogate, x)
     return ModelUnderAudit(victim, preflight, surrogate, surrogate.for_search(search), form, search)
+
+
+def known(logged: dict[str, Any]) -> dict[str, Any]:
+    """What `measured` wrote, if it is whole; else nothing."""
+    numbers = [logged.get("threads"), logged.get("batch_size")]
+    chosen = [(logged.get("forms"), get_args(Form)),
+              (logged.get("search_precisions"), get_args(SearchPrecision))]  # fmt: skip
+    whole = all(isinstance(one, int) and 0 < one <= _MOST for one in numbers) and all(
+        isinstance(by_model, dict) and all(value in values for value in by_model.values())
+        for by_model, values in chosen
+    )
+    return logged if whole else {}
 
 
 def measured(machine: Machine, models: Iterable[ModelUnderAudit]) -> dict[str, Any]:

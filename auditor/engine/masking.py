@@ -16,6 +16,7 @@ from auditor.engine.challenge import challenges, shortened
 from auditor.engine.gallery import Pick, picture
 from auditor.engine.outcome import TRUSTS
 from auditor.engine.outcomes import AttackOutcome, Outcomes
+from auditor.engine.plan import cut
 from auditor.engine.runner import ModelUnderAudit
 from auditor.registry import Registry
 from auditor.results import AttemptSummary, GalleryItem, Masking, PlantedControl, Reference
@@ -84,7 +85,7 @@ def masking(
         missing.append("No attack that follows the model's gradient was run.")
     if "cross-entropy" not in trusted:
         broken = replace(broken, by_cross_entropy=broken.by_gradient)
-    looked_at = _looked_at(checks, correct)
+    looked_at = _looked_at(checks, correct, samples)
     hidden = _hidden(broken)
     symptoms = [
         (outcome.result.label, symptom)
@@ -231,11 +232,14 @@ def _is_plain(outcome: AttackOutcome, steps: Any) -> bool:
     return alone and not (outcome.trust > 0).any()
 
 
-def _looked_at(checks: list[CheckOutcome], correct: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _looked_at(
+    checks: list[CheckOutcome], correct: NDArray[np.bool_], samples: Samples
+) -> NDArray[np.bool_]:
+    """(N,) the first block's, once a check was begun: one that crashed takes no image away."""
     looked = np.zeros_like(correct)
-    for check in checks:
-        if check.record is not None:
-            looked[check.record.columns["position"].numpy()] = True
+    if any(check.result.status != "skipped" for check in checks):
+        first = cut(len(samples), samples.shape)[0]
+        looked[first] = correct[first]
     return looked
 
 

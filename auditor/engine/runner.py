@@ -18,6 +18,7 @@ from auditor.engine.outcome import Block
 from auditor.engine.plan import AttackPlan, Cell
 from auditor.engine.pool import AttackDefectError, OutOfTimeError, Progress, Stop, go_on
 from auditor.engine.verify import Verifier
+from auditor.errors import told
 from auditor.preflight import Preflight, read_batch
 from auditor.samples import Samples
 from auditor.surrogate import (
@@ -152,7 +153,7 @@ class CellRunner:
         except (KeyboardInterrupt, OutOfTimeError):
             raise
         except BaseException as error:  # user code may raise anything, SystemExit included
-            raise CellError(f"{type(error).__name__}: {error}") from error
+            raise CellError(told(error)) from error
         meta = CellMeta(
             seconds=time.perf_counter() - begin,
             forwards=passes.forwards - forwards,
@@ -196,6 +197,6 @@ def _surrogates(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a surrogate is a plugin, and may raise anything
-        what = f"{type(error).__name__}: {error}"
+        what = told(error)
         raise CellError(f"the surrogate {plan.surrogate.name} failed: {what}") from error
     return made, made, "nothing"

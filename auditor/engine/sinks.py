@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from auditor.errors import told
 from auditor.events import Event, Listener
 from auditor.printable import hanging
 from auditor.registry import Registry
@@ -21,7 +22,7 @@ class Broadcast:
 
     def __call__(self, event: Event) -> None:
         """Pass one event on."""
-        self._screen(event)
+        self._screen(event)  # which raises nothing: `cli.guard`
         for name, sink in list(self._sinks.items()):
             try:
                 sink.receive(event)
@@ -33,9 +34,7 @@ class Broadcast:
 
     def _tell(self, name: str, event: Event, error: BaseException) -> None:
         plugin = self._registry.origins["sinks", name]
-        what = (
-            f"its sink {name} was switched off: on {type(event).__name__} it raised "
-            f"{type(error).__name__}: {error}"
-        )
+        on = type(event).__name__
+        what = f"its sink {name} was switched off: on {on} it raised {told(error)}"
         self._registry.note(plugin, what)
         self._say(f"warning: plugin {plugin}: {hanging(what)}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from auditor.answers import Outputs
+from auditor.errors import text_of
 from auditor.objectives import choose_objective
 from auditor.population import in_set
 from auditor.results import Finding, Level
@@ -240,7 +241,7 @@ def gradient_findings(
             probe[:2], labels[:2], choose_objective("cross-entropy", classes), gradient=True
         )
     except (NoGradientError, RuntimeError) as error:
-        detail = "" if isinstance(error, NoGradientError) else f": {error}"
+        detail = "" if isinstance(error, NoGradientError) else f": {text_of(error)}"
         yield finding(
             victim.name, "no-gradient", "The model gives no gradient", "high",
             "Autograd cannot follow the computation from the scores back to the pixels, so no "

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from auditor.answers import Outputs, described, remedy_for
-from auditor.errors import LoadError, raised_at
+from auditor.errors import LoadError, raised_at, told
 from auditor.preflight import checks
 from auditor.results import Finding
 from auditor.samples import Samples
@@ -152,7 +152,7 @@ def blaming_model(victim: Victim, images: str) -> Iterator[None]:
         raise
     except BaseException as error:  # user code may raise anything, SystemExit included
         raise LoadError(
-            f"The model raised {type(error).__name__}: {error}",
+            f"The model raised {told(error)}",
             where=", ".join(filter(None, (f"model {victim.name!r}", images, _at(error)))),
             expected="scores for every batch of images",
             remedy="run the model on such a batch by itself; check the images' shape and channels "

@@ -5,6 +5,7 @@ Importing this package is cheap: what renders is imported when something is rend
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from auditor.errors import LoadError, SeveralLoadsError, UsageError, raised_at
+from auditor.errors import LoadError, SeveralLoadsError, UsageError, raised_at, text_of, told
 from auditor.printable import with_texts
 from auditor.reporting import Reporter, Section
 from auditor.results import AuditResult, from_json
+from auditor.storage import StorageError, storing
 
 __all__ = ["FORMATS", "Source", "Writer", "write_reports"]
 
@@ -58,7 +60,7 @@ class Source:
             raise UsageError(
                 "There is no audit to report on.",
                 where=str(path),
-                expected=f"an audit.json of this version ({str(error).splitlines()[0]})",
+                expected=f"an audit.json of this version ({text_of(error)})",
                 remedy="name the run directory of an audit that has ended",
             ) from error
 
@@ -127,7 +129,8 @@ def write_reports(
 
     Raises:
         UsageError: a format is unknown, or there is no audit; nothing was written.
-        LoadError: some formats could not be written; all the others were.
+        LoadError: some formats could not be written; all the others were. A StorageError where
+            the disk refused one of them.
     """
     writers = {**FORMATS, **{name: _of_plugin(one) for name, one in reporters.items()}}
     for name in formats:
@@ -148,6 +151,9 @@ def write_reports(
             except LoadError as error:
                 missing.append(error)
     if len(missing) > 1:
+        full = any(isinstance(error, StorageError) for error in missing)
+        if full:
+            raise StorageError("\n\n".join(error.render() for error in missing))
         raise SeveralLoadsError(missing)
     if missing:
         raise missing[0]
@@ -166,7 +172,7 @@ def _of_plugin(reporter: Reporter) -> Writer:
             raise
         except BaseException as error:  # a plugin may raise anything
             raise LoadError(
-                f"The report format {reporter.name!r} failed: {type(error).__name__}: {error}",
+                f"The report format {reporter.name!r} failed: {told(error)}",
                 where=raised_at(error),
                 expected="a file in the run directory; the other reports were written",
                 remedy="mend the plugin that offers it, then `auditor report RUN_DIR --format "
@@ -179,13 +185,15 @@ def _of_plugin(reporter: Reporter) -> Writer:
 
 def _write(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with storing(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
     return path

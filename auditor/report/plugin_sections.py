@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from auditor.errors import told
 from auditor.printable import printable
 from auditor.report.safe_html import cleaned
 from auditor.reporting import Section
@@ -37,9 +38,10 @@ def plugin_sections(
 
 
 def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> PluginSection:
-    html, failure = Markup(), ""
+    html, failure, title = Markup(), "", section.name
     bounded: tuple[str, ...] = ()
     try:
+        title = str(section.title)
         text = section.render(result)
         if not isinstance(text, str):
             raise TypeError(f"it returned {type(text).__name__}, not text")
@@ -48,5 +50,5 @@ def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> Pl
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything
-        failure = f"{type(error).__name__}: {error}"
-    return PluginSection(anchor, str(section.title), plugin, html, failure, bounded)
+        failure = told(error)
+    return PluginSection(anchor, title, plugin, html, failure, bounded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import shutil
@@ -94,7 +95,9 @@ def examine(reference: Reference, folder: Path, profile: str, listener: Listener
         encoding="utf-8",
     )
     config, registry = load_config(file)
-    result = Audit(config, registry, "auditor selftest", listener, resume=False).run()
+    audit = Audit(config, registry, "auditor selftest", listener, resume=False)
+    with contextlib.closing(audit):
+        result = audit.run()
     return Examined(reference, result.models[0].masking, time.monotonic() - begin)
 
 

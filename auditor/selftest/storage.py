@@ -9,6 +9,7 @@ import typer
 
 from auditor.registry import auditor_version
 from auditor.results import SelftestRecord
+from auditor.storage import storing, write_atomically
 
 #: Names another directory than the user's own for what is kept between runs.
 DIRECTORY_VARIABLE = "AUDITOR_STATE_DIR"
@@ -24,14 +25,13 @@ def store(record: SelftestRecord) -> Path:
     """Write the record, whole or not at all; returns its file.
 
     Raises:
-        OSError: the directory cannot be written to.
+        StorageError: the directory cannot be written to.
     """
     from pydantic import TypeAdapter
 
-    from auditor.engine.ledger import write_atomically
-
     file = record_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    with storing(file.parent, "made"):
+        file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, TypeAdapter(SelftestRecord).dump_json(record, indent=2) + b"\n")
     return file
 

@@ -14,6 +14,7 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
+from auditor.errors import text_of
 from auditor.surrogate.functions import differentiated
 from auditor.surrogate.heads import known_scores, opaque
 from auditor.surrogate.leaving import alike
@@ -159,9 +160,8 @@ def overwriting(victim: Victim, work: Callable[[bool], T]) -> T:
     try:
         return work(False)
     except RuntimeError as error:
-        known = "modified by an inplace operation" in str(error) or "being modified inplace" in str(
-            error
-        )
+        said = text_of(error)
+        known = "modified by an inplace operation" in said or "being modified inplace" in said
         if not known and not isinstance(error, OverwrittenError):
             raise
     victim._calls = calls

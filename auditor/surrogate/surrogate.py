@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from auditor.errors import text_of
 from auditor.objectives import Objective
 from auditor.surrogate.scores import Pass, deciding, exact_scores, rescaled
 from auditor.victim import Victim
@@ -267,7 +268,7 @@ def derivative(
     try:
         (slope,) = torch.autograd.grad(total, point, retain_graph=keep, allow_unused=True)
     except RuntimeError as error:
-        if not any(words in str(error) for words in _UNDERIVED):
+        if not any(words in text_of(error) for words in _UNDERIVED):
             raise
         return None
     return slope

@@ -5,6 +5,9 @@ own gradient missed and other attacks found. Symptoms say why, and alone suffice
 only where two families of them agree or one is extreme, and only while images withstand. That
 nothing was found counts only where a mask planted on purpose was, and where enough of what
 withstood was attacked without trust in the gradient.
+
+More evidence of masking, or less of what finding nothing rests on, never makes the verdict milder:
+none, possible, inconclusive, suspected, confirmed.
 """
 
 from __future__ import annotations
@@ -39,7 +42,14 @@ _SOME = 0.005
 def judge_masking(facts: Facts) -> Masking:
     """The verdict with everything that supports it."""
     strong, loss, plain = facts.gaps
-    verdict, reasons = _decide(facts, strong, loss, plain)
+    undecidable = _undecidable(facts)
+    lacking = undecidable or _unproven(facts)
+    shown, signs = ("none", []) if undecidable else _shown(facts, strong, loss, plain)
+    verdict, reasons = shown, signs
+    if lacking and shown in ("none", "possible"):
+        verdict, reasons = "inconclusive", [*lacking, *signs]
+    elif shown == "none":
+        reasons = nothing_found(facts)
     # What the verdict speaks of: the network's gradient, the cross-entropy's alone, or PGD's way.
     gap, before = strong, facts.all_by_gradient
     if strong.lower <= _PROVEN and loss.likely > _POSSIBLE_LOSS:
@@ -69,25 +79,22 @@ def judge_masking(facts: Facts) -> Masking:
             neither=facts.survivors,
         ),
         control=facts.control,
+        shown=shown,
+        lacking=tuple(lacking),
     )
 
 
-def _decide(facts: Facts, strong: Gap, loss: Gap, plain: Gap) -> tuple[MaskingVerdict, list[str]]:
-    """The verdict, and what led to it."""
-    if reasons := _undecidable(facts):
-        return "inconclusive", reasons
+def _shown(facts: Facts, strong: Gap, loss: Gap, plain: Gap) -> tuple[MaskingVerdict, list[str]]:
+    """What was shown, whatever is missing, and by what; no sentences where that is nothing."""
     if strong.lower > _PROVEN or loss.lower > _LOSS:
         return "confirmed", hidden_reasons(strong, loss)
     if reasons := _suspicious(facts, strong, loss):
         return "suspected", reasons
     if plain.likely > _LOSS:
         return "suspected", [plain_reason(plain)]
-    signs = _odd(facts, strong, loss)
-    if reasons := _unproven(facts):
-        return "inconclusive", [*reasons, *signs]
-    if signs:
+    if signs := _odd(facts, strong, loss):
         return "possible", signs
-    return "none", nothing_found(facts)
+    return "none", []
 
 
 def _undecidable(facts: Facts) -> list[str]:
@@ -104,8 +111,8 @@ def _undecidable(facts: Facts) -> list[str]:
 def _unproven(facts: Facts) -> list[str]:
     """Why that nothing was found, or little, says nothing yet; not where next to no image is left.
 
-    Where more images are left than honest models lose to a better loss, the attacks on them have to
-    have been such that at least hidden examples on all of them would have been seen.
+    Where more images withstood than honest models lose to a better loss, the attacks on them have
+    to have been such that at least hidden examples on all of them would have been seen.
     """
     if not facts.masking_pays:
         return []
@@ -120,7 +127,7 @@ def _unproven(facts: Facts) -> list[str]:
         )
     elif not facts.control.detected:
         reasons.append(f"The planted mask was not found: {facts.control.sentence}")
-    blind = facts.survivors > _LOSS * facts.images and facts.detectable >= facts.survivors
+    blind = facts.withstood > _LOSS * facts.images and facts.blind
     if facts.control and facts.control.detected and (blind or not facts.challenged):
         reasons.append(too_little(facts))
     return reasons

@@ -98,9 +98,18 @@ class Facts:
         return self.images - self.by_any
 
     @property
+    def withstood(self) -> int:
+        """Images that no attack which follows the model's gradient broke, those hidden included.
+
+        What has to be shown is measured by these: were it by the survivors, a hidden example found
+        would make the verdict milder, for it leaves one survivor less.
+        """
+        return self.images - self.by_gradient
+
+    @property
     def masking_pays(self) -> bool:
         """Whether enough withstood for a hidden gradient to matter."""
-        return self.survivors > _SURVIVORS * self.images
+        return self.withstood > _SURVIVORS * self.images
 
     @property
     def challenged(self) -> int:
@@ -110,9 +119,17 @@ class Facts:
     @cached_property
     def detectable(self) -> int:
         """So many hidden examples among the survivors would have been seen."""
+        return self._detectable_among(self.survivors)
+
+    @property
+    def blind(self) -> bool:
+        """Whether hidden examples on all that withstood the gradient could have been missed."""
+        return self._detectable_among(self.withstood) >= self.withstood
+
+    def _detectable_among(self, images: int) -> int:
         hidden = self.control.hidden if self.control else 0
         counts = [(one.images, one.control_found) for one in self.challenges]
-        return detectable(self.survivors, counts, hidden)
+        return detectable(images, counts, hidden)
 
     @property
     def detectable_fraction(self) -> float:

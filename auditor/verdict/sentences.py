@@ -33,6 +33,11 @@ def plain_reason(plain: Gap) -> str:
 
 def too_little(facts: Facts) -> str:
     """That too few survivors were attacked without trust in the gradient."""
+    if not facts.survivors:
+        return (
+            f"All images fell, {facts.withstood} of them only to attacks that distrust the "
+            "gradient: too few to tell masking from chance, and none is left to search."
+        )
     if not facts.challenged:
         return (
             f"None of the {facts.survivors} images that withstood was searched without the model's "
@@ -132,6 +137,8 @@ def _completions(facts: Facts) -> list[str]:
             'Run all checks of the profile: leave [[check]] out, or write battery = "extend" above '
             "all tables, so that yours stand beside them."
         )
+    elif not facts.survivors:
+        steps.append("Audit more images: the share of hidden examples is uncertain.")
     elif facts.control is None and not facts.by_any:
         steps.append("Audit a larger epsilon as well, at which images fall.")
     return steps

@@ -17,8 +17,8 @@ from auditor.engine.ledger import (
     Ledger,
     cell_key,
     record_of,
-    write_atomically,
 )
+from auditor.storage import write_atomically
 
 META = CellMeta(1.5, 10, 9, "naive", "margin", "why “so”", {"outside the ball": 3})
 

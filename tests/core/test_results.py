@@ -7,7 +7,6 @@ import json
 
 import pytest
 from core_results import audit_result, model_result
-from pydantic import ValidationError
 
 from auditor.results import SCHEMA, from_json, json_schema, read_result, to_json
 
@@ -54,18 +53,18 @@ def change(text: str, *path, value=None, drop: bool = False) -> str:
     ],
 )
 def test_values_of_no_such_kind_are_refused(path, value):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValueError, match=":"):
         from_json(change(to_json(audit_result()), *path, value=value))
 
 
 @pytest.mark.parametrize("path", [("schema",), ("models",), ("models", 0, "clean")])
 def test_missing_keys_are_refused(path):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValueError, match=":"):
         from_json(change(to_json(audit_result()), *path, drop=True))
 
 
 def test_truncated_text_is_refused():
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValueError, match=":"):
         from_json(to_json(audit_result())[:-100])
 
 

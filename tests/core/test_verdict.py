@@ -213,6 +213,7 @@ LACKING = (
     {"challenges": ()},
     {"control": None},
     {"shortened": "7 of 26 checks were to be run."},
+    {"missing": ("The check loss-repair crashed.",)},
 )
 
 

@@ -152,7 +152,10 @@ def test_a_check_that_fails_is_a_finding(line: str, reason: str, here: Path) -> 
     (finding,) = [it for it in audit["models"][0]["findings"] if it["code"] == "check-failed"]
     assert finding["summary"].endswith(row["sentence"].removeprefix("It crashed: "))
     assert audit["models"][0]["masking"]["verdict"] == "inconclusive"
-    assert status == 0  # the gate of this audit lets every verdict through
+    # The gate of this audit lets every verdict through; what crashed is missing all the same.
+    assert (status, audit["status"]) == (3, "incomplete")
+    why = row["sentence"].removeprefix("It crashed: ").removesuffix(".")
+    assert audit["reasons"] == [f"bands: check odd crashed: {why}."]
 
 
 @pytest.mark.parametrize(
@@ -191,3 +194,22 @@ def test_passes_that_raise_cost_their_own_row(here: Path) -> None:
     row = attack_rows(audit)["brighter"]
     assert (status, row["status"]) == (3, "error")
     assert row["reason"] == "ZeroDivisionError: division by zero"
+
+
+def test_what_a_check_broke_before_it_crashed_counts(here: Path) -> None:
+    """The corner of the ball that a linear model minds most; half of the pictures fall there."""
+    attack = "probe.attack('corner', FGSM(), probe.survivors())"
+    plugin = CHECK.replace("RUN", f"{attack}\n        raise OSError('disk')")
+    plugin = f"from auditor_plugins.fgsm import FGSM\n{plugin}"
+    instead = ("--set", "attack.0.use=noise", "--set", "attack.0.label=first")  # of FGSM
+    own = '[[check]]\nuse = "odd"\n'
+    ends = plugin.replace("raise OSError('disk')", "return CheckReport('')")
+    _, _, whole = run(ends, *instead, own=own)
+    only_run().rename("whole")
+    status, _, audit = run(plugin, *instead, own=own)
+    (row,) = audit["models"][0]["checks"]
+    assert (status, row["status"]) == (3, "error")
+    assert row["attempts"] == whole["models"][0]["checks"][0]["attempts"]
+    robust = [one["models"][0]["threats"][0]["robust"]["correct"] for one in (whole, audit)]
+    assert robust[0] == robust[1] == 12
+    assert audit["models"][0]["masking"]["hidden"]["total"] == 24
