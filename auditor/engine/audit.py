@@ -14,6 +14,7 @@ from auditor.engine.assemble import RunFacts, assemble
 from auditor.engine.battery import Battery, CheckOutcome, Theatre
 from auditor.engine.directory import find_unfinished, new_run, write_lock_file
 from auditor.engine.inputs import Loaded, load_samples, load_stand_in_of, load_victim
+from auditor.engine.keys import subject_key
 from auditor.engine.ledger import CellRecord, Ledger, write_atomically
 from auditor.engine.machine import Machine, measured, prepare, tune
 from auditor.engine.masking import check_label
@@ -94,10 +95,18 @@ class Audit:
             count_classes(loaded.victim, samples)
         found = find_unfinished(self.config, self.resume)
         before = (found.last(_MEASURED) if found else None) or {}
-        first = victims[self.config.models[0].name].victim
-        machine = tune(self.config, device, first, samples, before)
+        subjects = {
+            model.name: subject_key(
+                self.config, model, victims[model.name].victim, samples, self.registry
+            )
+            for model in self.config.models
+        }
+        first = self.config.models[0].name
+        machine = tune(self.config, device, victims[first].victim, samples, before, subjects[first])
         models = {
-            model.name: self._look(model, victims[model.name], samples, machine, before)
+            model.name: self._look(
+                model, victims[model.name], samples, machine, before, subjects[model.name]
+            )
             for model in self.config.models
         }
         ledger = self.ledger = found or new_run(self.config)
@@ -150,6 +159,7 @@ class Audit:
         samples: Samples,
         machine: Machine,
         before: dict[str, Any],
+        subject: str,
     ) -> ModelUnderAudit:
         seen = preflight(
             loaded.victim,
@@ -162,7 +172,7 @@ class Audit:
         )
         clean = accuracy(int(seen.correct.sum()), len(samples))
         self.listener(ModelReady(model.name, clean, seen.findings))
-        return prepare(self.config, loaded.victim, seen, samples, before)
+        return prepare(self.config, loaded.victim, seen, samples, before, subject)
 
     def _attack(
         self,
@@ -242,6 +252,7 @@ class Audit:
             self.registry.norms,
             self._hashes(),
             self.config.run.seed,
+            machine.threads,
             machine.batch_size,
             lambda: self._out_of_time(begin),
         )
@@ -313,9 +324,11 @@ class Audit:
             stand_in=None if stand_in is None else naive(stand_in),
             key_parts={
                 **runner.key_parts(model, part, threat.norm, epsilon),
-                "attacks": [[plan.config.use, plan.config.parameters] for plan in attacks],
-                "others": {name: models[name].victim.fingerprint for name in others},
-                "bpda": config.bpda,
+                "attacks": [
+                    [plan.config.use, plan.config.parameters, plan.config.surrogate]
+                    for plan in attacks
+                ],
+                "others": {name: models[name].subject for name in others},
                 "code": self._every_hash(),
             },
         )

@@ -177,7 +177,7 @@ class Battery:
             progress=lambda finished, broken: self.listener(AttemptProgress(finished, broken)),
         )
         for part in (model.victim, model.surrogate.model):
-            part.begin(f"{self.seed} {model.victim.name} check {plan.config.label}")
+            part.begin(f"{self.seed} check {plan.config.label}")
         forwards, backwards = passes.forwards, passes.backwards
         report = plan.check.run(probe)
         report = _checked(report)

@@ -22,7 +22,7 @@ if sys.platform != "win32":
     import fcntl
 
 #: Grows when a cell's contents change their meaning, so that old cells are not reused.
-CELL_SCHEMA = 4
+CELL_SCHEMA = 5
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ class ModelUnderAudit:
     search: Surrogate
     form: Form
     search_precision: SearchPrecision
+    #: `keys.subject_key`; empty where nothing is kept.
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class CellRunner:
     #: sha256 of the code of what plugins offer, by (kind, name).
     hashes: dict[tuple[str, str], str]
     seed: int
+    threads: int
     batch_size: int
     stop: Stop = go_on
 
@@ -87,22 +90,15 @@ class CellRunner:
         self, model: ModelUnderAudit, block: slice, norm: str, epsilon: float
     ) -> dict[str, Any]:
         """What everything that is done to these images of this model depends on."""
-        victim = model.victim
-        normalize = victim.normalize
         code = self.hashes.get(("norms", norm))
         return {
             **({"norm code": code} if code else {}),
-            "model": victim.fingerprint,
-            "precision": str(victim.precision),
-            "outputs": victim.outputs,
-            "output_key": victim.output_key,
-            "normalize": [normalize.mean, normalize.std] if normalize else None,
-            "data": self.samples.sha256,
+            "subject": model.subject,
+            "outputs": model.victim.outputs,
             "block": [block.start, block.stop],
             "norm": norm,
             "epsilon": epsilon.hex(),
-            "device": victim.device.type,
-            "seed": self.seed,
+            "threads": self.threads,
             "batch_size": self.batch_size,
             "form": model.form,
         }
@@ -121,6 +117,7 @@ class CellRunner:
         exact, search, trust = _surrogates(plan, model)
         block, position = self.block(further.positions if further else cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
+        attack = cell_key({"use": plan.config.use, "parameters": plan.config.parameters})
         campaign = Campaign(
             plan.spec,
             further.part if further else plan.attack,
@@ -130,15 +127,16 @@ class CellRunner:
             model.preflight.classes,
             has_gradient,
             self.seed,
-            cell_key({"use": plan.config.use, "parameters": plan.config.parameters}),
+            attack,
             self.batch_size,
             trust,
             self.stop,
             plan.surrogate is None or exact.model is model.surrogate.model,
         )
-        what = f" {further.stage} {further.positions[0]}" if further else ""
-        for part in (victim, exact.model, search.model):
-            part.begin(f"{self.seed} {cell.title} {cell.block.start}{what}")
+        what = f"{further.stage} {further.positions[0]}" if further else f"{cell.block.start}"
+        threat = f"{cell.norm} {cell.epsilon.value.hex()}"
+        for part in (victim, exact.model, search.model):  # whatever model and attack are called
+            part.begin(f"{self.seed} {threat} {attack} {what}")
         passes, begin = victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
         try:
