@@ -204,7 +204,7 @@ class Audit:
             reason = stop or self._out_of_time(begin)
             if cell.plan.config.from_profile and unfit(cell.plan, model):
                 reason = WITHOUT_GRADIENT
-            if target.failure or (reason and ledger.read(runner.key(cell, model)) is None):
+            if target.failure or (reason and runner.kept(ledger, cell, model) is None):
                 target.skip(reason)
                 continue
             self._one(ledger, runner, cell, model, target)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from auditor.attack import GRADIENT, Trust
 from auditor.engine.campaign import Campaign
-from auditor.engine.ledger import CellMeta, CellRecord, cell_key, record_of
+from auditor.engine.ledger import CellMeta, CellRecord, Ledger, cell_key, record_of
 from auditor.engine.outcome import Block
 from auditor.engine.plan import AttackPlan, Cell
 from auditor.engine.pool import AttackDefectError, OutOfTimeError, Progress, Stop, go_on
+from auditor.engine.reread import refuted
 from auditor.engine.verify import Verifier
 from auditor.preflight import Preflight, read_batch
 from auditor.samples import Samples
@@ -160,12 +161,35 @@ class CellRunner:
         )
         return record_of(outcome, position, meta)
 
+    def positions(
+        self, part: slice | NDArray[np.int64], model: ModelUnderAudit
+    ) -> NDArray[np.int64]:
+        """Where the correctly classified images of a part are among the samples."""
+        return np.arange(len(self.samples))[part][model.preflight.correct[part]]
+
+    def kept(self, ledger: Ledger, cell: Cell, model: ModelUnderAudit) -> CellRecord | None:
+        """The cell as an earlier session left it, if it did.
+
+        What it says is believed as little as an attack: every example is given to the victim again.
+        """
+        key = self.key(cell, model)
+        part = cell.further.positions if cell.further else cell.block
+        record = ledger.read(key, torch.from_numpy(self.positions(part, model)))
+        if record is None:
+            return None
+        norm, epsilon = self.norms[cell.norm], cell.epsilon.value
+        block, _ = self.block(record.columns["position"].numpy(), model)
+        if reason := refuted(record, block, Verifier(model.victim, norm, epsilon)):
+            ledger.reject(key, reason)
+            return None
+        return record
+
     def block(
         self, part: slice | NDArray[np.int64], model: ModelUnderAudit
     ) -> tuple[Block, torch.Tensor]:
         """The correctly classified images of a part, and their positions among the samples."""
         correct = model.preflight.correct[part]
-        position = np.arange(len(self.samples))[part][correct]
+        position = self.positions(part, model)
         x = read_batch(model.victim, self.samples, part)
         device = model.victim.device
         y = torch.from_numpy(self.samples.labels[position]).to(device)
