@@ -39,13 +39,8 @@ def code_hash(source: Path | str) -> str:
         root = file.parents[source.count(".") + (file.name == "__init__.py")]
         members, folders = {file}, [root]
     else:
-        file = source.absolute()
-        root = _root(file)
-        members, folders = {file}, [file.parent, root]
-        for name, module in list(sys.modules.items()):
-            if name.startswith("_audited_") and vars(module).get("__file__") == str(file):
-                members |= files_beside(module)
-                folders += folders_beside(module)
+        root = _root(source.absolute())
+        members, folders = _around(source.absolute())
     files, installed = _closure(members, folders)
     digest = hashlib.sha256()
     for path in sorted(files, key=lambda one: os.path.relpath(one, root)):
@@ -55,6 +50,22 @@ def code_hash(source: Path | str) -> str:
     for name in sorted(installed):
         digest.update(f"{name} {_version(name)}\n".encode())
     return digest.hexdigest()
+
+
+def code_files(file: Path) -> list[Path]:
+    """A file, and all others beside it that can be reached from it."""
+    files, _ = _closure(*_around(file.absolute()))
+    return [file, *sorted(files - {file.absolute()})]
+
+
+def _around(file: Path) -> tuple[set[Path], list[Path]]:
+    """A file with those that were imported together with it, and where its neighbours lie."""
+    members, folders = {file}, [file.parent, _root(file)]
+    for name, module in list(sys.modules.items()):
+        if name.startswith("_audited_") and vars(module).get("__file__") == str(file):
+            members |= files_beside(module)
+            folders += folders_beside(module)
+    return members, folders
 
 
 def _root(file: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from auditor.neighbours import import_file
-from auditor.reachable import code_hash
+from auditor.reachable import code_files
 
 DISTRIBUTION = "robustness-auditor"
 BUILT_IN = "built-in"
@@ -47,11 +47,12 @@ class Source:
 
     @cached_property
     def _code(self) -> bytes:
-        """Of its module alone, or of all modules of its package; empty where it cannot be read."""
+        """Of a package all its modules; of a file those beside it too; empty if not to be read."""
         if self.file is None or not self.file.is_file():
             return b""
         package = self.file.name == "__init__.py"
-        files = sorted(self.file.parent.rglob("*.py")) if package else [self.file]
+        alone = code_files(self.file) if self.named else [self.file]
+        files = sorted(self.file.parent.rglob("*.py")) if package else alone
         try:
             return b"".join(one.read_bytes() for one in files)
         except OSError:
@@ -60,8 +61,6 @@ class Source:
     @cached_property
     def sha256(self) -> str:
         """Of its code, and for a file of what it imports from beside it; empty without code."""
-        if self._code and self.named and self.file and self.file.name != "__init__.py":
-            return code_hash(self.file)
         return hashlib.sha256(self._code).hexdigest() if self._code else ""
 
     def mentions(self, name: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from auditor.cli.options import PluginOption, broken_plugins
+from auditor.cli.options import PluginOption, broken_plugins, executed
 from auditor.cli.terminal import Screen, show_summary, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.errors import AuditorError, ExitStatus, LoadError
@@ -34,7 +34,12 @@ def run(
         ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print the cells and their estimated cost; run nothing.")
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print the cells and their estimated cost; run no attack and load no model. "
+            "Plugins are imported and the data are read, by your own function where one is named.",
+        ),
     ] = False,
     plugins: PluginOption = None,
 ) -> None:
@@ -145,4 +150,5 @@ def _print_plan(console: Console, settings: AuditConfig, registry: Registry) -> 
             f" Checks add at most {forwards:,} and {backwards:,}, and far less where they find "
             "nothing to look into; twice as much or more for a model whose answers vary."
         )
-    console.print(f"{said} Nothing was run.", highlight=False)
+    ran = " ".join(filter(None, ("Nothing was run.", "The data were read.", executed(registry))))
+    console.print(f"{said} {ran}", highlight=False, markup=False)

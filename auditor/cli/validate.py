@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from auditor.cli.options import PluginOption, broken_plugins
+from auditor.cli.options import PluginOption, broken_plugins, executed
 from auditor.config.load import load_config
 
 
@@ -19,7 +19,10 @@ def validate(
     ] = None,
     plugins: PluginOption = None,
 ) -> None:
-    """Check a configuration; nothing is loaded or run."""
+    """Check a configuration; models and data are not loaded.
+
+    Installed plugins and those that the file or -p names are imported, which runs their code.
+    """
     audit, registry = load_config(config, set_ or (), plugins or ())
     source = f"profile {audit.profile}" if audit.attacks_from_profile else "as listed"
     threats = sum(len(threat.epsilons) for threat in audit.threats)
@@ -30,6 +33,8 @@ def validate(
         _count(len(audit.gates), "gate"),
     ]
     typer.echo(f"{config} is valid: {', '.join(counts)}. Models and data were not loaded.")
+    if imported := executed(registry):
+        typer.echo(imported)
     if audit.left_out:
         typer.echo(f"Left out of the profile by [plugins] disable: {', '.join(audit.left_out)}.")
     for line in broken_plugins(registry):

@@ -58,8 +58,16 @@ class CellRecord:
 
 def cell_key(parts: dict[str, Any]) -> str:
     """A name that depends on everything that could change the cell's contents."""
-    text = json.dumps({"schema": CELL_SCHEMA, **parts}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _hash({"schema": CELL_SCHEMA, **parts})
+
+
+def attack_name(use: str, parameters: dict[str, Any]) -> str:
+    """What an attack is called in random numbers, whatever its label and the cells' schema."""
+    return _hash({"schema": 4, "use": use, "parameters": parameters})  # 4 as ever: so they stay
+
+
+def _hash(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def record_of(outcome: Outcome, position: torch.Tensor, meta: CellMeta) -> CellRecord:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from auditor.attack import GRADIENT, Trust
 from auditor.engine.campaign import Campaign
-from auditor.engine.ledger import CellMeta, CellRecord, Ledger, cell_key, record_of
+from auditor.engine.ledger import CellMeta, CellRecord, Ledger, attack_name, cell_key, record_of
 from auditor.engine.outcome import Block
 from auditor.engine.plan import AttackPlan, Cell
 from auditor.engine.pool import AttackDefectError, OutOfTimeError, Progress, Stop, go_on
@@ -118,7 +118,7 @@ class CellRunner:
         exact, search, trust = _surrogates(plan, model)
         block, position = self.block(further.positions if further else cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
-        attack = cell_key({"use": plan.config.use, "parameters": plan.config.parameters})
+        attack = attack_name(plan.config.use, plan.config.parameters)
         campaign = Campaign(
             plan.spec,
             further.part if further else plan.attack,

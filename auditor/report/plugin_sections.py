@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ def plugin_sections(
 def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> PluginSection:
     html, failure = Markup(), ""
     try:
-        text = section.render(result)
+        text = section.render(copy.deepcopy(result))  # what it holds may be changed
         if not isinstance(text, str):
             raise TypeError(f"it returned {type(text).__name__}, not text")
         html = Markup(safe(printable(text)))
