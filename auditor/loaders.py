@@ -16,6 +16,9 @@ _T = TypeVar("_T")
 class ModelLoader(Protocol):
     """A frozen dataclass whose fields are keys of [[model]]; `load` makes the model.
 
+    What its fields name as `FilePath`, `FolderPath` or `FactoryPath` belongs to the model's
+    fingerprint. A loader that reads further files has a method `files`, which returns their paths.
+
     `weights`, `checkpoint`, `output_key`, `outputs`, `precision` and `normalize` of [[model]] are
     the engine's, and work with every loader.
     """

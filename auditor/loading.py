@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from auditor.errors import LoadError, raised_at, told
+from auditor.errors import LoadError, told
 from auditor.loaders import ModelLoader
-from auditor.usercode import import_source
+from auditor.neighbours import at_home
+from auditor.reachable import code_hash
+from auditor.usercode import callable_in, import_source, raised_by_user_code
 from auditor.weights import load_checkpoint, load_weights, some
 
 
@@ -55,9 +57,9 @@ def load_module(
         LoadError: anything about it is not as it should be.
     """
     where = f"model {name!r}, factory {factory.text}"
-    make = _resolve(factory, where)
+    source, make = _resolve(factory, where, name)
     _check_arguments(make, kwargs, where)
-    with _blaming_user_code(where, "calling the factory raised"):
+    with raised_by_user_code(where, "calling the factory"), at_home(source):
         module = make(**kwargs)
     if not isinstance(module, nn.Module):
         got = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
@@ -123,8 +125,8 @@ def load_stand_in(name: str, factory: Factory, model: nn.Module) -> nn.Module:
         LoadError: anything about it is not as it should be.
     """
     where = f"model {name!r}, bpda {factory.text}"
-    make = _resolve(factory, where)
-    with _blaming_user_code(where, "calling it with the model raised"):
+    source, make = _resolve(factory, where, name)
+    with raised_by_user_code(where, "calling it with the model"), at_home(source):
         module = make(model)
     if not isinstance(module, nn.Module):
         raise LoadError(
@@ -137,26 +139,71 @@ def load_stand_in(name: str, factory: Factory, model: nn.Module) -> nn.Module:
 
 
 def fingerprint(module: nn.Module, sources: Iterable[Path | str]) -> str:
-    """sha256 of the weights, the names of the module's classes, and what it was made from.
+    """sha256 of the weights, the module's classes and plain attributes, and what it was made from.
 
     Args:
-        sources: files, folders (every file directly in them) and names of imported modules.
+        sources: Python files and names of imported modules, with the code that they reach; other
+            files, and folders (every file directly in them).
     """
-    digest = hashlib.sha256(repr([type(part).__name__ for part in module.modules()]).encode())
-    for key, value in sorted(module.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-            flat = value.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
+    digest = hashlib.sha256()
+    for name, part in module.named_modules():
+        digest.update(f"{name} {type(part).__name__} {_settings(part)}\n".encode())
+    for key, value in sorted(_tensors(module)):
+        digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(_content(value))
     for source in sources:
-        if isinstance(source, str):
-            origin = getattr(sys.modules.get(source), "__file__", None)
-            source = Path(origin) if origin else Path(source)
+        if isinstance(source, str) or source.suffix == ".py":
+            digest.update(code_hash(source).encode())
+            continue
         files = sorted(source.iterdir()) if source.is_dir() else [source]
         for file in files:
             if file.is_file():
                 digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _settings(part: nn.Module) -> list[tuple[str, str]]:
+    """A module's own attributes that are plain values, but for the mode, which an audit sets."""
+    found = ((key, _plain(value)) for key, value in vars(part).items() if key != "training")
+    return sorted((key, text) for key, text in found if text is not None)
+
+
+def _plain(value: object, depth: int = 3) -> str | None:
+    """A value in words, if it is made of numbers, texts, arrays and containers of these."""
+    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        kind = f"{value.dtype} {value.shape}"
+        return None if value.dtype.hasobject else f"{kind} {value.tobytes().hex()}"
+    if depth == 0 or isinstance(value, (nn.Module, type)):
+        return None
+    if isinstance(value, (tuple, list)):
+        parts = [_plain(one, depth - 1) for one in value]
+        return None if None in parts else f"{parts}"
+    if not isinstance(value, dict):
+        value = vars(value) if hasattr(value, "__dict__") and not callable(value) else None
+    if not isinstance(value, dict):
+        return None
+    pairs = [(repr(key), _plain(one, depth - 1)) for key, one in value.items()]
+    return None if any(one is None for _, one in pairs) else f"{sorted(pairs)}"
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights, and all other tensors that the module's parts hold."""
+    named = {**module.state_dict(), **dict(module.named_buffers())}
+    for name, part in module.named_modules():
+        named |= {f"{name}.{key}": value for key, value in vars(part).items()}
+    yield from ((key, value) for key, value in named.items() if isinstance(value, torch.Tensor))
+
+
+def _content(value: torch.Tensor) -> bytes:
+    flat = value.detach().cpu()
+    if flat.layout != torch.strided or flat.is_quantized:
+        return repr(
+            (flat.to_dense() if not flat.is_quantized else flat.dequantize()).tolist()
+        ).encode()
+    bytes_: bytes = flat.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return bytes_
 
 
 def _check_arguments(make: Callable[..., Any], kwargs: dict[str, Any], where: str) -> None:
@@ -176,40 +223,13 @@ def _check_arguments(make: Callable[..., Any], kwargs: dict[str, Any], where: st
         ) from None
 
 
-def _resolve(factory: Factory, where: str) -> Callable[..., Any]:
-    with _blaming_user_code(where, "importing the factory's module raised"):
-        module = import_source(factory.source)
-    make = getattr(module, factory.callable, None)
-    if not callable(make):
-        offered = sorted(
-            key
-            for key, value in vars(module).items()
-            if callable(value) and getattr(value, "__module__", None) == module.__name__
-        )
-        raise LoadError(
-            f"There is no function called {factory.callable!r}.",
-            where=where,
-            expected="a callable that returns a torch.nn.Module",
-            remedy=f"the module has: {', '.join(offered)}" if offered else "define it there",
-        )
-    return make  # type: ignore[no-any-return]
-
-
-@contextlib.contextmanager
-def _blaming_user_code(where: str, what: str) -> Iterator[None]:
-    """Turn any error of the user's code into one that shows its last line."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # user code may raise anything, SystemExit included
-        place = raised_at(error)
-        raise LoadError(
-            f"{what[0].upper()}{what[1:]} {told(error)}",
-            where=f"{where}, raised at {place}" if place else where,
-            expected="a model without an error",
-            remedy="run the factory by itself in Python and mend what it reports",
-        ) from error
+def _resolve(factory: Factory, where: str, owner: str) -> tuple[ModuleType, Callable[..., Any]]:
+    """The module and the function in it; each model has modules of its own."""
+    with raised_by_user_code(where, "importing the factory's module"):
+        module = import_source(factory.source, f"model {owner}", where)
+    return module, callable_in(
+        module, factory.callable, where, "a callable that returns a torch.nn.Module"
+    )
 
 
 def _refuse_nonfinite(module: nn.Module, where: str) -> None:

@@ -6,13 +6,15 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+
+from auditor.neighbours import import_file
+from auditor.reachable import code_files
 
 DISTRIBUTION = "robustness-auditor"
 BUILT_IN = "built-in"
@@ -45,11 +47,12 @@ class Source:
 
     @cached_property
     def _code(self) -> bytes:
-        """Of its module alone, or of all modules of its package; empty where it cannot be read."""
+        """Of a package all its modules; of a file those beside it too; empty if not to be read."""
         if self.file is None or not self.file.is_file():
             return b""
         package = self.file.name == "__init__.py"
-        files = sorted(self.file.parent.rglob("*.py")) if package else [self.file]
+        alone = code_files(self.file) if self.named else [self.file]
+        files = sorted(self.file.parent.rglob("*.py")) if package else alone
         try:
             return b"".join(one.read_bytes() for one in files)
         except OSError:
@@ -57,7 +60,7 @@ class Source:
 
     @cached_property
     def sha256(self) -> str:
-        """Of its code; empty where there is none to be read."""
+        """Of its code, and for a file of what it imports from beside it; empty without code."""
         return hashlib.sha256(self._code).hexdigest() if self._code else ""
 
     def mentions(self, name: str) -> bool:
@@ -108,15 +111,6 @@ def _file_loader(path: Path) -> Callable[[], ModuleType]:
     def load() -> ModuleType:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-        # A private name, so that a plugin called torch.py shadows nothing.
-        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-        name = f"_auditor_plugin_{path.stem}_{digest}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path.name} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # dataclasses look their module up by name
-        spec.loader.exec_module(module)
-        return module
+        return import_file(path, f"plugin {path}", anew=True)
 
     return load

@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from auditor.errors import LoadError, raised_at, told
+from auditor.neighbours import at_home, import_file, without_private_names
 
 
-def import_source(source: Path | str) -> ModuleType:
-    """The module in a file, or of a name. What it raises is the user's own."""
-    if isinstance(source, str):
-        return importlib.import_module(source)
-    # One private name per file, so that two models' models.py do not meet.
-    name = f"_audited_{source.stem}_{hashlib.sha256(str(source).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, source)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{source.name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(source.parent))  # its neighbours, which it may import
+def import_source(source: Path | str, owner: str = "", where: str = "") -> ModuleType:
+    """The module in a file, or of a name. What it raises is the user's own.
+
+    Args:
+        owner: who wants it, as in `import_file`: a module of a name belongs to all.
+        where: for messages.
+
+    Raises:
+        LoadError: there is no module of that name. Besides, whatever the module raises.
+    """
+    if isinstance(source, Path):
+        return import_file(source, owner)
     try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    finally:
-        sys.path.remove(str(source.parent))
-    return module
+        return importlib.import_module(source)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{source}.".startswith(f"{error.name}."):
+            raise
+        raise LoadError(
+            f"No module named {error.name!r}.",
+            where=where or source,
+            expected="a module beside audit.toml, or one that is installed",
+            remedy="write its file, such as folder/model.py:make, which may be part of a package; "
+            "or install the package it is in",
+        ) from None
+
+
+def callable_in(module: ModuleType, name: str, where: str, expected: str = "a callable") -> Any:
+    """What a module calls `name`, which may have dots.
+
+    Raises:
+        LoadError: it is not there, or cannot be called.
+    """
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if callable(found):
+        return found
+    offered = sorted(
+        key
+        for key, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", None) == module.__name__
+    )
+    raise LoadError(
+        f"There is no function called {name!r}.",
+        where=where,
+        expected=expected,
+        remedy=f"the module has: {', '.join(offered)}" if offered else "define it there",
+    )
 
 
 def import_extra(package: str, extra: str, where: str) -> Any:
@@ -73,21 +97,9 @@ def call_factory(text: str, kwargs: Mapping[str, Any], where: str) -> Any:
     """
     source, _, name = text.rpartition(":")
     with raised_by_user_code(where, "importing it"):
-        module = import_source(Path(source) if source.endswith(".py") else source)
-    make: Any = module
-    for part in name.split("."):
-        make = getattr(make, part, None)
-    if not callable(make):
-        own = (key for key, value in vars(module).items()
-               if getattr(value, "__module__", None) == module.__name__)  # fmt: skip
-        offered = ", ".join(sorted(own))
-        raise LoadError(
-            f"There is no function called {name!r}.",
-            where=where,
-            expected="a callable",
-            remedy=f"the module has: {offered}" if offered else "define it there",
-        )
-    with raised_by_user_code(where, "calling it"):
+        module = import_source(Path(source) if source.endswith(".py") else source, where=where)
+    make = callable_in(module, name, where)
+    with raised_by_user_code(where, "calling it"), at_home(module):
         return make(**kwargs)
 
 
@@ -101,7 +113,7 @@ def raised_by_user_code(where: str, doing: str) -> Iterator[None]:
     except BaseException as error:  # user code may raise anything, SystemExit included
         place = raised_at(error)
         raise LoadError(
-            f"{doing[0].upper()}{doing[1:]} raised {told(error)}",
+            f"{doing[0].upper()}{doing[1:]} raised {without_private_names(told(error))}",
             where=f"{where}, raised at {place}" if place else where,
             expected="no error",
             remedy="run it by itself in Python and mend what it reports",

@@ -50,7 +50,7 @@ def list_(
     json_: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     plugins: PluginOption = None,
 ) -> None:
-    """List what is available."""
+    """List what is available. Installed plugins and those of -p are imported for it."""
     rows = _ROWS[kind](registry_with(plugins))
     if json_:
         say(json.dumps(rows, indent=2))

@@ -35,6 +35,8 @@ def doctor(
 ) -> None:
     """Prove that an audit can run here, and say what to do where it cannot.
 
+    With an AUDIT.TOML its plugins, data and models are loaded, which runs their code.
+
     The exit status is 0 if everything that is needed works, 2 if the configuration is wrong, else
     4.
     """

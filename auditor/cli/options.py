@@ -11,7 +11,7 @@ import typer
 from auditor.cli.console import say
 from auditor.printable import hanging
 from auditor.registry import Registry, load_registry
-from auditor.sources import is_file
+from auditor.sources import BUILT_IN, is_file
 
 PluginOption = Annotated[
     list[str] | None,
@@ -31,6 +31,13 @@ def registry_with(plugins: Sequence[str] | None) -> Registry:
     for line in broken_plugins(registry):
         say(f"warning: {line}", error=True)
     return registry
+
+
+def executed(registry: Registry) -> str:
+    """Which plugins, beside the built-in ones, were imported; empty where none was."""
+    foreign = [f"{one.name} ({one.origin})" for one in registry.plugins
+               if one.origin != BUILT_IN and one.status != "blocked"]  # fmt: skip
+    return f"Imported, which runs their code: {', '.join(foreign)}." if foreign else ""
 
 
 def broken_plugins(registry: Registry) -> Iterator[str]:

@@ -12,7 +12,7 @@ import typer
 
 from auditor.cli.console import PlainConsole, say
 from auditor.cli.guard import GuardedScreen, no_silent_end, of_the_machine
-from auditor.cli.options import PluginOption, broken_plugins
+from auditor.cli.options import PluginOption, broken_plugins, executed
 from auditor.cli.terminal import Screen, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.doctor.pdf import letters
@@ -42,7 +42,12 @@ def run(
         ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print the cells and their estimated cost; run nothing.")
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print the cells and their estimated cost; run no attack and load no model. "
+            "Plugins are imported and the data are read, by your own function where one is named.",
+        ),
     ] = False,
     plugins: PluginOption = None,
 ) -> None:
@@ -209,4 +214,5 @@ def _print_plan(console: PlainConsole, settings: AuditConfig, registry: Registry
             f" Checks add at most {forwards:,} and {backwards:,}, and far less where they find "
             "nothing to look into; twice as much or more for a model whose answers vary."
         )
-    console.print(f"{said} Nothing was run.")
+    ran = " ".join(filter(None, ("Nothing was run.", "The data were read.", executed(registry))))
+    console.print(f"{said} {ran}")

@@ -141,7 +141,8 @@ class Screen:
             self.line(f"{event.title}: {event.status}: {hanging(event.reason)}")
             return
         spent = "kept from before" if event.reused else f"{event.seconds:.1f} s"
-        self.line(f"{event.title}: robust {event.robust:.1%}, {spent}")
+        again = f"; {event.reason}" if "set aside" in event.reason else ""
+        self.line(f"{event.title}: robust {event.robust:.1%}, {spent}{again}")
 
     def _sample_done(self, event: SampleDone) -> None:
         self._bars.update(self._cell, visible=False)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from auditor.cli.console import say
-from auditor.cli.options import PluginOption, broken_plugins
+from auditor.cli.options import PluginOption, broken_plugins, executed
 from auditor.config.load import load_config
 
 
@@ -20,7 +20,10 @@ def validate(
     ] = None,
     plugins: PluginOption = None,
 ) -> None:
-    """Check a configuration; nothing is loaded or run."""
+    """Check a configuration; models and data are not loaded.
+
+    Installed plugins and those that the file or -p names are imported, which runs their code.
+    """
     audit, registry = load_config(config, set_ or (), plugins or ())
     source = f"profile {audit.profile}" if audit.attacks_from_profile else "as listed"
     threats = sum(len(threat.epsilons) for threat in audit.threats)
@@ -31,6 +34,8 @@ def validate(
         _count(len(audit.gates), "gate"),
     ]
     say(f"{config} is valid: {', '.join(counts)}. Models and data were not loaded.")
+    if imported := executed(registry):
+        say(imported)
     if audit.left_out:
         say(f"Left out of the profile by [plugins] disable: {', '.join(audit.left_out)}.")
     for line in broken_plugins(registry):

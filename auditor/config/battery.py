@@ -170,6 +170,12 @@ def _check_label(
             expected=f"a label of its own for every [[{word}]]; without one it is `use`",
             remedy=f'write label = "{label}-2" or the like',
         )
+    elif word == "attack" and label.startswith("check "):
+        context.problems.add(
+            (*path, "label"),
+            f"`label` cannot be {shown(label)}: what checks break is kept under such names.",
+            expected='a label that does not begin with "check "',
+        )
     labels.add(label)
 
 

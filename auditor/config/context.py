@@ -53,6 +53,12 @@ class Context:
             )
         return found
 
+    def module_file(self, name: str) -> Path | None:
+        """The file of a module, or package, that lies in the directory; None for installed ones."""
+        found = self.directory.joinpath(*name.split(".")).absolute()
+        files = (found / "__init__.py", found.with_name(f"{found.name}.py"))
+        return next((file for file in files if file.is_file()), None)
+
     def unknown(self, path: KeyPath, kind: str, name: str, known: Iterable[str]) -> None:
         """Note a name that no plugin offers, and which plugin may be the reason."""
         if not self.plugins_known:

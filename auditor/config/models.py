@@ -90,14 +90,15 @@ def _by_factory(context: Context, path: KeyPath, table: ModelTable) -> dict[str,
     """What a Python factory's table says of where the model comes from."""
     assert table.factory is not None  # only a loader's table may leave it out
     source, _, callable_name = table.factory.rpartition(":")
-    is_file = source.endswith(".py")
+    if source.endswith(".py"):
+        file: Path | None = context.file((*path, "factory"), source, what="a Python file")
+    else:
+        file = context.module_file(source)
     return {
         "name": table.name or callable_name.rpartition(".")[2],
         "factory": table.factory,
-        "factory_path": (
-            context.file((*path, "factory"), source, what="a Python file") if is_file else None
-        ),
-        "factory_module": None if is_file else source,
+        "factory_path": file,
+        "factory_module": None if file else source,
         "factory_callable": callable_name,
         "kwargs": dict(table.kwargs or {}),
     }
@@ -134,7 +135,9 @@ def _by_loader(context: Context, path: KeyPath, table: LoadedModelTable) -> dict
 
 def _stand_in(context: Context, path: KeyPath, text: str | None) -> Path | None:
     source = (text or "").rpartition(":")[0]
-    return context.file(path, source, what="a Python file") if source.endswith(".py") else None
+    if source.endswith(".py"):
+        return context.file(path, source, what="a Python file")
+    return context.module_file(source) if source else None
 
 
 def _weights(context: Context, path: KeyPath, text: str | None) -> Path | None:

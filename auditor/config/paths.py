@@ -61,5 +61,6 @@ def _factory(context: Context, path: KeyPath, text: str) -> str:
         )
         return text
     if not source.endswith(".py"):
-        return text
+        beside = context.module_file(source)
+        return f"{beside}:{name}" if beside else text
     return f"{context.file(path, source, what='a Python file')}:{name}"

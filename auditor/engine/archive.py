@@ -77,6 +77,8 @@ def _columns(
 def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
     """Every verified example as MODEL/NORM/EPSILON/ATTACK/x, with the images' ids beside it.
 
+    A slash or percent sign in a name is written %2F or %25, so that no two names meet.
+
     The safetensors format is a header and the tensors' bytes in its order; it is written here
     rather than by its library, which wants all tensors in memory at once.
     """
@@ -90,7 +92,7 @@ def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
             ("x", dtype, (count, *samples.shape)),
         ):
             size = int(np.prod(shape)) * kind.itemsize
-            header[f"{'/'.join(map(str, key))}/{name}"] = {
+            header[f"{_entry(key)}/{name}"] = {
                 "dtype": _SAFETENSORS_TYPES[str(kind)],
                 "shape": shape,
                 "data_offsets": [offset, offset + size],
@@ -106,6 +108,10 @@ def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
             for _, examples in _stored(outcome):
                 file.write(examples.tobytes())
     os.replace(temporary, path)
+
+
+def _entry(key: Key) -> str:
+    return "/".join(str(part).replace("%", "%25").replace("/", "%2F") for part in key)
 
 
 def _dtype(outcome: AttackOutcome) -> np.dtype[Any]:

@@ -18,6 +18,7 @@ from auditor.engine.assemble import RunFacts, assemble
 from auditor.engine.battery import Battery, CheckOutcome, Theatre
 from auditor.engine.directory import find_unfinished, lock_file, new_run
 from auditor.engine.inputs import Loaded, load_samples, load_stand_in_of, load_victim
+from auditor.engine.keys import subject_key
 from auditor.engine.ledger import CellRecord, Ledger
 from auditor.engine.machine import Machine, known, measured, prepare, tune
 from auditor.engine.masking import check_label
@@ -112,10 +113,18 @@ class Audit:
         found = find_unfinished(self.config, self.resume, self._remark)
         self.ledger = found
         before = self._before(found)
-        first = victims[self.config.models[0].name].victim
-        machine = tune(self.config, device, first, samples, before)
+        subjects = {
+            model.name: subject_key(
+                self.config, model, victims[model.name].victim, samples, self.registry
+            )
+            for model in self.config.models
+        }
+        first = self.config.models[0].name
+        machine = tune(self.config, device, victims[first].victim, samples, before, subjects[first])
         models = {
-            model.name: self._look(model, victims[model.name], samples, machine, before)
+            model.name: self._look(
+                model, victims[model.name], samples, machine, before, subjects[model.name]
+            )
             for model in self.config.models
         }
         ledger = self.ledger = found or new_run(self.config)
@@ -205,6 +214,7 @@ class Audit:
         samples: Samples,
         machine: Machine,
         before: dict[str, Any],
+        subject: str,
     ) -> ModelUnderAudit:
         seen = preflight(
             loaded.victim,
@@ -217,7 +227,7 @@ class Audit:
         )
         clean = counted(samples, seen.correct)
         self.listener(ModelReady(model.name, clean, seen.findings))
-        return prepare(self.config, loaded.victim, seen, samples, before)
+        return prepare(self.config, loaded.victim, seen, samples, before, subject)
 
     def _attack(
         self,
@@ -249,7 +259,7 @@ class Audit:
             reason = stop or self._out_of_time(begin)
             if cell.plan.config.from_profile and unfit(cell.plan, model):
                 reason = WITHOUT_GRADIENT
-            if target.failure or (reason and ledger.read(runner.key(cell, model)) is None):
+            if target.failure or (reason and runner.kept(ledger, cell, model) is None):
                 target.skip(reason)
                 continue
             self._one(ledger, runner, cell, model, target)
@@ -297,6 +307,7 @@ class Audit:
             self.registry.norms,
             self._hashes(),
             self.config.run.seed,
+            machine.threads,
             machine.batch_size,
             lambda: self._out_of_time(begin),
         )
@@ -368,9 +379,11 @@ class Audit:
             stand_in=None if stand_in is None else naive(stand_in),
             key_parts={
                 **runner.key_parts(model, part, threat.norm, epsilon),
-                "attacks": [[plan.config.use, plan.config.parameters] for plan in attacks],
-                "others": {name: models[name].victim.fingerprint for name in others},
-                "bpda": config.bpda,
+                "attacks": [
+                    [plan.config.use, plan.config.parameters, plan.config.surrogate]
+                    for plan in attacks
+                ],
+                "others": {name: models[name].subject for name in others},
                 "code": self._every_hash(),
             },
         )

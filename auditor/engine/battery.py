@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from auditor.engine.pace import Pace
 from auditor.engine.plan import CheckPlan
 from auditor.engine.pool import OutOfTimeError, Stop
 from auditor.engine.probe import EngineProbe, Fallen
+from auditor.engine.reread import noted, refuted
 from auditor.engine.runner import ModelUnderAudit
+from auditor.engine.verify import Verifier
 from auditor.errors import told
 from auditor.events import AttemptProgress, AttemptStarted, CheckDone, CheckStarted, Listener
 from auditor.results import AttemptSummary, CheckResult, CheckStatus, Finding
@@ -116,8 +118,7 @@ class Battery:
 
     def _one(self, plan: CheckPlan, key: str) -> CheckOutcome:
         """Run one check, or read it if it is finished, and take in what it saw."""
-        record = self.ledger.read(key)
-        if record is not None:
+        if (record := self._kept(key)) is not None:
             return self._take_in(plan, record, self.ledger.cell_path(key))
         if reason := self.stop():
             return CheckOutcome(_result(plan, "skipped", reason, None))
@@ -135,12 +136,28 @@ class Battery:
             return CheckOutcome(_result(plan, "skipped", reason, None))
         except BaseException as error:  # a check is a plugin, and may raise anything
             return self._crashed(plan, title, error, key, probe)
+        record = replace(record, meta=noted(record.meta, self.ledger.set_aside.get(key, "")))
         self.ledger.write(key, record)
         self.ledger.log("check", check=title, key=key, seconds=record.meta.seconds)
         outcome = self._take_in(plan, record, self.ledger.cell_path(key))
         seen = outcome.result
         self.listener(CheckDone(title, seen.status, seen.sentence, seen.flagged, seen.seconds))
         return outcome
+
+    def _kept(self, key: str) -> CellRecord | None:
+        """The check's cell as an earlier session left it, if it did and its examples hold."""
+        theatre = self.theatre
+        record = self.ledger.read(key, theatre.position)
+        if record is None:
+            return None
+        verifier = Verifier(theatre.model.victim, theatre.norm, theatre.epsilon)
+        reason = refuted(record, theatre.block, verifier)
+        if not reason and record.meta.check is None:
+            reason = "it is no check's"
+        if reason:
+            self.ledger.reject(key, reason)
+            return None
+        return record
 
     def _announce(self, plan: CheckPlan, title: str) -> None:
         """Say what the check takes at most, before it begins."""
@@ -185,7 +202,7 @@ class Battery:
         model = self.theatre.model
         passes = model.victim.passes
         for part in (model.victim, model.surrogate.model):
-            part.begin(f"{self.seed} {model.victim.name} check {plan.config.label}")
+            part.begin(f"{self.seed} check {plan.config.label}")
         forwards, backwards = passes.forwards, passes.backwards
         report = plan.check.run(probe)
         report = _checked(report)
@@ -221,7 +238,9 @@ class Battery:
             _finding(self.theatre.model.victim.name, plan, report, symptom)
             for symptom in report.symptoms
         )
-        result = _result(plan, status, report.sentence, record.meta, flagged=bool(findings))
+        note = record.meta.note
+        sentence = f"{report.sentence} ({note[0].upper()}{note[1:]}.)" if note else report.sentence
+        result = _result(plan, status, sentence, record.meta, flagged=bool(findings))
         return CheckOutcome(result, report, findings, record, file)
 
     def _note(self, record: CellRecord) -> None:

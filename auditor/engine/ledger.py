@@ -61,8 +61,16 @@ class CellRecord:
 
 def cell_key(parts: dict[str, Any]) -> str:
     """A name that depends on everything that could change the cell's contents."""
-    text = json.dumps({"schema": CELL_SCHEMA, **parts}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _hash({"schema": CELL_SCHEMA, **parts})
+
+
+def attack_name(use: str, parameters: dict[str, Any]) -> str:
+    """What an attack is called in random numbers, whatever its label and the cells' schema."""
+    return _hash({"schema": 4, "use": use, "parameters": parameters})  # 4 as ever: so they stay
+
+
+def _hash(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def record_of(outcome: Outcome, position: torch.Tensor, meta: CellMeta) -> CellRecord:
@@ -74,6 +82,38 @@ def record_of(outcome: Outcome, position: torch.Tensor, meta: CellMeta) -> CellR
     }
     columns["position"] = position.cpu()
     return CellRecord(meta, columns, outcome.adversarial[outcome.broken].cpu())
+
+
+class _DamagedError(Exception):
+    """A cell is not what it should be; the text says in what."""
+
+
+def _read(path: Path, key: str, position: torch.Tensor | None) -> CellRecord:
+    with safe_open(path, "pt") as file:
+        proof = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if proof.get("key") != key:
+        raise _DamagedError("it is another cell's")
+    if proof.get("sha256") != _sha256(key, proof["cell"], tensors):
+        raise _DamagedError("its contents have changed since they were written")
+    record = CellRecord(CellMeta(**json.loads(proof["cell"])), tensors, tensors.pop("adversarial"))
+    images = {len(column) for column in record.columns.values()}
+    if images != {len(record.columns["position"])}:
+        raise _DamagedError("its columns are of different lengths")
+    if position is not None and not torch.equal(record.columns["position"], position.cpu()):
+        raise _DamagedError("it is about other images")
+    if "broken" in record.columns and len(record.adversarial) != record.columns["broken"].sum():
+        raise _DamagedError("it has not one example for each broken image")
+    return record
+
+
+def _sha256(key: str, meta: str, tensors: dict[str, torch.Tensor]) -> str:
+    """Of a cell's name and contents."""
+    digest = hashlib.sha256(f"{key} {meta}".encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class Ledger:
@@ -93,6 +133,8 @@ class Ledger:
             self._cells.mkdir(exist_ok=True)
         self._lock: int | None = None
         self._opened = time.monotonic()
+        #: Why cells that were there were not taken, by their names.
+        self.set_aside: dict[str, str] = {}
 
     def try_lock(self) -> bool:
         """Keep other processes from going on with this run; False if one is at work on it.
@@ -121,24 +163,42 @@ class Ledger:
             os.close(self._lock)
             self._lock = None
 
-    def read(self, key: str) -> CellRecord | None:
-        """The cell called `key`, if it is finished."""
+    def read(self, key: str, position: torch.Tensor | None = None) -> CellRecord | None:
+        """The cell called `key`, if it is finished.
+
+        A cell that is not what was written under this name is set aside and told in the log; then
+        there is none, and `set_aside` says why.
+
+        Args:
+            position: (n,) the images that it has to be about.
+        """
         path = self.cell_path(key)
         if not path.is_file():
             return None
-        with safe_open(path, "pt") as file:
-            meta = CellMeta(**json.loads(file.metadata()["cell"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return CellRecord(meta, tensors, tensors.pop("adversarial"))
+        try:
+            return _read(path, key, position)
+        except _DamagedError as error:
+            self.reject(key, str(error))
+        except Exception as error:  # whatever the reader meets in a damaged file
+            self.reject(key, f"it cannot be read ({type(error).__name__})")
+        return None
+
+    def reject(self, key: str, reason: str) -> None:
+        """Set a finished cell aside, so that it is computed again."""
+        path = self.cell_path(key)
+        os.replace(path, path.with_suffix(".set-aside"))
+        self.set_aside[key] = reason
+        self.log("cell set aside", key=key, reason=reason)
 
     def write(self, key: str, record: CellRecord) -> None:
-        """Keep a finished cell."""
+        """Keep a finished cell, with all it takes to know it again."""
         tensors = {**record.columns, "adversarial": record.adversarial}
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        path = self.cell_path(key)
+        path, meta = self.cell_path(key), json.dumps(asdict(record.meta))
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        proof = {"cell": meta, "key": key, "sha256": _sha256(key, meta, tensors)}
         with storing(path):
-            save_file(tensors, temporary, metadata={"cell": json.dumps(asdict(record.meta))})
+            save_file(tensors, temporary, metadata=proof)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -43,9 +43,15 @@ def tune(
     victim: Victim,
     samples: Samples,
     before: dict[str, Any],
+    subject: str,
 ) -> Machine:
-    """Threads and batch size: as configured, as measured `before`, or measured now."""
+    """Threads and batch size: as configured, as measured `before`, or measured now.
+
+    Args:
+        subject: the key of what they are measured on; another's settings are not taken.
+    """
     run = config.run
+    before = before if before.get("subject") == subject else {}
     threads = run.threads if run.threads != "auto" else before.get("threads")
     size = run.batch_size if run.batch_size != "auto" else before.get("batch_size")
     x = read_batch(victim, samples, slice(0, MEASURED_IMAGES.get(device.type, _FEW)))
@@ -66,6 +72,7 @@ def prepare(
     preflight: Preflight,
     samples: Samples,
     before: dict[str, Any],
+    subject: str,
 ) -> ModelUnderAudit:
     """Choose the surrogates that attacks run on: as measured `before`, or measured now.
 
@@ -80,14 +87,15 @@ def prepare(
     search: SearchPrecision = "float32"
     if preflight.has_gradient:
         x = read_batch(victim, samples, slice(0, _FEW))
-        form = before.get("forms", {}).get(victim.name) or measure_form(surrogate, x)
+        form = before.get("forms", {}).get(subject) or measure_form(surrogate, x)
         surrogate = in_form(surrogate, form)
         if config.run.search_precision != "auto":
             search = config.run.search_precision
         else:
-            known = before.get("search_precisions", {}).get(victim.name)
+            known = before.get("search_precisions", {}).get(subject)
             search = known or measure_search_precision(surrogate, x)
-    return ModelUnderAudit(victim, preflight, surrogate, surrogate.for_search(search), form, search)
+    coarse = surrogate.for_search(search)
+    return ModelUnderAudit(victim, preflight, surrogate, coarse, form, search, subject)
 
 
 def known(logged: dict[str, Any]) -> dict[str, Any]:
@@ -106,8 +114,9 @@ def measured(machine: Machine, models: Iterable[ModelUnderAudit]) -> dict[str, A
     """What `tune` and `prepare` read back when the run is resumed."""
     models = list(models)
     return {
+        "subject": models[0].subject,
         "threads": machine.threads,
         "batch_size": machine.batch_size,
-        "forms": {model.victim.name: model.form for model in models},
-        "search_precisions": {model.victim.name: model.search_precision for model in models},
+        "forms": {model.subject: model.form for model in models},
+        "search_precisions": {model.subject: model.search_precision for model in models},
     }

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from auditor.attack import GRADIENT, Trust
 from auditor.engine.campaign import Campaign
-from auditor.engine.ledger import CellMeta, CellRecord, cell_key, record_of
+from auditor.engine.ledger import CellMeta, CellRecord, Ledger, attack_name, cell_key, record_of
 from auditor.engine.outcome import Block
 from auditor.engine.plan import AttackPlan, Cell
 from auditor.engine.pool import AttackDefectError, OutOfTimeError, Progress, Stop, go_on
+from auditor.engine.reread import refuted
 from auditor.engine.verify import Verifier
 from auditor.errors import told
 from auditor.preflight import Preflight, read_batch
@@ -49,6 +50,8 @@ class ModelUnderAudit:
     search: Surrogate
     form: Form
     search_precision: SearchPrecision
+    #: `keys.subject_key`; empty where nothing is kept.
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class CellRunner:
     #: sha256 of the code of what plugins offer, by (kind, name).
     hashes: dict[tuple[str, str], str]
     seed: int
+    threads: int
     batch_size: int
     stop: Stop = go_on
 
@@ -88,22 +92,15 @@ class CellRunner:
         self, model: ModelUnderAudit, block: slice, norm: str, epsilon: float
     ) -> dict[str, Any]:
         """What everything that is done to these images of this model depends on."""
-        victim = model.victim
-        normalize = victim.normalize
         code = self.hashes.get(("norms", norm))
         return {
             **({"norm code": code} if code else {}),
-            "model": victim.fingerprint,
-            "precision": str(victim.precision),
-            "outputs": victim.outputs,
-            "output_key": victim.output_key,
-            "normalize": [normalize.mean, normalize.std] if normalize else None,
-            "data": self.samples.sha256,
+            "subject": model.subject,
+            "outputs": model.victim.outputs,
             "block": [block.start, block.stop],
             "norm": norm,
             "epsilon": epsilon.hex(),
-            "device": victim.device.type,
-            "seed": self.seed,
+            "threads": self.threads,
             "batch_size": self.batch_size,
             "form": model.form,
         }
@@ -122,6 +119,7 @@ class CellRunner:
         exact, search, trust = _surrogates(plan, model)
         block, position = self.block(further.positions if further else cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
+        attack = attack_name(plan.config.use, plan.config.parameters)
         campaign = Campaign(
             plan.spec,
             further.part if further else plan.attack,
@@ -131,15 +129,16 @@ class CellRunner:
             model.preflight.classes,
             has_gradient,
             self.seed,
-            cell_key({"use": plan.config.use, "parameters": plan.config.parameters}),
+            attack,
             self.batch_size,
             trust,
             self.stop,
             plan.surrogate is None or exact.model is model.surrogate.model,
         )
-        what = f" {further.stage} {further.positions[0]}" if further else ""
-        for part in (victim, exact.model, search.model):
-            part.begin(f"{self.seed} {cell.title} {cell.block.start}{what}")
+        what = f"{further.stage} {further.positions[0]}" if further else f"{cell.block.start}"
+        threat = f"{cell.norm} {cell.epsilon.value.hex()}"
+        for part in (victim, exact.model, search.model):  # whatever model and attack are called
+            part.begin(f"{self.seed} {threat} {attack} {what}")
         passes, begin = victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
         try:
@@ -163,12 +162,35 @@ class CellRunner:
         )
         return record_of(outcome, position, meta)
 
+    def positions(
+        self, part: slice | NDArray[np.int64], model: ModelUnderAudit
+    ) -> NDArray[np.int64]:
+        """Where the correctly classified images of a part are among the samples."""
+        return np.arange(len(self.samples))[part][model.preflight.correct[part]]
+
+    def kept(self, ledger: Ledger, cell: Cell, model: ModelUnderAudit) -> CellRecord | None:
+        """The cell as an earlier session left it, if it did.
+
+        What it says is believed as little as an attack: every example is given to the victim again.
+        """
+        key = self.key(cell, model)
+        part = cell.further.positions if cell.further else cell.block
+        record = ledger.read(key, torch.from_numpy(self.positions(part, model)))
+        if record is None:
+            return None
+        norm, epsilon = self.norms[cell.norm], cell.epsilon.value
+        block, _ = self.block(record.columns["position"].numpy(), model)
+        if reason := refuted(record, block, Verifier(model.victim, norm, epsilon)):
+            ledger.reject(key, reason)
+            return None
+        return record
+
     def block(
         self, part: slice | NDArray[np.int64], model: ModelUnderAudit
     ) -> tuple[Block, torch.Tensor]:
         """The correctly classified images of a part, and their positions among the samples."""
         correct = model.preflight.correct[part]
-        position = np.arange(len(self.samples))[part][correct]
+        position = self.positions(part, model)
         x = read_batch(model.victim, self.samples, part)
         device = model.victim.device
         y = torch.from_numpy(self.samples.labels[position]).to(device)

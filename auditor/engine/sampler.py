@@ -13,6 +13,7 @@ from auditor.composite import Part, Situation
 from auditor.engine.ledger import CellRecord, Ledger
 from auditor.engine.outcomes import AttackOutcome
 from auditor.engine.plan import Cell, Further, cut, sample_price
+from auditor.engine.reread import noted
 from auditor.engine.runner import CellRunner, ModelUnderAudit
 from auditor.engine.sampling import Order, Positions, Withstood, sampled
 from auditor.events import CellProgress, CellStarted, Listener, SampleDone
@@ -42,10 +43,11 @@ def finished(
         CellError, OutOfTimeError: as `CellRunner.run`.
     """
     key = runner.key(cell, model)
-    record = ledger.read(key)
+    record = runner.kept(ledger, cell, model)
     reused = record is not None
     if record is None:
         record = runner.run(cell, model, lambda done, broken: listener(CellProgress(done, broken)))
+        record = replace(record, meta=noted(record.meta, ledger.set_aside.get(key, "")))
         ledger.write(key, record)
         ledger.log("cell", cell=title, key=key, seconds=record.meta.seconds)
     return Finished(record, ledger.cell_path(key), reused)

@@ -5,9 +5,6 @@ Importing this package is cheap: what renders is imported when something is rend
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -19,7 +16,7 @@ from auditor.errors import LoadError, SeveralLoadsError, UsageError, raised_at, 
 from auditor.printable import with_texts
 from auditor.reporting import Reporter, Section
 from auditor.results import AuditResult, from_json
-from auditor.storage import StorageError, storing
+from auditor.storage import StorageError, write_atomically
 
 __all__ = ["FORMATS", "Source", "Writer", "write_reports"]
 
@@ -103,6 +100,10 @@ def _written_out(source: Source, lacking: frozenset[str]) -> bytes:
     return pdf.render(result, source.raw, page.translate(table))[0]
 
 
+#: What no plugin's format may touch, and under what names besides it may not write.
+_RESULTS = ("audit.json", "config.lock.toml", "report.html", "report.pdf")
+_DATA = ("samples.parquet", "adversarial.safetensors", "events.jsonl")
+
 #: Writes one report into a directory and returns its path.
 Writer = Callable[[Source, Path], Path]
 
@@ -164,10 +165,14 @@ def _of_plugin(reporter: Reporter) -> Writer:
     """A plugin's format as one of ours, whatever it does."""
 
     def write(source: Source, directory: Path) -> Path:
+        kept = {name: _content(directory / name) for name in _RESULTS}
         try:
-            path = Path(reporter.write(source.result, directory))
+            # A result of its own: what it holds may be changed, though its fields may not.
+            path = Path(reporter.write(from_json(source.raw), directory))
             if not path.is_file():
                 raise FileNotFoundError(f"it returned {path}, where there is no file")
+            if path.name in (*_RESULTS, *_DATA) and path.parent.samefile(directory):
+                raise PermissionError(f"it wrote {path.name}, which is not its own")
         except (KeyboardInterrupt, LoadError):
             raise
         except BaseException as error:  # a plugin may raise anything
@@ -178,22 +183,33 @@ def _of_plugin(reporter: Reporter) -> Writer:
                 remedy="mend the plugin that offers it, then `auditor report RUN_DIR --format "
                 f"{reporter.name}`",
             ) from error
+        finally:
+            changed = [name for name, old in kept.items() if _content(directory / name) != old]
+            for name in changed:
+                _restore(directory / name, kept[name])
+        if changed:
+            raise LoadError(
+                f"The report format {reporter.name!r} changed {', '.join(changed)}.",
+                expected="a file of its own in the run directory, and nothing else touched",
+                remedy="what it changed was put back as it was; tell the plugin's author",
+            )
         return path
 
     return write
 
 
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _restore(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink()
+    else:
+        _write(path, content)
+
+
 def _write(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all."""
-    with storing(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+    """Write a file whole or not at all, readable for whom the user's umask lets."""
+    write_atomically(path, content)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> Pl
     bounded: tuple[str, ...] = ()
     try:
         title = str(section.title)
-        text = section.render(result)
+        text = section.render(copy.deepcopy(result))  # what it holds may be changed
         if not isinstance(text, str):
             raise TypeError(f"it returned {type(text).__name__}, not text")
         clean, bounded = cleaned(printable(text))

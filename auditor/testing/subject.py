@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +17,7 @@ from auditor import hookspecs
 from auditor.attack import spec_of
 from auditor.checks import check_spec_of
 from auditor.errors import LoadError, raised_at
+from auditor.neighbours import import_file
 from auditor.registry import Registry, load_registry
 from auditor.spec import Spec
 
@@ -50,16 +49,9 @@ def load_plugin(name: str) -> ModuleType:
 
 
 def _from_file(path: Path) -> ModuleType:
-    name = f"_plugin_under_test_{path.stem}"
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path.name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
+    return import_file(path, f"plugin {path}", anew=True)
 
 
 @dataclass(frozen=True)

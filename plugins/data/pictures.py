@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+#: Formats that Pillow decodes by itself; of others it may start a program, as Ghostscript of EPS.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 #: What differing shapes are mended with.
 ONE_SIZE = "give [data] resize and crop as the model is deployed, or channels where these differ"
 _MODES: dict[int, Literal["L", "RGB", "RGBA"]] = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -49,7 +53,8 @@ class Fitting:
         from PIL import Image
 
         try:
-            with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as it:
+            file = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+            with Image.open(file, formats=FORMATS) as it:
                 deep = _sixteen_bits(it)
                 it.load()  # which makes 8 bits of a colour picture of 16, and says nothing
                 if deep:
@@ -61,7 +66,7 @@ class Fitting:
             raise LoadError(
                 f"The image cannot be read: {error}.",
                 where=name,
-                expected="a PNG, JPEG or other picture that Pillow reads",
+                expected="a PNG, JPEG, WebP, BMP, TIFF, GIF or PPM picture",
                 remedy="replace it, or remove it from the set",
             ) from None
 
@@ -114,6 +119,20 @@ def _too_deep(what: str, name: str) -> LoadError:
         "cv2.imread(file, cv2.IMREAD_UNCHANGED) reads them); or convert the files to 8 bits as "
         "the model is deployed",
     )
+
+
+@contextlib.contextmanager
+def only_these_formats() -> Iterator[None]:
+    """While code that is not ours opens pictures, Pillow knows no formats but `FORMATS`."""
+    from PIL import Image
+
+    Image.init()  # else it would look for more formats once these do not fit
+    before = list(Image.ID)
+    Image.ID[:] = [name for name in before if name in FORMATS]
+    try:
+        yield
+    finally:
+        Image.ID[:] = before
 
 
 def _shorter_side(picture: Image, length: int) -> Image:

@@ -13,7 +13,7 @@ from auditor.api import FolderPath, Images, LoadError, data_adapter, param
 
 from .items import whole_number
 from .lazy import LazyImages, refuse_empty
-from .pictures import ONE_SIZE, Fitting
+from .pictures import ONE_SIZE, Fitting, only_these_formats
 
 
 @data_adapter(name="torchvision")
@@ -106,7 +106,8 @@ def _pair(dataset: Any, position: int, where: str) -> Any:
     from PIL.Image import Image
 
     try:
-        found = dataset[position]
+        with only_these_formats():
+            found = dataset[position]
     except Exception as error:  # a damaged file among others
         raise LoadError(
             f"The image cannot be read: {error}.",

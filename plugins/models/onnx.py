@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from auditor.api import FilePath, LoadError, import_extra, model_loader, param
@@ -27,6 +29,12 @@ class Onnx:
     runtime: Literal["auto", "torch", "onnxruntime"] = param(
         "auto", '"torch" for the converted model or an error; "onnxruntime" for no conversion'
     )
+
+    def files(self) -> list[str]:
+        """What the graph keeps beside it: weights of large models lie in files of their own."""
+        onnx = import_extra("onnx", "onnx", _WHERE)
+        graph = onnx.load(self.path, load_external_data=False).graph
+        return sorted({str(Path(self.path).parent / name) for name in _external(graph)})
 
     def load(self) -> Any:
         """The converted model, or one that calls onnxruntime."""
@@ -55,6 +63,18 @@ class Onnx:
         fallback = AnyBatch(_runtime(self.path), least, most)
         fallback.remark = f"onnxruntime runs the model, without a gradient: {why}."
         return fallback
+
+
+def _external(graph: Any) -> Iterator[str]:
+    """The names of the files with external data, relative to the graph's folder."""
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            tensors += [attribute.t, *attribute.tensors]
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _external(inner) if inner.node or inner.initializer else ()
+    for tensor in tensors:
+        yield from (entry.value for entry in tensor.external_data if entry.key == "location")
 
 
 def _read(path: str) -> Any:

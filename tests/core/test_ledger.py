@@ -181,3 +181,22 @@ def test_only_one_at_a_time_goes_on_with_a_run(tmp_path):
     first.unlock()
     assert second.try_lock()
     second.unlock()
+
+
+def test_a_cell_is_taken_under_its_own_name_for_its_own_images_alone(tmp_path):
+    ledger = Ledger(tmp_path)
+    for key in ("one", "two"):
+        ledger.write(key, a_record())
+    assert ledger.read("one", torch.tensor([4, 2, 7])) is not None
+    assert ledger.read("one", torch.tensor([4, 2])) is None
+    assert ledger.set_aside == {"one": "it is about other images"}
+    ledger.cell_path("two").rename(ledger.cell_path("one"))
+    assert ledger.read("one") is None
+    assert ledger.set_aside["one"] == "it is another cell's"
+    ledger.cell_path("two").write_bytes(b"")
+    assert ledger.read("two") is None
+    assert "cannot be read" in ledger.set_aside["two"]
+    assert [event["key"] for event in ledger.events()] == ["one", "one", "two"]
+    assert ledger.read("one") is None  # it was set aside
+    ledger.write("one", a_record())
+    assert_same(ledger.read("one"), a_record())

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from system_files import CONFIG, MODEL, attack_rows, audit_json, auditor, only_run, pictures
 from torch import nn
 
+from auditor.config import load_config
+from auditor.engine.inputs import load_victim
 from auditor.usercode import import_source
 
 FACTORY = 'factory = "model.py:make"'
@@ -459,3 +461,27 @@ def test_photographs_of_224_pixels_are_audited_end_to_end(here: Path) -> None:
     rows = attack_rows(audit)
     assert {row["status"] for row in rows.values()} == {"done"}
     assert rows["pgd"]["broken"] > 0
+
+
+def test_weights_beside_an_onnx_graph_belong_to_the_fingerprint(here: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    write_onnx("bands.onnx", bands(), batch="N")
+    graph = onnx.load("bands.onnx")
+    onnx.save_model(
+        graph, "bands.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
+    lines = 'loader = "onnx"\npath = "bands.onnx"\nruntime = "onnxruntime"'
+    text = Path("audit.toml").read_text(encoding="utf-8").replace(FACTORY, lines)
+    Path("audit.toml").write_text(text, encoding="utf-8")
+    config, registry = load_config(Path("audit.toml"))
+
+    def fingerprint() -> str:
+        return load_victim(config.models[0], torch.device("cpu"), registry).victim.fingerprint
+
+    before = fingerprint()
+    assert fingerprint() == before
+    content = bytearray(Path("weights.bin").read_bytes())
+    content[3] ^= 1
+    Path("weights.bin").write_bytes(content)
+    assert fingerprint() != before
