@@ -92,10 +92,19 @@ def raised_at(error: BaseException) -> str:
     """The file and line of the user's code where `error` came from, as "model.py:31"."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}"
-    frames = [
+    return _last_line(traceback.extract_tb(error.__traceback__))
+
+
+def running_line() -> str:
+    """The file and line of the user's code that is being run; empty where there is none."""
+    return _last_line(traceback.extract_stack())
+
+
+def _last_line(frames: traceback.StackSummary) -> str:
+    theirs = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in frames
         if not frame.filename.startswith("<")
         and not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_USERS)
     ]
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""

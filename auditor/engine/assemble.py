@@ -128,7 +128,7 @@ def _model(
         fingerprint=victim.fingerprint,
         parameters=victim.parameters,
         outputs=victim.outputs,
-        precision=str(victim.precision).removeprefix("torch."),
+        precision=victim.precisions,
         classes=seen.classes,
         clean=accuracy(int(seen.correct.sum()), len(samples)),
         threats=threats,
