@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from auditor.errors import LoadError, raised_at
 from auditor.loaders import ModelLoader
@@ -112,8 +113,8 @@ def _weighted(module: nn.Module, weights: Weights, where: str) -> tuple[str, ...
         load_weights(module, weights.file, where)
     if weights.checkpoint is not None:
         undone = load_checkpoint(module, weights.checkpoint, weights.checkpoint_key, where)
-    _refuse_nonfinite(module, where)
-    return (undone,) if undone else ()
+    _refuse_valueless(module, where)
+    return (*((undone,) if undone else ()), *_said_of_lazy(module))
 
 
 def load_stand_in(name: str, factory: Factory, model: nn.Module) -> nn.Module:
@@ -144,9 +145,9 @@ def fingerprint(module: nn.Module, sources: Iterable[Path | str]) -> str:
     """
     digest = hashlib.sha256(repr([type(part).__name__ for part in module.modules()]).encode())
     for key, value in sorted(module.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-            flat = value.detach().cpu().contiguous().reshape(-1)
+        for part in _dense_parts(value):
+            digest.update(f"{key} {tuple(part.shape)} {part.dtype}".encode())
+            flat = part.detach().cpu().contiguous().reshape(-1)
             digest.update(flat.view(torch.uint8).numpy().tobytes())
     for source in sources:
         if isinstance(source, str):
@@ -157,6 +158,21 @@ def fingerprint(module: nn.Module, sources: Iterable[Path | str]) -> str:
             if file.is_file():
                 digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _dense_parts(value: Any) -> Iterator[torch.Tensor]:
+    """What a value of a state dict consists of, as dense tensors."""
+    if isinstance(value, tuple | list):  # packed weights
+        for one in value:
+            yield from _dense_parts(one)
+    if not isinstance(value, torch.Tensor) or is_lazy(value):
+        return
+    if value.is_quantized:
+        yield from (value.int_repr(), value.dequantize())
+    elif value.layout != torch.strided:
+        yield value.to_dense()
+    else:
+        yield value.resolve_conj().resolve_neg()
 
 
 def _check_arguments(make: Callable[..., Any], kwargs: dict[str, Any], where: str) -> None:
@@ -212,13 +228,23 @@ def _blaming_user_code(where: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def _refuse_nonfinite(module: nn.Module, where: str) -> None:
+def _refuse_valueless(module: nn.Module, where: str) -> None:
+    """Weights that are nowhere, or not finite."""
+    every = [*module.named_parameters(), *module.named_buffers()]
+    nowhere = [key for key, value in every if value.is_meta]
+    if nowhere:
+        raise LoadError(
+            f"The model has no values in {some(nowhere)}: they are on the device meta.",
+            where=where,
+            expected="weights with values",
+            remedy="let the factory load them, or make it on the CPU and name a file in `weights` "
+            "or `checkpoint`",
+        )
+    kept, learned = module.state_dict().keys(), {key for key, _ in module.named_parameters()}
     bad = [
         key
-        for key, value in module.state_dict().items()
-        if isinstance(value, torch.Tensor)
-        and value.is_floating_point()
-        and not value.isfinite().all()
+        for key, value in every
+        if key in kept and not is_lazy(value) and not _finite(value, mask=key not in learned)
     ]
     if bad:
         raise LoadError(
@@ -227,3 +253,25 @@ def _refuse_nonfinite(module: nn.Module, where: str) -> None:
             expected="finite weights",
             remedy="go back to a checkpoint from before training diverged",
         )
+
+
+def _finite(value: torch.Tensor, *, mask: bool) -> bool:
+    """Whether there is no NaN or infinity; a `mask` may hold negative infinity."""
+    if value.is_quantized or not (value.is_floating_point() or value.is_complex()):
+        return True
+    dense = value if value.layout == torch.strided else value.to_dense()
+    fine = dense.isfinite()
+    if mask and not dense.is_complex():
+        fine |= dense.isneginf()
+    return bool(fine.all())
+
+
+def _said_of_lazy(module: nn.Module) -> tuple[str, ...]:
+    """That weights are still to be made, which the first images do."""
+    lazy = [key for key, value in module.named_parameters() if is_lazy(value)]
+    if not lazy:
+        return ()
+    return (
+        f"Its factory left {some(lazy)} without values: they are made when the first images come, "
+        "at random where the layers draw them.",
+    )

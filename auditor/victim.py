@@ -122,6 +122,8 @@ class Victim:
         self.pieces = Pieces()
         #: The smallest batch that it takes; smaller ones are filled up. Set by pre-flight.
         self.least = 1
+        #: A number of images that it does not take at once, and what it raises; empty if none.
+        self.refuses = ""
         #: What differentiating it takes.
         self.differentiation = Differentiation()
         #: 1 for a model that answers the same every time; set by pre-flight.

@@ -82,6 +82,8 @@ def _settle_type(victim: Victim, probe: torch.Tensor) -> int:
     first: Exception | None = None
     odd: tuple[int, torch.dtype] | None = None
     for size in sizes:
+        if odd is not None and size < whole:
+            continue  # what it returns for many images is wrong, and not how many they are
         victim.least = size if size > whole else 1
         for dtype in _types(victim, probe[:size]):
             victim.takes = dtype
@@ -90,15 +92,18 @@ def _settle_type(victim: Victim, probe: torch.Tensor) -> int:
             except LoadError:
                 raise
             except Exception as error:
-                if is_out_of_memory(error):  # of one image: fewer there are not
-                    raise
+                _raise_unless_lasting(victim, probe[:size], error)
                 first = first or error
                 continue
             if isinstance(answer, torch.Tensor) and answer.shape[:-1] != (size,):
                 odd = odd or (size, dtype)
                 continue
             if size < whole:
+                assert first is not None
                 victim.pieces.limit = size
+                place = raised_at(first)
+                what = f"it raises {type(first).__name__}: {first}"
+                victim.refuses = f"{whole} images, {what}" + (f" (at {place})" if place else "")
             return size
     if odd is None:
         assert first is not None
@@ -106,6 +111,17 @@ def _settle_type(victim: Victim, probe: torch.Tensor) -> int:
     victim.least = 1
     size, victim.takes = odd  # no rows of scores whatever the batch: refused elsewhere
     return size
+
+
+def _raise_unless_lasting(victim: Victim, x: torch.Tensor, error: Exception) -> None:
+    """Raise the error again if it has nothing to do with how images `x` are given."""
+    if is_out_of_memory(error):  # of one image: fewer there are not
+        raise error
+    try:
+        victim.raw(x)
+    except Exception:
+        return
+    raise error
 
 
 def _types(victim: Victim, x: torch.Tensor) -> list[torch.dtype]:
@@ -200,8 +216,7 @@ def _refusal(victim: Victim, probe: torch.Tensor, whole: object, size: int) -> R
         with watch:
             answer = victim.raw(probe[:size])
     except Exception as error:
-        if is_out_of_memory(error):
-            raise
+        _raise_unless_lasting(victim, probe[:size], error)
         return Refusal(size, f"it raises {type(error).__name__}: {error}", raised_at(error))
     expected = (size, *whole.shape[1:])
     if isinstance(answer, torch.Tensor) and answer.shape == expected:

@@ -334,6 +334,13 @@ def left_findings(victim: Victim, told: Sequence[str]) -> Iterator[Finding]:
 
 def size_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
     """Batches that the model does not take."""
+    if victim.refuses:
+        yield finding(
+            victim.name, "large-batches", "The model does not take every batch", "medium",
+            f"Given {victim.refuses}. The audit asks it about {victim.pieces.limit} at once.",
+            evidence=(), remedy="check that it is deployed with such batches; write batch_size in "
+            "[run] if they are known",
+        )  # fmt: skip
     for refusal in small_batches(victim, probe)[:1]:
         size = "one image" if refusal.size == 1 else f"{refusal.size} images"
         yield finding(
