@@ -115,8 +115,8 @@ class Victim:
         self.declared = precision
         #: The type of the images that the model is given. Pre-flight tries whether it takes them.
         self.takes = self.types[0] if len(self.types) == 1 else torch.float32
-        for parameter in self.module.parameters():  # scripted modules have no requires_grad_
-            parameter.requires_grad_(False)
+        for parameter in self.module.parameters():  # scripted and lazy ones lack requires_grad_
+            parameter.requires_grad = False
         self.passes = Passes()
         #: How many images fit into memory at once.
         self.pieces = Pieces()
@@ -196,14 +196,14 @@ class Victim:
     def as_made(self, *, mode: bool) -> Iterator[None]:
         """The parameters, and with `mode` the modules' modes, are as in the factory's model."""
         for parameter in self._learned:
-            parameter.requires_grad_(True)
+            parameter.requires_grad = True
         for part in self._trained if mode else ():
             part.training = True
         try:
             yield
         finally:
             for parameter in self._learned:
-                parameter.requires_grad_(False)
+                parameter.requires_grad = False
             for part in self._trained if mode else ():
                 part.training = False
 
