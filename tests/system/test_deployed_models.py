@@ -136,6 +136,25 @@ def test_a_declared_precision_is_compared_and_casts_no_mixed_model():
     assert "Nothing was cast" in told(model, "precision")
 
 
+def test_a_search_precision_that_the_model_does_not_take_is_left_and_told():
+    model, _ = audited(
+        """
+class Fixed(Stripes):
+    def forward(self, x):
+        if x.dtype != torch.float32:
+            raise TypeError("float32 alone")
+        return super().forward(x)
+
+
+def make():
+    return Fixed()
+""",
+        CONFIG.replace('"float32"', '"bfloat16"'),
+    )
+    assert numbers(model) == RIGHT
+    assert "bfloat16, to search: TypeError: float32 alone" in told(model, "computed-as-is")
+
+
 # Input ------------------------------------------------------------------------------------------
 
 
