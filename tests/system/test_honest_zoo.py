@@ -458,6 +458,7 @@ def test_an_honest_model_has_its_number(name, tmp_path, monkeypatch):
     model, _ = audited(ZOO[name], CONFIG.replace("check  = []", "") + CHECKS)
     assert numbers(model) == pytest.approx([1.0, 0.5, 0.5], abs=0.01)
     assert codes(model)[: len(SAID.get(name, []))] == SAID.get(name, [])
+    assert "output-kind" not in codes(model)
     assert model["masking"]["verdict"] not in ("suspected", "confirmed"), model["masking"]
     assert [check for check in model["checks"] if check["status"] == "error"] == []
 
