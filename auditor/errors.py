@@ -125,12 +125,17 @@ def raised_at(error: BaseException) -> str:
     return place_of(traceback.extract_tb(error.__traceback__))
 
 
+def running_line() -> str:
+    """The file and line of the user's code that is being run; empty where there is none."""
+    return place_of(traceback.extract_stack())
+
+
 def place_of(stack: traceback.StackSummary) -> str:
     """The innermost file and line that are the user's, as "model.py:31"."""
-    frames = [
+    theirs = [
         frame
         for frame in stack
         if not frame.filename.startswith("<")
         and not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_USERS)
     ]
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from auditor.errors import LoadError, told
 from auditor.loaders import ModelLoader
@@ -114,8 +115,8 @@ def _weighted(module: nn.Module, weights: Weights, where: str) -> tuple[str, ...
         load_weights(module, weights.file, where)
     if weights.checkpoint is not None:
         undone = load_checkpoint(module, weights.checkpoint, weights.checkpoint_key, where)
-    _refuse_nonfinite(module, where)
-    return (undone,) if undone else ()
+    _refuse_valueless(module, where)
+    return (*((undone,) if undone else ()), *_said_of_lazy(module))
 
 
 def load_stand_in(name: str, factory: Factory, model: nn.Module) -> nn.Module:
@@ -148,9 +149,11 @@ def fingerprint(module: nn.Module, sources: Iterable[Path | str]) -> str:
     digest = hashlib.sha256()
     for name, part in module.named_modules():
         digest.update(f"{name} {type(part).__name__} {_settings(part)}\n".encode())
-    for key, value in sorted(_tensors(module)):
-        digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(_content(value))
+    for key, value in sorted(_tensors(module), key=lambda one: one[0]):
+        for dense in _dense_parts(value):
+            digest.update(f"{key} {tuple(dense.shape)} {dense.dtype}".encode())
+            flat = dense.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
     for source in sources:
         if isinstance(source, str) or source.suffix == ".py":
             digest.update(code_hash(source).encode())
@@ -188,22 +191,28 @@ def _plain(value: object, depth: int = 3) -> str | None:
     return None if any(one is None for _, one in pairs) else f"{sorted(pairs)}"
 
 
-def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights, and all other tensors that the module's parts hold."""
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The weights, packed ones too, and all other tensors that the module's parts hold."""
     named = {**module.state_dict(), **dict(module.named_buffers())}
     for name, part in module.named_modules():
-        named |= {f"{name}.{key}": value for key, value in vars(part).items()}
-    yield from ((key, value) for key, value in named.items() if isinstance(value, torch.Tensor))
+        named |= {f"{name}.{key}": value for key, value in vars(part).items()
+                  if isinstance(value, torch.Tensor)}  # fmt: skip
+    yield from named.items()
 
 
-def _content(value: torch.Tensor) -> bytes:
-    flat = value.detach().cpu()
-    if flat.layout != torch.strided or flat.is_quantized:
-        return repr(
-            (flat.to_dense() if not flat.is_quantized else flat.dequantize()).tolist()
-        ).encode()
-    bytes_: bytes = flat.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return bytes_
+def _dense_parts(value: Any) -> Iterator[torch.Tensor]:
+    """What a value of a state dict consists of, as dense tensors."""
+    if isinstance(value, tuple | list):  # packed weights
+        for one in value:
+            yield from _dense_parts(one)
+    if not isinstance(value, torch.Tensor) or is_lazy(value):
+        return
+    if value.is_quantized:
+        yield from (value.int_repr(), value.dequantize())
+    elif value.layout != torch.strided:
+        yield value.to_dense()
+    else:
+        yield value.resolve_conj().resolve_neg()
 
 
 def _check_arguments(make: Callable[..., Any], kwargs: dict[str, Any], where: str) -> None:
@@ -232,13 +241,23 @@ def _resolve(factory: Factory, where: str, owner: str) -> tuple[ModuleType, Call
     )
 
 
-def _refuse_nonfinite(module: nn.Module, where: str) -> None:
+def _refuse_valueless(module: nn.Module, where: str) -> None:
+    """Weights that are nowhere, or not finite."""
+    every = [*module.named_parameters(), *module.named_buffers()]
+    nowhere = [key for key, value in every if value.is_meta]
+    if nowhere:
+        raise LoadError(
+            f"The model has no values in {some(nowhere)}: they are on the device meta.",
+            where=where,
+            expected="weights with values",
+            remedy="let the factory load them, or make it on the CPU and name a file in `weights` "
+            "or `checkpoint`",
+        )
+    kept, learned = module.state_dict().keys(), {key for key, _ in module.named_parameters()}
     bad = [
         key
-        for key, value in module.state_dict().items()
-        if isinstance(value, torch.Tensor)
-        and value.is_floating_point()
-        and not value.isfinite().all()
+        for key, value in every
+        if key in kept and not is_lazy(value) and not _finite(value, mask=key not in learned)
     ]
     if bad:
         raise LoadError(
@@ -247,3 +266,25 @@ def _refuse_nonfinite(module: nn.Module, where: str) -> None:
             expected="finite weights",
             remedy="go back to a checkpoint from before training diverged",
         )
+
+
+def _finite(value: torch.Tensor, *, mask: bool) -> bool:
+    """Whether there is no NaN or infinity; a `mask` may hold negative infinity."""
+    if value.is_quantized or not (value.is_floating_point() or value.is_complex()):
+        return True
+    dense = value if value.layout == torch.strided else value.to_dense()
+    fine = dense.isfinite()
+    if mask and not dense.is_complex():
+        fine |= dense.isneginf()
+    return bool(fine.all())
+
+
+def _said_of_lazy(module: nn.Module) -> tuple[str, ...]:
+    """That weights are still to be made, which the first images do."""
+    lazy = [key for key, value in module.named_parameters() if is_lazy(value)]
+    if not lazy:
+        return ()
+    return (
+        f"Its factory left {some(lazy)} without values: they are made when the first images come, "
+        "at random where the layers draw them.",
+    )

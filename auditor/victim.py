@@ -1,21 +1,25 @@
 """The deployed model: loaded, frozen, counted, asked, never trusted.
 
 The victim is the model exactly as it is deployed, precision and normalisation included, and the
-only judge of what is adversarial. Images come in as (B, C, H, W) pixels in [0, 1] of the compute
-type (float64 for a float64 model, else float32); logits leave in the same type.
+only judge of what is adversarial. Its weights keep the types that they were made in. Images come in
+as (B, C, H, W) pixels in [0, 1] of the compute type (float64 for a float64 model, else float32);
+logits leave in the same type.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import torch
 
 from auditor.answers import Key, Outputs, scores_in
+from auditor.copies import duplicate
+from auditor.differentiation import Differentiation
 from auditor.memory import Pieces
 from auditor.objectives import margin
+from auditor.precision import cast, names_of, size_of, types_in, weight_types
 from auditor.randomness import derive_key, generators_seeded
 
 #: How often a model whose answers vary is asked, at most, before one answer is believed.
@@ -71,7 +75,8 @@ class Victim:
     Args:
         name: from the configuration.
         module: the user's model; it is put into evaluation mode and its parameters are frozen.
-        precision: the type it is deployed in; float32 if not given.
+        precision: the type it is deployed in. Weights that are all of one other type are cast to
+            it; where it is not given, or there are several types, nothing is.
         outputs: what it returns; probabilities are turned into logits by log.
         output_key: where the scores are in what it returns, if it does not return them alone.
         normalize: applied to the pixels first, if given.
@@ -94,15 +99,33 @@ class Victim:
         self.fingerprint = fingerprint
         self.outputs: Outputs = outputs
         self.output_key = output_key
-        self.precision = precision or torch.float32
         self.normalize = normalize
         self.device = torch.device(device)
-        self.module = module.to(device=self.device, dtype=self.precision).eval()
-        for parameter in self.module.parameters():  # scripted modules have no requires_grad_
-            parameter.requires_grad_(False)
+        #: What is frozen: modules that were in training mode, parameters that wanted gradients.
+        self._trained = [part for part in module.modules() if part.training]
+        self._learned = [one for one in module.parameters() if one.requires_grad]
+        self.module = module.to(device=self.device).eval()
+        #: The floating types of its weights as they were made, the coarsest first, and as they are.
+        self.made_in = types_in(self.module)
+        made_alike = len(weight_types(self.module)) == 1
+        if precision is not None and made_alike and weight_types(self.module) != (precision,):
+            cast(self.module, precision)
+        self.types = types_in(self.module) or (precision or torch.float32,)
+        #: What the configuration says that they are, if it says.
+        self.declared = precision
+        #: The type of the images that the model is given. Pre-flight tries whether it takes them.
+        self.takes = self.types[0] if len(self.types) == 1 else torch.float32
+        for parameter in self.module.parameters():  # scripted and lazy ones lack requires_grad_
+            parameter.requires_grad = False
         self.passes = Passes()
         #: How many images fit into memory at once.
         self.pieces = Pieces()
+        #: The smallest batch that it takes; smaller ones are filled up. Set by pre-flight.
+        self.least = 1
+        #: A number of images that it does not take at once, and what it raises; empty if none.
+        self.refuses = ""
+        #: What differentiating it takes.
+        self.differentiation = Differentiation()
         #: 1 for a model that answers the same every time; set by pre-flight.
         self.draws = 1
         #: Whether the model sees random numbers of its own, kept apart from the program's;
@@ -112,6 +135,16 @@ class Victim:
         self._calls = 0
 
     @property
+    def precision(self) -> torch.dtype:
+        """The coarsest type of its weights."""
+        return self.types[0]
+
+    @property
+    def precisions(self) -> str:
+        """The types of its weights in words, such as "float16 and float32"."""
+        return names_of(self.types)
+
+    @property
     def compute_dtype(self) -> torch.dtype:
         """The type of images and logits outside the model."""
         return torch.float64 if self.precision == torch.float64 else torch.float32
@@ -119,34 +152,60 @@ class Victim:
     @property
     def parameters(self) -> int:
         """How many parameters the model has."""
-        return sum(parameter.numel() for parameter in self.module.parameters())
+        return size_of(self.module)
 
     def in_precision(self, precision: torch.dtype) -> Victim:
-        """A copy of the model in another type; for surrogates."""
-        return self._with(copy.deepcopy(self.module), precision)
+        """A copy of the model with all its weights and its input in another type; for surrogates.
+
+        Raises:
+            Exception: whatever `copy.deepcopy` raises on a module that cannot be copied.
+        """
+        module = duplicate(self.module)
+        cast(module, precision)
+        clone = self.with_module(module)
+        clone.takes = precision
+        return clone
 
     def copied(self) -> Victim:
-        """A copy of the model; for surrogates that run it in a way that it may remember."""
-        return self._with(copy.deepcopy(self.module), self.precision)
+        """A copy of the model; for surrogates that run it in a way that it may remember.
+
+        Raises:
+            Exception: as above.
+        """
+        return self.with_module(duplicate(self.module))
 
     def with_module(self, module: torch.nn.Module) -> Victim:
         """The same with another module in its place; for surrogates."""
-        return self._with(module, self.precision)
-
-    def _with(self, module: torch.nn.Module, precision: torch.dtype) -> Victim:
         clone = Victim(
             self.name,
             module,
-            precision=precision,
             outputs=self.outputs,
             output_key=self.output_key,
             normalize=self.normalize,
             device=self.device,
             fingerprint=self.fingerprint,
         )
+        if clone.types == self.types:
+            clone.takes = self.takes
         clone.passes, clone.pieces = self.passes, self.pieces
+        clone.differentiation, clone.least = self.differentiation, self.least
         clone.draws, clone.seeded = self.draws, self.seeded
         return clone
+
+    @contextlib.contextmanager
+    def as_made(self, *, mode: bool) -> Iterator[None]:
+        """The parameters, and with `mode` the modules' modes, are as in the factory's model."""
+        for parameter in self._learned:
+            parameter.requires_grad = True
+        for part in self._trained if mode else ():
+            part.training = True
+        try:
+            yield
+        finally:
+            for parameter in self._learned:
+                parameter.requires_grad = False
+            for part in self._trained if mode else ():
+                part.training = False
 
     def begin(self, stream: str) -> None:
         """Restart the random numbers that a random model sees, under the name `stream`."""
@@ -155,15 +214,27 @@ class Victim:
     def raw(self, x: torch.Tensor) -> object:
         """The user's model's scores of pixels `x`, or what it returns in their place.
 
-        Differentiable, and counted.
+        Differentiable, and counted. The model is given images of its own, which it may write to,
+        and what it returns is not touched when it writes to that again.
         """
         count = len(x)
+        if 0 < count < self.least:
+            x = torch.cat([x, x[-1:].expand(self.least - count, *x.shape[1:])])
         if self.normalize is not None:
             x = self.normalize(x)
-        with self._seeded() if self.seeded else contextlib.nullcontext():
-            answer: object = self.module(x.to(self.precision))
+        given = x.to(self.takes)
+        given = given.clone() if given is x else given
+        with contextlib.ExitStack() as stack:
+            if self.seeded:
+                stack.enter_context(self._seeded())
+            if torch.is_grad_enabled():
+                stack.enter_context(self.differentiation.recording(self.module))
+            answer: object = self.module(given)
         self.passes.forwards += count
-        return scores_in(answer, self.output_key, count, self.outputs)
+        found = scores_in(answer, self.output_key, len(given), self.outputs)
+        if not isinstance(found, torch.Tensor):
+            return found
+        return (found[:count] if count < len(given) else found).clone()
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(B, K) logits of the compute type; differentiable."""

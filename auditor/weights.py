@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from auditor.errors import LoadError
 
@@ -66,7 +67,7 @@ def load_checkpoint(module: nn.Module, file: Path, key: str | None, where: str) 
         LoadError: it cannot be read without running code, or does not fit.
     """
     where = f"{where}, checkpoint {file.name}"
-    found, name = _chosen(_read(file, where), key, where)
+    found, name = _chosen(_read(file, where), key, where, module)
     state, prefix = _unwrapped(found, module)
     _put(module, state, where)
     undone = [f"the entry {name!r} was taken"] if name else []
@@ -123,9 +124,11 @@ def _is_state(value: Any) -> bool:
     )
 
 
-def _chosen(content: Any, key: str | None, where: str) -> tuple[State, str]:
+def _chosen(content: Any, key: str | None, where: str, module: nn.Module) -> tuple[State, str]:
     """The state dict in a checkpoint, and its name there; empty where it is the whole."""
-    if key is None and _is_state(content):
+    # That of a quantised model holds more than tensors.
+    own = isinstance(content, Mapping) and content.keys() == module.state_dict().keys()
+    if key is None and (own or _is_state(content)):
         return content, ""
     inside = content if isinstance(content, Mapping) else {}
     states = {str(name): value for name, value in inside.items() if _is_state(value)}
@@ -164,26 +167,65 @@ def _unwrapped(state: State, module: nn.Module) -> tuple[State, str]:
     return state, taken
 
 
+def kind_of(tensor: torch.Tensor) -> str:
+    """How a tensor keeps its values: "dense", "sparse", "quantised", or "meta", not at all."""
+    if tensor.is_meta:
+        return "meta"
+    if tensor.is_quantized:
+        return "quantised"
+    return "dense" if tensor.layout == torch.strided else "sparse"
+
+
 def _put(module: nn.Module, state: State, where: str) -> None:
     own = module.state_dict()
+    both = [
+        (key, state[key], own[key])
+        for key in own
+        if isinstance(own[key], torch.Tensor)
+        and isinstance(state.get(key), torch.Tensor)
+        and not is_lazy(own[key])
+    ]
     faults = [
         ("missing", [key for key in own if key not in state]),
         ("unexpected", [key for key in state if key not in own]),
         (
+            "of another kind",
+            [
+                f"{key} is {kind_of(given)} instead of {kind_of(mine)}"
+                for key, given, mine in both
+                if kind_of(given) not in (kind_of(mine), "dense")
+            ],
+        ),
+        (
             "of another shape",
             [
-                f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-                for key in own
-                if key in state and state[key].shape != own[key].shape
+                f"{key} {tuple(given.shape)} instead of {tuple(mine.shape)}"
+                for key, given, mine in both
+                if given.shape != mine.shape
             ],
         ),
     ]
     wrong = [f"{kind}: {some(keys)}" for kind, keys in faults if keys]
     if wrong:
+        odd = bool(faults[2][1])
         raise LoadError(
             f"The weights do not fit the model; {'; '.join(wrong)}.",
             where=where,
-            expected="exactly the tensors of the model's state_dict()",
-            remedy="check the factory's kwargs, and strip wrappers such as 'module.' from the keys",
+            expected="dense tensors with values, as in the model's state_dict()"
+            if odd
+            else "exactly the tensors of the model's state_dict()",
+            remedy="save tensors with values: tensor.to_dense() of sparse ones, "
+            "tensor.dequantize() of quantised ones, weights loaded before they are saved of meta "
+            "ones; or let the factory make a model of such weights"
+            if odd
+            else "check the factory's kwargs, and strip wrappers such as 'module.' from the keys",
         )
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except Exception as error:  # a module may load in a way of its own
+        raise LoadError(
+            f"The model does not take the weights: {error}",
+            where=where,
+            expected="what load_state_dict() of the factory's model takes",
+            remedy="load the file into the factory's model by itself and mend what it reports",
+        ) from error

@@ -161,8 +161,8 @@ class ModelTable(Table):
     outputs: Literal["logits", "log-probabilities", "probabilities", "auto"] = Field(
         default="auto", description="what the model returns"
     )
-    precision: Literal["float32", "float16", "bfloat16", "float64"] = Field(
-        default="float32", description="the precision it is deployed in"
+    precision: Literal["auto", "float32", "float16", "bfloat16", "float64"] = Field(
+        default="auto", description="the precision it is deployed in; auto: that of its weights"
     )
     normalize: NormalizeTable | None = Field(
         default=None, description="applied inside, after the attack"

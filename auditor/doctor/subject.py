@@ -67,7 +67,7 @@ def _model(
     """Load a model, ask it, and say what pre-flight says of it."""
     device = choose_device(config.run.device)
     make_repeatable(device)
-    loaded = load_victim(model, device, registry)
+    loaded = load_victim(model, device, registry, config.run.batch_size)
     victim = loaded.victim
     classes = count_classes(victim, samples)
     yield Proof(

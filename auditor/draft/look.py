@@ -61,7 +61,7 @@ def look(config: AuditConfig, registry: Registry) -> Seen:
     images = load_images(config, registry)
     few = _FEW if len(images.x) > _FEW else None
     samples = choose_samples(images, few, config.run.seed)
-    loaded = load_victim(config.models[0], device, registry)
+    loaded = load_victim(config.models[0], device, registry, config.run.batch_size)
     victim = loaded.victim
     classes = count_classes(victim, samples)
     seen = preflight(

@@ -29,7 +29,7 @@ _PLACEHOLDERS = {
 _ABSENT = {
     "weights": ('weights = "my_model.safetensors"', "if the factory does not load them itself"),
     "normalize": ("normalize = { mean = [0.5], std = [0.25] }", "epsilon stays in pixel space"),
-    "precision": ('precision = "float16"', "if it is deployed in half precision"),
+    "precision": ('precision = "float16"', "if it is deployed as model.half()"),
     "bpda": ('bpda = "defense.py:surrogate"', "a differentiable stand-in of your own"),
 }
 _CONVENTION = (

@@ -130,7 +130,7 @@ def _model(
         fingerprint=victim.fingerprint,
         parameters=victim.parameters,
         outputs=victim.outputs,
-        precision=str(victim.precision).removeprefix("torch."),
+        precision=victim.precisions,
         classes=seen.classes,
         clean=counted(samples, seen.correct),
         threats=threats,

@@ -36,11 +36,11 @@ from auditor.engine.plan import (
 )
 from auditor.engine.pool import OutOfTimeError
 from auditor.engine.runner import (
-    WITHOUT_GRADIENT,
     CellError,
     CellRunner,
     ModelUnderAudit,
     unfit,
+    without_gradient,
 )
 from auditor.engine.sampler import Sampler, finished
 from auditor.engine.sampling import Withstood
@@ -106,7 +106,8 @@ class Audit:
         make_repeatable(device)
         samples = load_samples(self.config, self.registry)
         victims = {
-            model.name: load_victim(model, device, self.registry) for model in self.config.models
+            model.name: load_victim(model, device, self.registry, self.config.run.batch_size)
+            for model in self.config.models
         }
         for loaded in victims.values():
             count_classes(loaded.victim, samples)
@@ -225,9 +226,10 @@ class Audit:
             training_modules=loaded.training,
             remarks=loaded.remarks,
         )
+        prepared = prepare(self.config, loaded.victim, seen, samples, before, subject)
         clean = counted(samples, seen.correct)
-        self.listener(ModelReady(model.name, clean, seen.findings))
-        return prepare(self.config, loaded.victim, seen, samples, before, subject)
+        self.listener(ModelReady(model.name, clean, prepared.preflight.findings))
+        return prepared
 
     def _attack(
         self,
@@ -258,7 +260,7 @@ class Audit:
             target = outcomes.of(cell)
             reason = stop or self._out_of_time(begin)
             if cell.plan.config.from_profile and unfit(cell.plan, model):
-                reason = WITHOUT_GRADIENT
+                reason = without_gradient(model)
             if target.failure or (reason and runner.kept(ledger, cell, model) is None):
                 target.skip(reason)
                 continue

@@ -7,7 +7,7 @@ import torch
 from auditor.engine.pool import OutOfTimeError, Stop, go_on
 from auditor.memory import Pieces
 from auditor.surrogate import NoGradientError, Surrogate
-from auditor.surrogate.surrogate import derivative
+from auditor.surrogate.surrogate import persisting
 from auditor.threat import Ball
 
 
@@ -55,6 +55,12 @@ def _distances(
     surrogate: Surrogate, ball: Ball, y: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
     """The same, all at once."""
+    return persisting(surrogate.model, lambda: _differentiated(surrogate, ball, y, targets))
+
+
+def _differentiated(
+    surrogate: Surrogate, ball: Ball, y: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
     with torch.enable_grad():
         point = ball.x0.detach().requires_grad_()
         z = surrogate.scores(point)
@@ -63,7 +69,8 @@ def _distances(
         gaps = (z.gather(1, y[:, None]) - z.gather(1, targets)).unbind(1)
     found = []
     for gap in gaps:
-        slope = derivative(-gap.sum(), point, keep=gap is not gaps[-1])
+        rest = gap is not gaps[-1]
+        slope = surrogate.model.differentiation.derivative(-gap.sum(), point, keep=rest)
         if slope is None:
             raise NoGradientError(surrogate.model.name)
         found.append(gap.detach().double() / _rise(ball, slope))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_type_hints
@@ -10,6 +9,7 @@ from typing import get_type_hints
 import torch
 
 from auditor.config import AuditConfig, ModelConfig
+from auditor.copies import duplicate
 from auditor.errors import LoadError, UsageError, told
 from auditor.loading import (
     Factory,
@@ -104,7 +104,7 @@ def load_stand_in_of(model: ModelConfig, victim: Victim) -> Victim | None:
         return None
     source, _, name = model.bpda.rpartition(":")
     factory = Factory(model.bpda, model.bpda_path or source, name)
-    return victim.with_module(load_stand_in(model.name, factory, copy.deepcopy(victim.module)))
+    return victim.with_module(load_stand_in(model.name, factory, duplicate(victim.module)))
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,10 @@ def _file_of(value: str, kinds: frozenset[str]) -> Path:
     return Path(value.rpartition(":")[0] if "factory" in kinds else value)
 
 
-def load_victim(model: ModelConfig, device: torch.device, registry: Registry) -> Loaded:
-    """A model as deployed.
+def load_victim(
+    model: ModelConfig, device: torch.device, registry: Registry, batch_size: int | str = "auto"
+) -> Loaded:
+    """A model as deployed, to be asked about at most `batch_size` images at once.
 
     Raises:
         LoadError: it cannot be loaded.
@@ -149,10 +151,12 @@ def load_victim(model: ModelConfig, device: torch.device, registry: Registry) ->
     victim = Victim(
         model.name,
         module,
-        precision=getattr(torch, model.precision),
+        precision=None if model.precision == "auto" else getattr(torch, model.precision),
         output_key=model.output_key,
         normalize=normalize or None,
         device=device,
         fingerprint=fingerprint(module, sources),
     )
+    if isinstance(batch_size, int):
+        victim.pieces.limit = batch_size
     return Loaded(victim, training, remarks)

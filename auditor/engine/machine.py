@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
@@ -12,12 +12,13 @@ from auditor.config import AuditConfig
 from auditor.engine.runner import ModelUnderAudit
 from auditor.engine.tuning import (
     MEASURED_IMAGES,
+    Left,
     measure_batch_size,
     measure_form,
     measure_search_precision,
     measure_threads,
 )
-from auditor.preflight import Preflight, blaming_model, read_batch
+from auditor.preflight import Preflight, blaming_model, left_findings, read_batch
 from auditor.samples import Samples
 from auditor.surrogate import Form, SearchPrecision, in_form, naive
 from auditor.victim import Victim
@@ -78,24 +79,33 @@ def prepare(
 
     They are the victim's autograd, in float32 where the victim is coarser: in half precision,
     gradients underflow and steps round away. What is found counts only once the victim has
-    confirmed it in its own precision.
+    confirmed it in its own precision. A copy that cannot be had, or does not run, is left, and
+    pre-flight's findings say so.
     """
-    surrogate = naive(victim)
+    own = naive(victim)
+    if not preflight.has_gradient:
+        return ModelUnderAudit(victim, preflight, own, own, "plain", "float32", subject)
+    x, left = read_batch(victim, samples, slice(0, _FEW)), Left()
     if victim.precision in (torch.float16, torch.bfloat16):
-        surrogate = surrogate.in_precision(torch.float32)
-    form: Form = "plain"
-    search: SearchPrecision = "float32"
-    if preflight.has_gradient:
-        x = read_batch(victim, samples, slice(0, _FEW))
-        form = before.get("forms", {}).get(subject) or measure_form(surrogate, x)
-        surrogate = in_form(surrogate, form)
-        if config.run.search_precision != "auto":
-            search = config.run.search_precision
-        else:
-            known = before.get("search_precisions", {}).get(subject)
-            search = known or measure_search_precision(surrogate, x)
-    coarse = surrogate.for_search(search)
-    return ModelUnderAudit(victim, preflight, surrogate, coarse, form, search, subject)
+        own = left.unless(own, lambda: naive(victim).in_precision(torch.float32), x, "float32")
+    form: Form = before.get("forms", {}).get(subject) or measure_form(own, x, left)
+    surrogate = left.unless(own, lambda: in_form(own, form), x, f"the form {form}")
+    search: SearchPrecision
+    if config.run.search_precision != "auto":
+        search = config.run.search_precision
+    else:
+        known = before.get("search_precisions", {}).get(subject)
+        search = known or measure_search_precision(surrogate, x, left)
+    coarse = left.unless(surrogate, lambda: surrogate.for_search(search), x, f"{search}, to search")
+    return ModelUnderAudit(
+        victim,
+        replace(preflight, findings=(*preflight.findings, *left_findings(victim, left.told))),
+        surrogate,
+        coarse,
+        "plain" if surrogate is own else form,
+        search,
+        subject,
+    )
 
 
 def known(logged: dict[str, Any]) -> dict[str, Any]:

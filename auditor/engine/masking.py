@@ -80,9 +80,12 @@ def masking(
         broken = replace(broken, by_plain=None)
     missing = list(_missing(checks))
     trusted = _trusted(registry, config, outcomes, name, checks)
-    if model.preflight.has_gradient and not trusted:  # then nothing was compared with the gradient
+    failure = model.preflight.gradient_failure
+    if (model.preflight.has_gradient or failure) and not trusted:
+        # Then nothing was compared with the gradient, and it is not proved that there is none.
         broken = replace(broken, by_gradient=broken.by_any)
         missing.append("No attack that follows the model's gradient was run.")
+        missing += [f"Its gradient could not be computed: {failure}."] if failure else []
     if "cross-entropy" not in trusted:
         broken = replace(broken, by_cross_entropy=broken.by_gradient)
     looked_at = _looked_at(checks, correct, samples)

@@ -33,6 +33,7 @@ from auditor.victim import Victim
 
 #: Why an attack cannot run on a model; those of a profile are then left out.
 WITHOUT_GRADIENT = "the model gives no gradient, and this attack needs one"
+GRADIENT_FAILED = "the model's gradient could not be computed, and this attack needs it: "
 
 
 class CellError(Exception):
@@ -115,7 +116,7 @@ class CellRunner:
         victim, plan, further = model.victim, cell.plan, cell.further
         has_gradient = model.preflight.has_gradient or plan.surrogate is not None
         if unfit(plan, model):
-            raise CellError(WITHOUT_GRADIENT)
+            raise CellError(without_gradient(model))
         exact, search, trust = _surrogates(plan, model)
         block, position = self.block(further.positions if further else cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
@@ -202,6 +203,12 @@ def unfit(plan: AttackPlan, model: ModelUnderAudit) -> bool:
     """Whether the attack needs a gradient that the model does not give."""
     has_gradient = model.preflight.has_gradient or plan.surrogate is not None
     return plan.spec.needs == GRADIENT and not has_gradient
+
+
+def without_gradient(model: ModelUnderAudit) -> str:
+    """Why an attack that needs a gradient cannot run on it."""
+    failure = model.preflight.gradient_failure
+    return GRADIENT_FAILED + failure if failure else WITHOUT_GRADIENT
 
 
 def _surrogates(

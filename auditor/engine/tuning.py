@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from auditor.errors import LoadError
+from auditor.errors import LoadError, told
 from auditor.objectives import choose_objective
 from auditor.surrogate import (
     FORMS,
     Form,
-    NoGradientError,
     SearchPrecision,
     Surrogate,
     agrees,
@@ -38,9 +37,40 @@ _WORTH_COARSER = 1.3
 _WORTH_ANOTHER_FORM = 1.15
 #: Images that forms are measured on, and precisions on a CPU.
 _PROBES, _FEW_PROBES = 32, 4
+#: Characters of what an error says that are told.
+_LONGEST = 200
 #: A smaller batch is preferred when it costs at most this much more per image: images that fall
 #: early then leave less of the batch empty.
 _TOLERANCE = 1.05
+
+
+class Left:
+    """Other ways to compute a model that were left because they raised."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def tell(self, what: str, error: Exception) -> None:
+        """Keep for the report that `what` raised this."""
+        text = f"{what}: {told(error)}"
+        self.told.append(text.splitlines()[0][:_LONGEST])
+
+    def unless(
+        self, own: Surrogate, make: Callable[[], Surrogate], x: torch.Tensor, what: str
+    ) -> Surrogate:
+        """What `make` makes if it runs on images `x`, one of them and many; else `own`.
+
+        User code runs here in ways it was not written for, and may raise anything.
+        """
+        try:
+            other = make()
+            if other is not own:
+                for part in (x[:1], x[:_PROBES]):
+                    _evaluation(other, part, gradient=True)()
+        except Exception as error:
+            self.tell(what, error)
+            return own
+        return other
 
 
 def choose_device(text: str) -> torch.device:
@@ -98,7 +128,7 @@ def _attack_step(surrogate: Surrogate, x: torch.Tensor) -> Callable[[], object]:
     try:
         _evaluation(surrogate, x[:1], gradient=True)()
         gradient = True
-    except (NoGradientError, RuntimeError):
+    except Exception:  # pre-flight says what is wrong with it
         gradient = False
     return _evaluation(surrogate, x, gradient=gradient)
 
@@ -144,15 +174,15 @@ def measure_batch_size(victim: Victim, x: torch.Tensor) -> int:
     )
 
 
-def measure_form(surrogate: Surrogate, x: torch.Tensor) -> Form:
+def measure_form(surrogate: Surrogate, x: torch.Tensor, left: Left | None = None) -> Form:
     """The form in which an attack step on `x` is fastest; "plain" unless another clearly wins.
 
     Only forms with the model's own logits and gradients count.
     """
-    if surrogate.model.precision != torch.float32 or not _has_convolutions(surrogate.model):
+    if surrogate.model.types != (torch.float32,) or not _has_convolutions(surrogate.model):
         return "plain"
     x = x[:_PROBES]
-    costs = {form: _form_seconds(surrogate, form, x) for form in FORMS}
+    costs = {form: _form_seconds(surrogate, form, x, left or Left()) for form in FORMS}
     best = min(costs, key=lambda form: costs[form])
     return best if costs[best] * _WORTH_ANOTHER_FORM <= costs["plain"] else "plain"
 
@@ -161,7 +191,7 @@ def _has_convolutions(victim: Victim) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in victim.module.modules())
 
 
-def _form_seconds(surrogate: Surrogate, form: Form, x: torch.Tensor) -> float:
+def _form_seconds(surrogate: Surrogate, form: Form, x: torch.Tensor, left: Left) -> float:
     """Seconds of an attack step; infinite where the form cannot be had or is not the model's own.
 
     User code runs here in ways it was not written for, and may raise anything.
@@ -171,30 +201,36 @@ def _form_seconds(surrogate: Surrogate, form: Form, x: torch.Tensor) -> float:
         if form != "plain" and not agrees(surrogate, other, x):
             return math.inf
         return _seconds(_attack_step(other, x), x.device)
-    except Exception:
+    except Exception as error:
+        left.tell(f"the form {form}", error)
         return math.inf
 
 
-def measure_search_precision(surrogate: Surrogate, x: torch.Tensor) -> SearchPrecision:
+def measure_search_precision(
+    surrogate: Surrogate, x: torch.Tensor, left: Left | None = None
+) -> SearchPrecision:
     """The fastest precision for an attack step on `x`; float32 unless another clearly wins."""
-    if surrogate.model.precision != torch.float32:
+    if surrogate.model.types != (torch.float32,):
         return "float32"
     # A CPU without such arithmetic takes a hundred times as long: few images tell as much.
     x = x[:_FEW_PROBES] if x.device.type == "cpu" else x
     choices: tuple[SearchPrecision, ...] = ("float32", "bfloat16")
     if x.device.type == "cuda":
         choices = ("float32", "tf32", "bfloat16")
-    costs = {choice: _precision_seconds(surrogate, choice, x) for choice in choices}
+    costs = {choice: _precision_seconds(surrogate, choice, x, left or Left()) for choice in choices}
     best = min(costs, key=lambda choice: costs[choice])
     return best if costs[best] * _WORTH_COARSER <= costs["float32"] else "float32"
 
 
-def _precision_seconds(surrogate: Surrogate, precision: SearchPrecision, x: torch.Tensor) -> float:
+def _precision_seconds(
+    surrogate: Surrogate, precision: SearchPrecision, x: torch.Tensor, left: Left
+) -> float:
     """Seconds of an attack step; infinite where the model cannot run there, or not backwards."""
     try:
         step = _evaluation(surrogate.for_search(precision), x, gradient=True)
         return _seconds(step, x.device)
-    except Exception:  # as above
+    except Exception as error:  # as above
+        left.tell(f"{precision}, to search", error)
         return math.inf
 
 

@@ -3,7 +3,7 @@
 Everything odd becomes a finding with a remedy; what makes an audit impossible raises a LoadError.
 """
 
-from auditor.preflight.checks import left_in_training
+from auditor.preflight.checks import left_findings, left_in_training
 from auditor.preflight.look import (
     Preflight,
     blaming_model,
@@ -16,6 +16,7 @@ __all__ = [
     "Preflight",
     "blaming_model",
     "count_classes",
+    "left_findings",
     "left_in_training",
     "preflight",
     "read_batch",

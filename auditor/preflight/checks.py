@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,9 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from auditor.answers import Outputs
-from auditor.errors import text_of
+from auditor.errors import raised_at, told
 from auditor.objectives import choose_objective
 from auditor.population import in_set
+from auditor.precision import names_of
+from auditor.preflight.asking import scores_of, small_batches
 from auditor.results import Finding, Level
 from auditor.samples import Samples
 from auditor.stats import clopper_pearson
@@ -47,8 +48,7 @@ def finding(
 @torch.no_grad()
 def output_findings(victim: Victim, probe: torch.Tensor, declared: str) -> Iterator[Finding]:
     """Decide on `victim.outputs`, and say where it contradicts what was declared."""
-    z = victim.raw(probe)
-    assert isinstance(z, torch.Tensor)
+    z = scores_of(victim, probe)
     single = z.shape[1] == 2 and not z[:, 0].any()  # one logit of a model for two classes
     if single:
         seen = _kind_of_single(z[:, 1], declared)
@@ -138,15 +138,17 @@ def left_in_training(module: nn.Module) -> tuple[str, ...]:
 @torch.no_grad()
 def state_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
     """Whether a forward pass changes parameters or buffers."""
-    before = copy.deepcopy(victim.module.state_dict())
-    victim.raw(probe)
+    before = {
+        name: value.clone()
+        for name, value in victim.module.state_dict().items()
+        if isinstance(value, torch.Tensor)
+    }
+    scores_of(victim, probe)
     after = victim.module.state_dict()
-    changed = tuple(
-        name
-        for name, value in before.items()
-        if isinstance(value, torch.Tensor) and not value.equal(after[name])
-    )
-    victim.module.load_state_dict(before)
+    changed = tuple(name for name, value in before.items() if not _same(value, after.get(name)))
+    for name in changed:
+        if isinstance(after.get(name), torch.Tensor) and after[name].shape == before[name].shape:
+            after[name].copy_(before[name])
     if changed:
         yield finding(
             victim.name, "state-changes", "Looking at images changes the model", "high",
@@ -157,6 +159,15 @@ def state_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _same(first: torch.Tensor, second: object) -> bool:
+    """Whether a tensor of the state, of whatever kind, is as it was."""
+    if not isinstance(second, torch.Tensor) or first.layout != second.layout:
+        return False
+    if first.layout != torch.strided:
+        first, second = first.to_dense(), second.to_dense()
+    return first.equal(second)
+
+
 def _relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
     spread = (a.amax() - a.amin()).clamp(min=torch.finfo(a.dtype).tiny)
     return float(((a - b).abs().amax() / spread).nan_to_num(0))
@@ -165,8 +176,8 @@ def _relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
 @torch.no_grad()
 def determinism_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
     """Whether repeated calls agree; sets `victim.draws` where they do not."""
-    first = victim.logits(probe)
-    repeats = [victim.logits(probe) for _ in range(4)]
+    first = victim.logits_of(scores_of(victim, probe))
+    repeats = [victim.logits_of(scores_of(victim, probe)) for _ in range(4)]
     difference = max(_relative_difference(first, again) for again in repeats)
     victim.seeded = difference > 0
     if difference > _REPEAT_TOLERANCE:
@@ -188,8 +199,11 @@ def batch_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
     """Whether an image's scores depend on the images beside it."""
     if victim.draws > 1 or len(probe) < 2:
         return
-    together, reverse = victim.logits(probe), victim.logits(probe.flip(0)).flip(0)
-    half = victim.logits(probe[: len(probe) // 2])
+    whole, flipped, part = (
+        victim.logits_of(scores_of(victim, x))
+        for x in (probe, probe.flip(0), probe[: len(probe) // 2])
+    )
+    together, reverse, half = whole, flipped.flip(0), part
     difference = max(
         _relative_difference(together, reverse), _relative_difference(together[: len(half)], half)
     )
@@ -210,8 +224,7 @@ def range_findings(victim: Victim, probe: torch.Tensor, labels: torch.Tensor) ->
     """Whether the model does far better on pixels of another range."""
 
     def right(x: torch.Tensor) -> float:
-        z = victim.raw(x)
-        assert isinstance(z, torch.Tensor)
+        z = scores_of(victim, x)
         return float((z.argmax(1) == labels).double().mean())
 
     here = right(probe)
@@ -232,23 +245,112 @@ def range_findings(victim: Victim, probe: torch.Tensor, labels: torch.Tensor) ->
             )  # fmt: skip
 
 
-def gradient_findings(
+def look_for_gradient(
     victim: Victim, probe: torch.Tensor, labels: torch.Tensor, classes: int
-) -> Iterator[Finding]:
-    """Whether autograd reaches the pixels."""
+) -> str:
+    """Whether autograd reaches the pixels: "there", "absent", or what torch says instead.
+
+    It is absent only where the graph from the scores ends before the pixels.
+    """
+    objective = choose_objective("cross-entropy", classes)
     try:
-        naive(victim).evaluate(
-            probe[:2], labels[:2], choose_objective("cross-entropy", classes), gradient=True
-        )
-    except (NoGradientError, RuntimeError) as error:
-        detail = "" if isinstance(error, NoGradientError) else f": {text_of(error)}"
+        naive(victim).evaluate(probe[:2], labels[:2], objective, gradient=True)
+    except NoGradientError:
+        return "absent"
+    except Exception as error:  # user code runs here, with a graph, and may raise anything
+        place = raised_at(error)
+        return told(error) + (f" (at {place})" if place else "")
+    return "there"
+
+
+def gradient_findings(victim: Victim, seen: str) -> Iterator[Finding]:
+    """What `look_for_gradient` saw, and what torch had to be helped with."""
+    if seen == "absent":
         yield finding(
             victim.name, "no-gradient", "The model gives no gradient", "high",
             "Autograd cannot follow the computation from the scores back to the pixels, so no "
             "gradient attack can run. What such an audit calls robust may be nothing of the kind.",
-            evidence=(f"backward pass of the cross-entropy fails{detail}",),
+            evidence=("the graph of the cross-entropy does not reach the pixels",),
             remedy="keep the computation in differentiable torch operations: no detach, no_grad, "
                    "numpy or argmax between input and output",
+        )  # fmt: skip
+    elif seen != "there":
+        yield finding(
+            victim.name, "gradient-failed", "The gradient could not be computed", "high",
+            "torch refuses to differentiate the model, which says nothing of the gradient itself. "
+            "No gradient attack can run, so that this audit's number is too high, if anything.",
+            evidence=(seen,), remedy=_remedy_for(seen),
+        )  # fmt: skip
+
+
+#: What to do about what torch says, by words in it.
+_REMEDIES = (
+    ("inplace", "write y = f(y) in the place of operations that change a tensor in place"),
+    ("memory", "audit where there is more memory"),
+    ("hook", "take the hooks off at the end of the factory"),
+)
+
+
+def _remedy_for(said: str) -> str:
+    found = (remedy for words, remedy in _REMEDIES if words in said)
+    return next(found, "give the model one image with requires_grad_(), call backward() on the "
+                       "sum of its scores, and mend what torch reports")  # fmt: skip
+
+
+def precision_findings(victim: Victim) -> Iterator[Finding]:
+    """Where the declared precision is not what the weights were made in."""
+    if victim.declared is None or victim.made_in in ((), (victim.declared,)):
+        return
+    asked, made = names_of([victim.declared]), names_of(victim.made_in)
+    evidence = (f"precision = {asked}", f"weights made in {made}, audited in {victim.precisions}")
+    if victim.types == (victim.declared,):
+        yield finding(
+            victim.name, "precision", "The model was cast", "info",
+            f"Its factory makes weights in {made}, and `precision` says {asked}: the audit has "
+            "cast them. Whoever deploys this model has to do the same.",
+            evidence=evidence, remedy="leave `precision` out if the factory's model is deployed",
+        )  # fmt: skip
+    else:
+        yield finding(
+            victim.name, "precision", "The model is not of the declared precision", "medium",
+            f"`precision` says {asked}, and its weights are in {victim.precisions}. Nothing was "
+            "cast: the model was audited as its factory made it.",
+            evidence=evidence,
+            remedy="leave `precision` out, or let the factory make the model that is deployed",
+        )  # fmt: skip
+
+
+def left_findings(victim: Victim, told: Sequence[str]) -> Iterator[Finding]:
+    """Other ways to compute the model that could not be used, and what they raised."""
+    if told:
+        yield finding(
+            victim.name, "computed-as-is", "The model could not be computed in another way", "info",
+            "Attacks may run on a copy of the model that is faster, or finer than half precision. "
+            "Where such a copy cannot be had they run on the model as it is.",
+            evidence=tuple(told),
+            remedy="nothing, unless the audit takes too long or the model is in half precision: "
+            "then write its forward without fixed types and without branches on its own state",
+        )  # fmt: skip
+
+
+def size_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
+    """Batches that the model does not take."""
+    if victim.refuses:
+        yield finding(
+            victim.name, "large-batches", "The model does not take every batch", "medium",
+            f"Given {victim.refuses}. The audit asks it about {victim.pieces.limit} at once.",
+            evidence=(), remedy="check that it is deployed with such batches; write batch_size in "
+            "[run] if they are known",
+        )  # fmt: skip
+    for refusal in small_batches(victim, probe)[:1]:
+        size = "one image" if refusal.size == 1 else f"{refusal.size} images"
+        yield finding(
+            victim.name, "small-batches", f"The model fails on a batch of {size}", "medium",
+            f"Given {size}, {refusal.what}. The audit fills batches up to {victim.least} images; "
+            "deployed, the model will fail on the last batch of a set, or on a single request.",
+            evidence=tuple(filter(None, (refusal.where,))),
+            remedy="name the axes that are meant, such as squeeze(-1) or flatten(1), and do not "
+                   "assume more than one image",
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from auditor.answers import Outputs, described, remedy_for
 from auditor.errors import LoadError, raised_at, told
 from auditor.preflight import checks
+from auditor.preflight.asking import settle
 from auditor.results import Finding
 from auditor.samples import Samples
 from auditor.victim import Victim
@@ -34,6 +35,8 @@ class Preflight:
     #: Why the audit of this model cannot go on; empty when it can.
     stop: str
     has_gradient: bool
+    #: Why a gradient could not be computed though it may be there: what torch said. Else empty.
+    gradient_failure: str = ""
 
 
 def preflight(
@@ -64,12 +67,14 @@ def preflight(
         findings = list(checks.output_findings(victim, probe, outputs))
         findings += checks.mode_findings(victim, training_modules)
         findings += checks.loading_findings(victim, remarks)
+        findings += checks.precision_findings(victim)
+        findings += checks.size_findings(victim, probe)
         findings += checks.state_findings(victim, probe)
         findings += checks.determinism_findings(victim, probe)
         findings += checks.batch_findings(victim, probe)
         findings += checks.range_findings(victim, probe, labels)
-        gradient = list(checks.gradient_findings(victim, probe, labels, classes))
-    findings += gradient
+        gradient = checks.look_for_gradient(victim, probe, labels, classes)
+    findings += checks.gradient_findings(victim, gradient)
     prediction, wrong, confidence, nonfinite = _clean(victim, samples, batch_size)
     findings += checks.nonfinite_findings(victim, nonfinite)
     findings += checks.class_findings(victim, samples, classes)
@@ -85,7 +90,8 @@ def preflight(
         confidence=confidence,
         findings=(*findings, *accuracy),
         stop=stop,
-        has_gradient=not gradient,
+        has_gradient=gradient == "there",
+        gradient_failure="" if gradient in ("there", "absent") else gradient,
     )
 
 
@@ -97,7 +103,7 @@ def read_batch(victim: Victim, samples: Samples, part: slice | NDArray[np.int64]
 
 @torch.no_grad()
 def count_classes(victim: Victim, samples: Samples) -> int:
-    """The number of classes, K.
+    """The number of classes, K; finds out how the victim can be asked.
 
     Raises:
         LoadError: the output is not (B, K) floating-point scores, or has no room for the labels.
@@ -105,7 +111,7 @@ def count_classes(victim: Victim, samples: Samples) -> int:
     probe = read_batch(victim, samples, slice(0, min(_PROBES, len(samples))))
     where = f"model {victim.name!r}"
     with blaming_model(victim, f"images 0 to {len(probe) - 1} of shape {tuple(probe.shape[1:])}"):
-        z = victim.raw(probe)
+        z, asked = settle(victim, probe)
     if not isinstance(z, torch.Tensor):
         raise LoadError(
             f"The model returns {described(z)}, not a tensor.",
@@ -120,11 +126,11 @@ def count_classes(victim: Victim, samples: Samples) -> int:
             expected="floating-point scores of every class",
             remedy="return the values before argmax",
         )
-    if z.dim() != 2 or len(z) != len(probe) or z.shape[1] < 2:
+    if z.dim() != 2 or len(z) != asked or z.shape[1] < 2:
         raise LoadError(
-            f"The model returns the shape {tuple(z.shape)} for {len(probe)} images.",
+            f"The model returns the shape {tuple(z.shape)} for {asked} images.",
             where=where,
-            expected=f"({len(probe)}, classes), or one number per image for two classes",
+            expected=f"({asked}, classes), or one number per image for two classes",
             remedy="return one row of scores per image; do not mix the images of a batch",
         )
     highest = int(samples.images.y.max())

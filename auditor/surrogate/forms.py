@@ -7,12 +7,12 @@ one whose logits or gradients are not the model's own is not used.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
 
+from auditor.copies import duplicate
 from auditor.objectives import choose_objective
 from auditor.surrogate.surrogate import NoGradientError, Surrogate
 
@@ -31,7 +31,7 @@ def in_form(surrogate: Surrogate, form: Form) -> Surrogate:
     """
     if form == "plain":
         return surrogate
-    module = copy.deepcopy(surrogate.model.module)
+    module = duplicate(surrogate.model.module)
     if form == "folded":
         module = _folded(module)
     module.to(memory_format=torch.channels_last)

@@ -35,6 +35,7 @@ def recording(tape: Tape, module: nn.Module) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(tape.observer is not None))
         stack.enter_context(_eager())
+        stack.enter_context(_kept())
         stack.enter_context(differentiated(tape))
         stack.enter_context(_scripted(tape))
         for handle in (
@@ -80,6 +81,20 @@ def _eager() -> Iterator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    """Checkpoints keep what they compute: computed again, it would be without its repairs."""
+    kind: Any = getattr(sys.modules.get("torch.utils.checkpoint"), "_checkpoint_hook", None)
+    if kind is None:
+        yield
+        return
+    kind.__enter__, kind.__exit__ = lambda self: self, lambda self, *error: None
+    try:
+        yield
+    finally:
+        del kind.__enter__, kind.__exit__  # its parent's, that is
 
 
 class _Hooks:

@@ -6,21 +6,17 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 
-from auditor.errors import text_of
 from auditor.objectives import Objective
 from auditor.surrogate.scores import Pass, deciding, exact_scores, rescaled
 from auditor.victim import Victim
 
+_T = TypeVar("_T")
 #: What a search may run in; what it finds counts only once the victim has confirmed it.
 SearchPrecision = Literal["float32", "tf32", "bfloat16"]
-
-
-#: What autograd says of an operation that has no derivative.
-_UNDERIVED = ("derivative for", "but no autograd formula")
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class Surrogate:
 
     def in_precision(self, precision: torch.dtype) -> Surrogate:
         """The same, computed in another floating-point type."""
-        if precision == self.model.precision:
+        if self.model.types == (precision,):
             return self
         name = f"{self.name} in {str(precision).removeprefix('torch.')}"
         return replace(self, name=name, model=self.model.in_precision(precision))
@@ -121,7 +117,7 @@ class Surrogate:
 
     def for_search(self, precision: SearchPrecision) -> Surrogate:
         """The same in a faster, coarser precision; itself where it is no float32 surrogate."""
-        if precision == "float32" or self.model.precision != torch.float32:
+        if precision == "float32" or self.model.types != (torch.float32,):
             return self
         if precision == "tf32":
             return replace(self, name=f"{self.name} in tf32", tf32=True)
@@ -145,6 +141,7 @@ class Surrogate:
 
         Raises:
             NoGradientError: a gradient is asked for and the graph does not reach the input.
+            RuntimeError: torch refuses to differentiate the model in every way that is known.
         """
 
         def work(part: slice) -> _Drawn:
@@ -189,10 +186,13 @@ class Surrogate:
 
     def _draw(self, *args: Any, **options: Any) -> _Drawn:
         if not self.repairs:
-            return self._evaluated(False, *args, **options)
+            return persisting(self.model, lambda: self._evaluated(False, *args, **options))
         from auditor.surrogate.repair import overwriting  # torch is needed to import it
 
-        return overwriting(self.model, lambda more: self._evaluated(more, *args, **options))
+        def work(cautious: bool) -> _Drawn:
+            return self._evaluated(cautious, *args, **options)
+
+        return persisting(self.model, lambda: overwriting(self.model, work))
 
     def _evaluated(
         self,
@@ -250,28 +250,22 @@ class Surrogate:
 
     def _slope(self, total: torch.Tensor, point: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """d total / d point; `keep` the graph for a further one."""
-        slope = derivative(total, point, keep=keep)
+        slope = self.model.differentiation.derivative(total, point, keep=keep)
         if slope is None:
             raise NoGradientError(self.model.name)
         self.model.passes.backwards += len(point)
         return slope
 
 
-def derivative(
-    total: torch.Tensor, point: torch.Tensor, *, keep: bool = False
-) -> torch.Tensor | None:
-    """d total / d point by autograd; None where it leads nowhere or an operation has none at all.
+def persisting(model: Victim, work: Callable[[], _T]) -> _T:
+    """`work`, which differentiates the model, in whatever way torch does not refuse."""
+    calls, passes = model._calls, replace(model.passes)
 
-    Args:
-        keep: the graph, for a further one.
-    """
-    try:
-        (slope,) = torch.autograd.grad(total, point, retain_graph=keep, allow_unused=True)
-    except RuntimeError as error:
-        if not any(words in text_of(error) for words in _UNDERIVED):
-            raise
-        return None
-    return slope
+    def retract() -> None:
+        model._calls = calls
+        model.passes.forwards, model.passes.backwards = passes.forwards, passes.backwards
+
+    return model.differentiation.persist(work, retract)
 
 
 def _repaired(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from auditor.surrogate.sites import Effect, Site
-from auditor.surrogate.surrogate import derivative
+from auditor.surrogate.surrogate import persisting
 from auditor.victim import Victim
 
 if TYPE_CHECKING:
@@ -126,12 +126,15 @@ def _own(victim: Victim, x: torch.Tensor) -> tuple[torch.Tensor | None, set[Site
     """The gradient as autograd gives it, and the hooks that may change it."""
     from auditor.surrogate.observer import HookWatch
 
-    victim.begin("trace")
-    point = x.clone().requires_grad_(True)
-    with torch.enable_grad():
-        with HookWatch(victim.module) as watch:
-            z = victim.logits(point)
-        return _gradient(z, point), watch.sites
+    def work() -> tuple[torch.Tensor | None, set[Site]]:
+        victim.begin("trace")
+        point = x.clone().requires_grad_(True)
+        with torch.enable_grad():
+            with HookWatch(victim.module) as watch:
+                z = victim.logits(point)
+            return _gradient(victim, z, point), watch.sites
+
+    return persisting(victim, work)
 
 
 def _repaired(
@@ -150,18 +153,19 @@ def _repaired(
             return None, frozenset() if link is None else link.sites
         with torch.enable_grad():
             z = victim.logits_of(link.soft)
-            return _gradient(z, point), link.sites
+            return _gradient(victim, z, point), link.sites
 
     victim.begin("trace")
-    return overwriting(victim, work)
+    return persisting(victim, lambda: overwriting(victim, work))
 
 
-def _gradient(z: torch.Tensor, point: torch.Tensor) -> torch.Tensor | None:
+def _gradient(victim: Victim, z: torch.Tensor, point: torch.Tensor) -> torch.Tensor | None:
     """Of the largest logit's lead over the mean of the others; None without a graph."""
     if not z.requires_grad:
         return None
     z = z.double()
-    return derivative((z.amax(1) * z.shape[1] - z.sum(1)).sum(), point)
+    lead = (z.amax(1) * z.shape[1] - z.sum(1)).sum()
+    return victim.differentiation.derivative(lead, point)
 
 
 def _alike(first: torch.Tensor | None, second: torch.Tensor | None) -> bool:

@@ -131,7 +131,7 @@ def _no_scores(raw: torch.Tensor, rows: int, pictures: int, certain: int, total:
     if rows <= min(_FEW, pictures // 4):
         return f"there are only {rows} different rows of scores for {pictures} different images"
     values = len(torch.unique(raw))
-    if values <= _FEW and raw.numel() >= 20 * values:
+    if values <= _FEW and pictures * raw.shape[1] >= 20 * values:
         return f"all {raw.numel()} scores take {values} different values"
     if bounds(certain, total)[0] > _RARE:
         return f"the top probability is exactly 1 on {of(certain, total)}"

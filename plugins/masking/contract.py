@@ -246,7 +246,8 @@ def _takes_batch_statistics(part: torch.nn.Module) -> bool:
 def _changed_by_looking(victim: Victim, x: torch.Tensor) -> tuple[str, ...]:
     """Names of parameters and buffers that a forward pass changes; they are put back."""
     module = victim.module
-    held = dict([*module.named_parameters(), *module.named_buffers()])
+    every = [*module.named_parameters(), *module.named_buffers()]
+    held = {name: tensor for name, tensor in every if tensor.layout == torch.strided}
     before = {name: tensor.detach().clone() for name, tensor in held.items()}
     logits_of(victim, x)
     changed = []

@@ -66,7 +66,7 @@ def test_defaults(load: Load, directory: Path) -> None:
     assert (run.output, run.executor, run.time_budget) == (directory / "audits", "local", None)
     (model,) = config.models
     assert (model.name, model.kwargs, model.weights) == ("cnn", {}, None)
-    assert (model.outputs, model.precision, model.normalize) == ("auto", "float32", None)
+    assert (model.outputs, model.precision, model.normalize) == ("auto", "auto", None)
     assert (config.data.samples, config.data.expected_accuracy) == (None, None)
     assert (config.report.formats, config.report.gallery) == (("html", "pdf"), 12)
     profile = load_registry().profiles["standard"]

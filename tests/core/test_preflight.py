@@ -387,14 +387,29 @@ def test_a_crash_in_the_middle_names_the_images():
     assert "images 128 to 149" in raised.value.where
 
 
-def test_a_model_of_one_batch_size_only_is_a_load_error():
+@pytest.mark.parametrize("limit", [None, 1, 3])
+def test_a_batch_of_one_that_fails_is_filled_up(limit):
+    victim = Victim("m", Changed(lambda self, x, right: right(x).squeeze()))
+    victim.pieces.limit = limit
+    result = preflight(victim, SAMPLES, 64, outputs="logits", expected_accuracy=None,
+                       training_modules=())  # fmt: skip
+    assert codes(result) == ["small-batches"]
+    assert victim.least == 2
+    assert result.correct.all()
+    assert victim.logits(torch.rand(1, 1, 6, 7)).shape == (1, CLASSES)
+
+
+def test_a_model_of_one_batch_size_only_is_asked_in_batches_of_that_size():
     """Attacks refill their batches, so that any size up to the largest comes."""
 
     def only_64(self, x, right):
         return right(x.view(64, 1, 6, 7))
 
-    with pytest.raises(LoadError):
-        fly(Changed(only_64))
+    result, victim = fly(Changed(only_64), batch_size=1000)
+    assert codes(result) == ["small-batches"]
+    assert result.correct.all()
+    assert result.has_gradient
+    assert (victim.least, victim.pieces.limit) == (64, 64)
 
 
 def test_one_image_is_enough():

@@ -212,8 +212,8 @@ class NoWayBack(torch.autograd.Function):
 def test_a_model_that_cannot_run_in_bfloat16_costs_for_ever_there(what, seconds):
     surrogate = surrogate_of(NoHalf(what))
     seconds.extend([1.0, 0.01])
-    assert tuning._precision_seconds(surrogate, "float32", X) == 1.0
-    assert tuning._precision_seconds(surrogate, "bfloat16", X) == math.inf
+    assert tuning._precision_seconds(surrogate, "float32", X, tuning.Left()) == 1.0
+    assert tuning._precision_seconds(surrogate, "bfloat16", X, tuning.Left()) == math.inf
     seconds[:] = [1.0, 0.01]
     assert measure_search_precision(surrogate, X) == "float32"
 
