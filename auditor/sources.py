@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +110,7 @@ def _file_loader(path: Path) -> Callable[[], ModuleType]:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         # A private name, so that a plugin called torch.py shadows nothing.
-        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
         name = f"_auditor_plugin_{path.stem}_{digest}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:

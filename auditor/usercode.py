@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ def import_source(source: Path | str) -> ModuleType:
     if isinstance(source, str):
         return importlib.import_module(source)
     # One private name per file, so that two models' models.py do not meet.
-    name = f"_audited_{source.stem}_{hashlib.sha256(str(source).encode()).hexdigest()[:8]}"
+    name = f"_audited_{source.stem}_{hashlib.sha256(os.fsencode(source)).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, source)
