@@ -54,7 +54,8 @@ def import_file(file: Path, owner: str = "", *, anew: bool = False) -> ModuleTyp
     while "." not in root.name and (root / "__init__.py").is_file() and root != root.parent:
         packages.insert(0, root.name)
         root = root.parent
-    digest = hashlib.sha256("\0".join([owner, str(own), str(root)]).encode()).hexdigest()[:8]
+    told = "\0".join([owner, str(own), str(root)])
+    digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     name = next((one for one in sys.modules if _is_private(one) and one.endswith(f"_{digest}")), "")
     if anew:
         for member in [one for one in sys.modules if f"{one}.".startswith(f"{name}.")]:

@@ -34,7 +34,9 @@ def code_hash(source: Path | str) -> str:
         origin = vars(sys.modules[source]).get("__file__") if source in sys.modules else None
         top = source.partition(".")[0]
         if origin is None or _is_installed(Path(origin)):
-            return hashlib.sha256(f"{source} {_version(top)}".encode()).hexdigest()
+            return hashlib.sha256(
+                f"{source} {_version(top)}".encode("utf-8", "surrogatepass")
+            ).hexdigest()
         file = Path(origin)
         root = file.parents[source.count(".") + (file.name == "__init__.py")]
         members, folders = {file}, [root]
@@ -45,7 +47,7 @@ def code_hash(source: Path | str) -> str:
     digest = hashlib.sha256()
     for path in sorted(files, key=lambda one: os.path.relpath(one, root)):
         content = path.read_bytes()
-        digest.update(f"{os.path.relpath(path, root)} {len(content)}\n".encode())
+        digest.update(os.fsencode(f"{os.path.relpath(path, root)} {len(content)}\n"))
         digest.update(content)
     for name in sorted(installed):
         digest.update(f"{name} {_version(name)}\n".encode())

@@ -19,6 +19,7 @@ from auditor.config.paths import resolved_paths
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
 from auditor.config.schema import DataTable, RunTable, ThreatTable
+from auditor.printable import encodable
 from auditor.quantities import parse_number
 
 #: A unit in the last place of a float32 pixel near 1, and the largest float32.
@@ -41,6 +42,13 @@ def resolve_run(context: Context, table: RunTable) -> RunConfig:
             ("run", "output"),
             f"{shown(table.output)} is a file.",
             expected="a directory, which is made if it does not exist",
+        )
+    elif encodable(str(output)) != str(output):  # safetensors and Parquet open no such files
+        problems.add(
+            ("run", "output"),
+            f"The path of the output directory is no UTF-8 text: {output}.",
+            expected="a directory whose path is UTF-8 text",
+            remedy='name one elsewhere, such as output = "/tmp/audits"',
         )
     return RunConfig(
         seed=table.seed,

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from system_files import only_run
+from system_files import audit_json, only_run
 
 
 def piped(*arguments: str, lines: int, **environment: str) -> tuple[int, str]:
@@ -50,14 +50,22 @@ def test_names_as_written_on_a_terminal_that_lacks_them(here: Path) -> None:
     for name in ("model.py", "data.npz"):
         shutil.move(name, os.fsdecode(folder))
     os.rename(b"audit.toml", folder + b"/\xe4udit.toml")
-    done = subprocess.run(
-        [sys.executable, "-m", "auditor", "run", os.fsdecode(folder + b"/\xe4udit.toml")],
-        capture_output=True,
-        check=False,
-        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    command = [sys.executable, "-m", "auditor", "run", os.fsdecode(folder + b"/\xe4udit.toml")]
+    refused, done = (
+        subprocess.run(
+            [*command, *more],
+            capture_output=True,
+            check=False,
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        )
+        for more in ((), ("--set", f"run.output={here}/audits"))
     )
+    assert refused.returncode == 2
+    said = refused.stderr.decode("ascii")
+    assert r"caf\xe9 [x]/audits" in said
+    assert "The path of the output directory is no UTF-8 text" in said
     said = done.stdout.decode("ascii")
     assert done.returncode == 0, done.stderr
     assert "nets[/best] \\u5206\\u7c7b\\u5668: clean accuracy 100.0%" in said
     assert "release [draft 3] :100:" in said
-    assert r"caf\xe9 [x]" in said
+    assert r"caf\xe9 [x]" in audit_json(only_run())["provenance"]["command"]
