@@ -147,7 +147,7 @@ def status(masking: Masking, limit: str) -> int:
 
 
 @pytest.mark.parametrize("worse", WORSE)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data(), before=facts())
 def test_more_evidence_is_never_milder(
     worse: Callable[[Facts, st.DrawFn], Facts], before: Facts, data: st.DataObject

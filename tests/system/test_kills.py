@@ -107,7 +107,7 @@ def undisturbed(home: Path) -> tuple[dict[str, Any], int]:
 def test_killed_at_some_file_operations(tmp_path: Path) -> None:
     expected, operations = undisturbed(tmp_path / "whole")
     assert operations >= 80
-    for at in range(3, operations, operations // 4):
+    for at in range(3, operations, operations // 3):
         assert repaired(tmp_path / f"at-{at}", at, expected)
 
 
