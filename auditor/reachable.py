@@ -15,6 +15,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from auditor.neighbours import files_beside, folders_beside
@@ -31,7 +32,8 @@ def code_hash(source: Path | str) -> str:
         source: the file, or the module's name.
     """
     if isinstance(source, str):
-        origin = vars(sys.modules[source]).get("__file__") if source in sys.modules else None
+        spec = _spec(source)
+        origin = spec.origin if spec and spec.has_location else None
         top = source.partition(".")[0]
         if origin is None or _is_installed(Path(origin)):
             return hashlib.sha256(
@@ -140,10 +142,7 @@ def _elsewhere(parts: Sequence[str], installed: set[str]) -> Iterator[Path]:
     top = parts[0]
     if top in _OURS or top in sys.stdlib_module_names:
         return
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return
+    spec = _spec(top)
     if spec is None or spec.origin is None:
         return
     file = Path(spec.origin)
@@ -153,6 +152,13 @@ def _elsewhere(parts: Sequence[str], installed: set[str]) -> Iterator[Path]:
     yield from _located(
         parts, [file.parents[1] if spec.submodule_search_locations else file.parent]
     )
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
 
 
 def _is_installed(file: Path) -> bool:
