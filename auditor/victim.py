@@ -163,7 +163,7 @@ class Victim:
         module = duplicate(self.module)
         cast(module, precision)
         clone = self.with_module(module)
-        clone.takes = precision
+        clone.types, clone.takes = types_in(module) or (precision,), precision
         return clone
 
     def copied(self) -> Victim:
@@ -185,8 +185,8 @@ class Victim:
             device=self.device,
             fingerprint=self.fingerprint,
         )
-        if clone.types == self.types:
-            clone.takes = self.takes
+        if types_in(module) in ((), self.types):
+            clone.types, clone.takes = self.types, self.takes
         clone.passes, clone.pieces = self.passes, self.pieces
         clone.differentiation, clone.least = self.differentiation, self.least
         clone.draws, clone.seeded = self.draws, self.seeded

@@ -299,7 +299,9 @@ def test_a_copy_in_another_precision_is_a_copy():
 
 
 def test_logits_can_be_differentiated():
-    victim = Victim("l", Linear(normal(3, 72, seed=3), torch.zeros(3)), precision=torch.float64)
+    victim = Victim(
+        "l", Linear(normal(3, 72, seed=3), torch.zeros(3).double()), precision=torch.float64
+    )
     x = X.clone().requires_grad_()
     (slope,) = torch.autograd.grad(victim.logits(x)[:, 1].sum(), x)
     torch.testing.assert_close(slope[0].flatten(), victim.module.W[1].double())
