@@ -202,6 +202,8 @@ def _content(value: torch.Tensor) -> bytes:
         return repr(
             (flat.to_dense() if not flat.is_quantized else flat.dequantize()).tolist()
         ).encode()
+    if not flat.numel():
+        return b""
     bytes_: bytes = flat.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return bytes_
 
