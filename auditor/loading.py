@@ -153,7 +153,7 @@ def fingerprint(module: nn.Module, sources: Iterable[Path | str]) -> str:
         for dense in _dense_parts(value):
             digest.update(f"{key} {tuple(dense.shape)} {dense.dtype}".encode())
             flat = dense.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
+            digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
     for source in sources:
         if isinstance(source, str) or source.suffix == ".py":
             digest.update(code_hash(source).encode())

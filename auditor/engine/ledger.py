@@ -112,7 +112,8 @@ def _sha256(key: str, meta: str, tensors: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256(f"{key} {meta}".encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        if tensor.numel():  # the strides of empty ones may be anything
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

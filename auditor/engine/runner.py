@@ -180,7 +180,7 @@ class CellRunner:
         if record is None:
             return None
         norm, epsilon = self.norms[cell.norm], cell.epsilon.value
-        block, _ = self.block(record.columns["position"].numpy(), model)
+        block, _ = self.block(part, model)
         if reason := refuted(record, block, Verifier(model.victim, norm, epsilon)):
             ledger.reject(key, reason)
             return None

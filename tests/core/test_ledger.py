@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from auditor_plugins.pgd import PGD
@@ -52,9 +53,9 @@ def test_round_trip(tmp_path):
 
 def test_a_cell_without_examples_or_images_is_kept_too(tmp_path):
     ledger = Ledger(tmp_path)
-    empty = CellRecord(
-        META, {"position": torch.zeros(0, dtype=torch.int64)}, torch.zeros(0, 1, 2, 2)
-    )
+    none = torch.from_numpy(np.arange(3)[np.zeros(3, bool)])  # its stride is 0
+    loss = torch.full((0, 1), torch.nan, dtype=torch.float64)
+    empty = CellRecord(META, {"position": none, "loss": loss}, torch.zeros(0, 1, 2, 2))
     ledger.write("key", empty)
     assert_same(ledger.read("key"), empty)
 

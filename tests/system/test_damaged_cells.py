@@ -122,3 +122,12 @@ def test_a_cell_that_is_not_what_was_kept_is_told_and_computed_again(
     for row in expected["models"][0]["threats"][0]["attacks"]:
         row["reason"] = ""
     assert found == expected
+
+
+def test_cells_of_a_model_that_is_never_right_are_kept(here: Path) -> None:
+    source = Path("model.py").read_text(encoding="utf-8")
+    Path("model.py").write_text(source.replace("10 / 12", "-10 / 12"), encoding="utf-8")
+    assert auditor("run", "audit.toml")[0] == 0
+    unfinished(only_run())
+    status, said = auditor("run", "audit.toml")
+    assert (status, said.count("kept from before")) == (0, 2), said
