@@ -91,7 +91,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
 
 def linear_victim(weight: torch.Tensor, bias: torch.Tensor, **options: Any) -> Victim:
     options.setdefault("precision", torch.float64)
-    return Victim("linear", Linear(weight, bias), **options)
+    return Victim("linear", Linear(weight, bias.to(weight.dtype)), **options)
 
 
 def cnn_victim(x: torch.Tensor, **options: Any) -> Victim:
