@@ -74,7 +74,8 @@ def new_run(config: AuditConfig) -> Ledger:
     with storing(output, "made"):
         output.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):
-            again = f"-{number}" if number > 1 else ""  # others were begun within this second
+            # Others were begun within this second; "." sorts after "-".
+            again = f".{number}" if number > 1 else ""
             directory = output / f"{stamp}-{slug}{again}-{key}"
             try:
                 directory.mkdir()

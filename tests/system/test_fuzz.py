@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 #: Whether a cell that was flipped, cut, swapped or is another's is told and computed again: to be
 #: set once cells hold their key, positions and SHA-256.
-CELLS_PROVE_THEMSELVES = False
+CELLS_PROVE_THEMSELVES = True
 
 ROUNDS = range(20)
 RESULTS_PER_ROUND, RUNS_PER_ROUND = 75, 25
