@@ -70,7 +70,8 @@ def audit(directory: Path, images: int, steps: int) -> dict[str, float]:
     config, registry = load_config(path)
     before, begin = _peak(), time.perf_counter()
     under_way = Audit(config, registry, "streaming", lambda event: None)
-    result = under_way.run()
+    with contextlib.closing(under_way):
+        result = under_way.run()
     assert under_way.ledger is not None
     run = under_way.ledger.directory
     row = result.models[0].threats[0].attacks[0]

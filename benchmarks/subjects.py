@@ -155,7 +155,7 @@ def example(name: str, count: int) -> Subject:
     weights = EXAMPLE / "weights" / f"{name}.safetensors"
     module, _ = load_module(name, Factory(make, source, make), {"width": 32}, Weights(weights))
     adapter = load_registry().data["npz"].build({"path": str(EXAMPLE / "data" / "test-1000.npz")})
-    return subject_of(name, module, choose_samples(adapter.load(), count, 0))
+    return subject_of(name, module, choose_samples(adapter.load(), count, 0, "balanced"))
 
 
 def plain_loop(pool: Pool, block: Block) -> torch.Tensor:

@@ -152,7 +152,7 @@ def build(entry: Entry) -> nn.Module:
 
 def subject(entry: Entry, images: Images, count: int, seed: int) -> Subject:
     """The victim and the first `count` images, drawn as an audit draws them, that it gets right."""
-    samples = choose_samples(images, count, seed)
+    samples = choose_samples(images, count, seed, "balanced")
     victim = Victim(
         entry.name,
         build(entry),

@@ -12,6 +12,7 @@ not end within the limit is killed, and its line says so. `--truth` is the file 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import subprocess
@@ -63,6 +64,7 @@ precision = "{entry.precision}"
 adapter = "npz"
 path = {json.dumps(str(data.resolve()))}
 samples = {images}
+draw = "balanced"
 
 [[threat]]
 norm = "{entry.norm}"
@@ -94,7 +96,8 @@ def verdict(entry: Entry, data: Path, images: int, seed: int, profile: str) -> d
         config, registry = load_config(folder / "audit.toml")
         audit = Audit(config, registry, "benchmark", lambda event: None, resume=False)
         try:
-            audit.run()
+            with contextlib.closing(audit):
+                audit.run()
         except AuditorError as error:
             return row | {"error": error.render()}
         assert audit.ledger is not None
