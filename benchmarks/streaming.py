@@ -6,6 +6,7 @@ pre-flight, PGD-10 in blocks, ledger cells, samples.parquet, adversarial.safeten
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import statistics
