@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: audit test lint docs clean
+.PHONY: audit test test-exhaustive lint docs clean
 
 audit: $(VENV)/.installed  ## audit the shipped example: audits/…/report.html, report.pdf, audit.json
 	$(BIN)/auditor run audit.toml
 
 test: lint  ## lint, then every test
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-exhaustive: $(VENV)/.installed-dev  ## 2,000 damaged runs and results, and a kill at every file operation
+	$(BIN)/python -m pytest -n auto --dist worksteal -m exhaustive
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

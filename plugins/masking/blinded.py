@@ -14,7 +14,7 @@ class _Cut(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         """`x`."""
-        return x.view_as(x)
+        return x.clone()  # a view could not be written to in place
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:

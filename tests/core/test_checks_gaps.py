@@ -8,6 +8,7 @@ import pytest
 import torch
 from auditor_plugins.apgd import APGD
 from auditor_plugins.masking.black_box import BlackBoxGap
+from auditor_plugins.masking.blinded import Blinded
 from auditor_plugins.masking.distilled import distilled
 from auditor_plugins.masking.gaps import BPDAGap, EOTGap, NoiseAveragedGap
 from auditor_plugins.masking.loss import LossRepair
@@ -370,3 +371,15 @@ def test_rays_finds_the_corner_of_a_linear_model_by_decisions():
     assert within.any()
     assert run.outcome.broken[within].all()
     assert not run.verifier.rejected
+
+
+def test_a_mask_can_be_planted_before_a_model_that_writes_into_its_input():
+    class Clamping(nn.Module):
+        def forward(self, x):
+            return x.clamp_(0, 1).flatten(1)[:, :3]
+
+    x = (2 * IMAGES[:2] - 0.5).requires_grad_()
+    z = Blinded(Clamping())(x + 0)
+    assert torch.equal(z, x.detach().clamp(0, 1).flatten(1)[:, :3])
+    (slope,) = torch.autograd.grad(z.sum(), x)
+    assert not slope.any()

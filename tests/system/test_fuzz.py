@@ -14,7 +14,7 @@ import pytest
 from system_files import audit_json, auditor, run_directories, without_times
 from test_kills import result, write
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 #: Whether a cell that was flipped, cut, swapped or is another's is told and computed again: to be
 #: set once cells hold their key, positions and SHA-256.

@@ -111,7 +111,7 @@ def test_killed_at_some_file_operations(tmp_path: Path) -> None:
         assert repaired(tmp_path / f"at-{at}", at, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_at_every_file_operation(tmp_path: Path) -> None:
     expected, operations = undisturbed(tmp_path / "whole")
     for at in range(1, operations + 1):
