@@ -87,7 +87,7 @@ def _eager() -> Iterator[None]:
 def _kept() -> Iterator[None]:
     """Checkpoints keep what they compute: computed again, it would be without its repairs."""
     kind: Any = getattr(sys.modules.get("torch.utils.checkpoint"), "_checkpoint_hook", None)
-    if kind is None:
+    if kind is None or "__enter__" in vars(kind):  # by a pass around this one
         yield
         return
     kind.__enter__, kind.__exit__ = lambda self: self, lambda self, *error: None

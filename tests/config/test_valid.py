@@ -176,7 +176,7 @@ def test_faults_that_follow_from_another_are_not_reported(load: Load) -> None:
 
 def test_texts_that_no_page_has_room_for_are_refused(load: Load) -> None:
     with pytest.raises(ConfigError) as raised:
-        load(MINIMAL, f"title={'n' * 200_000}", f"threat.rationale={'n' * 5_001}")
+        load(MINIMAL, f"title='{'n' * 200_000}'", f"threat.rationale='{'n' * 5_001}'")
     said = str(raised.value.render())
     assert "it has 200,000 letters: shorten it to 500" in said
     assert "it has 5,001 letters: shorten it to 5,000" in said
