@@ -122,6 +122,8 @@ class Victim:
         self.pieces = Pieces()
         #: The smallest batch that it takes; smaller ones are filled up. Set by pre-flight.
         self.least = 1
+        #: It takes multiples of so many images; others are filled up. Set by pre-flight.
+        self.multiple = 1
         #: A number of images that it does not take at once, and what it raises; empty if none.
         self.refuses = ""
         #: What differentiating it takes.
@@ -188,7 +190,8 @@ class Victim:
         if types_in(module) in ((), self.types):
             clone.types, clone.takes = self.types, self.takes
         clone.passes, clone.pieces = self.passes, self.pieces
-        clone.differentiation, clone.least = self.differentiation, self.least
+        clone.differentiation = self.differentiation
+        clone.least, clone.multiple = self.least, self.multiple
         clone.draws, clone.seeded = self.draws, self.seeded
         return clone
 
@@ -218,8 +221,9 @@ class Victim:
         and what it returns is not touched when it writes to that again.
         """
         count = len(x)
-        if 0 < count < self.least:
-            x = torch.cat([x, x[-1:].expand(self.least - count, *x.shape[1:])])
+        lacking = max(self.least - count, -count % self.multiple) if count else 0
+        if lacking:
+            x = torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])])
         if self.normalize is not None:
             x = self.normalize(x)
         given = x.to(self.takes)

@@ -55,7 +55,7 @@ def scores_of(victim: Victim, x: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def settle(victim: Victim, probe: torch.Tensor) -> tuple[object, int]:
-    """Find out what `victim` takes; sets `takes`, `least` and the limit of `pieces`.
+    """Find out what `victim` takes; sets `takes`, `least`, `multiple` and the limit of `pieces`.
 
     Returns:
         What the model returns for the first images of `probe`, and how many these are.
@@ -68,6 +68,8 @@ def settle(victim: Victim, probe: torch.Tensor) -> tuple[object, int]:
         answer = answer_of(victim, probe[:size])
     calls = victim._calls
     victim.least = _least(victim, probe, answer, size)
+    if 1 < victim.least < size and _refusal(victim, probe, answer, victim.least + 1) is not None:
+        victim.multiple = victim.least
     victim._calls = calls
     if victim.least == size > 1:  # nothing says that it takes more
         victim.pieces.limit = size
@@ -184,7 +186,7 @@ def _least(victim: Victim, probe: torch.Tensor, answer: object, most: int) -> in
     if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or len(answer) != most:
         return victim.least  # no scores at all: refused elsewhere
     least = victim.least
-    victim.least = 1
+    victim.least = victim.multiple = 1
     for size in (2, 1):
         if size < most and _refusal(victim, probe, answer, size) is not None:
             rising = (n for n in (2, 4, 8, 16, 32) if size < n < most)
@@ -199,13 +201,14 @@ def small_batches(victim: Victim, probe: torch.Tensor) -> tuple[Refusal, ...]:
     most = min(len(probe), max(victim.least, victim.pieces.limit or len(probe)))
     if victim.least == 1:
         return ()
-    answer, least = answer_of(victim, probe[:most]), victim.least
-    victim.least = 1
+    answer, known = answer_of(victim, probe[:most]), (victim.least, victim.multiple)
+    least = victim.least
+    victim.least = victim.multiple = 1
     try:
         found = (_refusal(victim, probe, answer, size) for size in (1, 2) if size < least)
         return tuple(one for one in found if one is not None)
     finally:
-        victim.least = least
+        victim.least, victim.multiple = known
 
 
 def _refusal(victim: Victim, probe: torch.Tensor, whole: object, size: int) -> Refusal | None:

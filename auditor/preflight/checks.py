@@ -346,7 +346,8 @@ def size_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
         size = "one image" if refusal.size == 1 else f"{refusal.size} images"
         yield finding(
             victim.name, "small-batches", f"The model fails on a batch of {size}", "medium",
-            f"Given {size}, {refusal.what}. The audit fills batches up to {victim.least} images; "
+            f"Given {size}, {refusal.what}. The audit fills batches up to {victim.least} images"
+            f"{', and others to multiples of that' if victim.multiple > 1 else ''}; "
             "deployed, the model will fail on the last batch of a set, or on a single request.",
             evidence=tuple(filter(None, (refusal.where,))),
             remedy="name the axes that are meant, such as squeeze(-1) or flatten(1), and do not "

@@ -117,7 +117,7 @@ def test_result_reads_back_the_same(run: Run) -> None:
     audit = run.audit
     assert audit["schema"] == "auditor.audit/1"
     assert (audit["status"], audit["verdict"], audit["exit_status"]) == ("complete", "pass", 0)
-    assert audit["profile"] == "quick/4"
+    assert audit["profile"] == "quick/5"
     assert [model["name"] for model in audit["models"]] == list(FACTORIES)
     assert set(audit["provenance"]["hashes"]) == {
         "configuration",

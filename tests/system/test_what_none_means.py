@@ -199,7 +199,7 @@ def test_a_battery_that_is_extended_says_none_and_what_that_is_worth() -> None:
     status, audit = run("pgd-trained", SQUARE + '[[check]]\nuse = "one-step"\n', head=head)
     found = masking(audit)
     assert (status, found["verdict"]) == (0, "none"), found
-    assert audit["profile"] == "quick/4, extended"
+    assert audit["profile"] == "quick/5, extended"
     assert not [sentence for sentence in audit["not_tested"] if "checks" in sentence]
     labels = [check["label"] for check in audit["models"][0]["checks"]]
     assert labels[-3:] == ["one-step", "second-look", "loss-directions"]
