@@ -122,15 +122,15 @@ def raised_at(error: BaseException) -> str:
     """The file and line of the user's code where `error` came from, as "model.py:31"."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}"
-    return place_of(traceback.extract_tb(error.__traceback__))
+    return _place_of(traceback.extract_tb(error.__traceback__))
 
 
 def running_line() -> str:
     """The file and line of the user's code that is being run; empty where there is none."""
-    return place_of(traceback.extract_stack())
+    return _place_of(traceback.extract_stack())
 
 
-def place_of(stack: traceback.StackSummary) -> str:
+def _place_of(stack: traceback.StackSummary) -> str:
     """The innermost file and line that are the user's, as "model.py:31"."""
     theirs = [
         frame

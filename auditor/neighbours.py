@@ -49,11 +49,8 @@ def import_file(file: Path, owner: str = "", *, anew: bool = False) -> ModuleTyp
         ImportError: it is not a Python file. Besides, whatever its code raises.
     """
     file = file.absolute()
-    own, root = file.parent, file.parent
-    packages: list[str] = []
-    while "." not in root.name and (root / "__init__.py").is_file() and root != root.parent:
-        packages.insert(0, root.name)
-        root = root.parent
+    own = file.parent
+    root, packages = package_of(file)
     told = "\0".join([owner, str(own), str(root)])
     digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     name = next((one for one in sys.modules if _is_private(one) and one.endswith(f"_{digest}")), "")
@@ -68,6 +65,16 @@ def import_file(file: Path, owner: str = "", *, anew: bool = False) -> ModuleTyp
         return home.member(file, packages)
 
 
+def package_of(file: Path) -> tuple[Path, list[str]]:
+    """The folder that the outermost package around a file lies in; the packages from there on."""
+    root = file.parent
+    packages: list[str] = []
+    while "." not in root.name and (root / "__init__.py").is_file() and root != root.parent:
+        packages.insert(0, root.name)
+        root = root.parent
+    return root, packages
+
+
 @contextlib.contextmanager
 def at_home(module: ModuleType) -> Iterator[None]:
     """While functions of a module of `import_file` run that may look for modules by their names.
@@ -77,6 +84,12 @@ def at_home(module: ModuleType) -> Iterator[None]:
     home = _home_of(module)
     with home.entered() if home else contextlib.nullcontext(), plain_names():
         yield
+
+
+def imported_from(file: Path) -> list[ModuleType]:
+    """The modules, one for each owner, that `import_file` has made of a file."""
+    members = [one for name, one in list(sys.modules.items()) if _is_private(name)]
+    return [one for one in members if vars(one).get("__file__") == str(file)]
 
 
 def files_beside(module: ModuleType) -> set[Path]:

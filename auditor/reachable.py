@@ -18,7 +18,7 @@ from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from auditor.neighbours import files_beside, folders_beside
+from auditor.neighbours import files_beside, folders_beside, imported_from, package_of
 
 _SITE = tuple(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
 _STDLIB = Path(sysconfig.get_path("stdlib"))
@@ -43,7 +43,7 @@ def code_hash(source: Path | str) -> str:
         root = file.parents[source.count(".") + (file.name == "__init__.py")]
         members, folders = {file}, [root]
     else:
-        root = _root(source.absolute())
+        root, _ = package_of(source.absolute())
         members, folders = _around(source.absolute())
     files, installed = _closure(members, folders)
     digest = hashlib.sha256()
@@ -64,20 +64,11 @@ def code_files(file: Path) -> list[Path]:
 
 def _around(file: Path) -> tuple[set[Path], list[Path]]:
     """A file with those that were imported together with it, and where its neighbours lie."""
-    members, folders = {file}, [file.parent, _root(file)]
-    for name, module in list(sys.modules.items()):
-        if name.startswith("_audited_") and vars(module).get("__file__") == str(file):
-            members |= files_beside(module)
-            folders += folders_beside(module)
+    members, folders = {file}, [file.parent, package_of(file)[0]]
+    for module in imported_from(file):
+        members |= files_beside(module)
+        folders += folders_beside(module)
     return members, folders
-
-
-def _root(file: Path) -> Path:
-    """The folder that the outermost package around a file lies in."""
-    root = file.parent
-    while (root / "__init__.py").is_file() and root != root.parent:
-        root = root.parent
-    return root
 
 
 def _closure(start: Iterable[Path], folders: Sequence[Path]) -> tuple[set[Path], set[str]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from auditor.cli.console import say
 from auditor.cli.terminal import Screen, show_summary
-from auditor.errors import AuditorError, ExitStatus, LoadError, place_of, told
+from auditor.errors import AuditorError, ExitStatus, LoadError, running_line, told
 from auditor.events import Event
 from auditor.results import AuditResult
 from auditor.storage import StorageError, refused
@@ -79,7 +78,7 @@ def no_silent_end() -> Iterator[None]:
     def leave_told(status: int) -> NoReturn:
         if os.getpid() != owner:
             leave(status)
-        place = place_of(traceback.extract_stack())
+        place = running_line()
         _say(
             f"error: os._exit({status}) was called{f' at {place}' if place else ''}, and ended the "
             "audit without a result.\n"

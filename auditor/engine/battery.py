@@ -147,17 +147,13 @@ class Battery:
     def _kept(self, key: str) -> CellRecord | None:
         """The check's cell as an earlier session left it, if it did and its examples hold."""
         theatre = self.theatre
-        record = self.ledger.read(key, theatre.position)
-        if record is None:
-            return None
-        verifier = Verifier(theatre.model.victim, theatre.norm, theatre.epsilon)
-        reason = refuted(record, theatre.block, verifier)
-        if not reason and record.meta.check is None:
-            reason = "it is no check's"
-        if reason:
-            self.ledger.reject(key, reason)
-            return None
-        return record
+
+        def doubt(record: CellRecord) -> str:
+            verifier = Verifier(theatre.model.victim, theatre.norm, theatre.epsilon)
+            wrong = refuted(record, theatre.block, verifier)
+            return wrong or ("it is no check's" if record.meta.check is None else "")
+
+        return self.ledger.read(key, theatre.position, doubt)
 
     def _announce(self, plan: CheckPlan, title: str) -> None:
         """Say what the check takes at most, before it begins."""

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,27 +164,38 @@ class Ledger:
             os.close(self._lock)
             self._lock = None
 
-    def read(self, key: str, position: torch.Tensor | None = None) -> CellRecord | None:
+    def read(
+        self,
+        key: str,
+        position: torch.Tensor | None = None,
+        doubt: Callable[[CellRecord], str] = lambda record: "",
+    ) -> CellRecord | None:
         """The cell called `key`, if it is finished.
 
-        A cell that is not what was written under this name is set aside and told in the log; then
-        there is none, and `set_aside` says why.
+        A cell that is not what was written under this name, or is doubted, is set aside and told in
+        the log; then there is none, and `set_aside` says why.
 
         Args:
             position: (n,) the images that it has to be about.
+            doubt: why what a whole cell says cannot be believed; empty where it can.
         """
         path = self.cell_path(key)
         if not path.is_file():
             return None
         try:
-            return _read(path, key, position)
+            record = _read(path, key, position)
         except _DamagedError as error:
-            self.reject(key, str(error))
+            reason = str(error)
         except Exception as error:  # whatever the reader meets in a damaged file
-            self.reject(key, f"it cannot be read ({type(error).__name__})")
+            reason = f"it cannot be read ({type(error).__name__})"
+        else:
+            reason = doubt(record)
+            if not reason:
+                return record
+        self._reject(key, reason)
         return None
 
-    def reject(self, key: str, reason: str) -> None:
+    def _reject(self, key: str, reason: str) -> None:
         """Set a finished cell aside, so that it is computed again."""
         path = self.cell_path(key)
         os.replace(path, path.with_suffix(".set-aside"))

@@ -176,15 +176,13 @@ class CellRunner:
         """
         key = self.key(cell, model)
         part = cell.further.positions if cell.further else cell.block
-        record = ledger.read(key, torch.from_numpy(self.positions(part, model)))
-        if record is None:
-            return None
-        norm, epsilon = self.norms[cell.norm], cell.epsilon.value
-        block, _ = self.block(part, model)
-        if reason := refuted(record, block, Verifier(model.victim, norm, epsilon)):
-            ledger.reject(key, reason)
-            return None
-        return record
+
+        def doubt(record: CellRecord) -> str:
+            block, _ = self.block(part, model)
+            verifier = Verifier(model.victim, self.norms[cell.norm], cell.epsilon.value)
+            return refuted(record, block, verifier)
+
+        return ledger.read(key, torch.from_numpy(self.positions(part, model)), doubt)
 
     def block(
         self, part: slice | NDArray[np.int64], model: ModelUnderAudit

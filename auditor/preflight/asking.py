@@ -104,8 +104,8 @@ def _settle_type(victim: Victim, probe: torch.Tensor) -> int:
                 assert first is not None
                 victim.pieces.limit = size
                 place = raised_at(first)
-                what = f"it raises {type(first).__name__}: {first}"
-                victim.refuses = f"{whole} images, {what}" + (f" (at {place})" if place else "")
+                victim.refuses = f"{whole} images, it raises {told(first)}"
+                victim.refuses += f" (at {place})" if place else ""
             return size
     if odd is None:
         assert first is not None
