@@ -98,7 +98,9 @@ class Attack(Protocol):
         the ball, and the nearest adversarial one is recorded;
     `minimise` (default as `minimises`): whether it goes on with an image that has fallen;
     `blind` (default False): its points do not depend on what was seen at those before, so that
-        it is no search.
+        it is no search;
+    `lane_passes(classes)`: forward and backward passes of one restart with one target, if it finds
+        nothing; where an attack does not say it, they follow from `steps` and the fields above.
     """
 
     @property
@@ -154,6 +156,21 @@ def wishes_of(attack: Any) -> Wishes:
     )
 
 
+def lane_passes_of(attack: Any, classes: int) -> tuple[int, int]:
+    """Forward and backward passes of one restart with one target, if it finds nothing.
+
+    Raises:
+        Exception: whatever the attack's own code raises.
+    """
+    if hasattr(attack, "lane_passes"):
+        forwards, backwards = attack.lane_passes(classes)
+        return int(forwards), int(backwards)
+    wishes = wishes_of(attack)
+    each = wishes.eot * wishes.points
+    slopes = 0 if spec_of(type(attack)).needs != GRADIENT else classes if wishes.jacobian else 1
+    return each * (attack.steps + 1), each * attack.steps * slopes
+
+
 def passes_of(attack: Any, classes: int) -> tuple[int, int]:
     """Forward and backward passes of an image that withstands, verification apart.
 
@@ -165,11 +182,9 @@ def passes_of(attack: Any, classes: int) -> tuple[int, int]:
     if hasattr(attack, "stages") or hasattr(attack, "perturb"):
         forwards, backwards = attack.passes(classes)
     else:
-        wishes, needs = wishes_of(attack), spec_of(type(attack)).needs
-        aims = min(wishes.targets, classes - 1) or 1
-        each = wishes.restarts * aims * wishes.eot * wishes.points
-        slopes = 0 if needs != GRADIENT else classes if wishes.jacobian else 1
-        forwards, backwards = each * (attack.steps + 1), each * attack.steps * slopes
+        wishes = wishes_of(attack)
+        lanes = wishes.restarts * (min(wishes.targets, classes - 1) or 1)
+        forwards, backwards = (lanes * each for each in lane_passes_of(attack, classes))
     runs = 2 if getattr(attack, "second_run", False) else 1
     return int(runs * forwards), int(runs * backwards)
 

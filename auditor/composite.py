@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from auditor.attack import GRADIENT, Attack, spec_of, wishes_of
+from auditor.attack import Attack, lane_passes_of
 from auditor.threat import Ball
 
 #: "exact" is the precision attacks run in by default; "search" may be a faster, coarser one.
@@ -191,14 +191,10 @@ class Part:
 
     def passes(self, classes: int) -> tuple[int, int]:
         """Forward and backward passes of an image that withstands."""
-        wishes = wishes_of(self.attack)
-        each = (min(self.targets, classes - 1) or self.restarts) * wishes.eot
-        if spec_of(type(self.attack)).needs != GRADIENT:
-            return each * (self.attack.steps + 1), 0
-        # One that minimises evaluates one point an iteration as long as it finds nothing.
-        steps = self.attack.iterations if wishes.minimises else self.attack.steps
-        slopes = classes if wishes.jacobian else 1
-        return each * (steps + 1), each * steps * slopes + self.nearest * min(CANDIDATES, classes)
+        forwards, backwards = lane_passes_of(self.attack, classes)
+        lanes = min(self.targets, classes - 1) or self.restarts
+        ordering = min(CANDIDATES, classes) if self.nearest else 0
+        return lanes * forwards, lanes * backwards + ordering
 
 
 @dataclass(frozen=True)

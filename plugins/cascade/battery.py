@@ -13,6 +13,8 @@ from auditor.api import Part, Situation
 TARGETS = 9
 _TARGETS_L1, _RESTARTS_L1 = 5, 5
 _QUERIES = 5000
+#: Square asks for so many of its queries at once: a sample is small, and few of them help.
+_AHEAD = 4
 #: A first sphere outside of every box: DDN takes the smallest that holds it.
 _FAR = 1e6
 #: Evaluations that are averaged for a random model, in a short attack and as in AutoAttack.
@@ -53,5 +55,5 @@ def parts(situation: Situation) -> list[Part]:
             else [Part("DDN", from_afar, targets=TARGETS, abreast=True)]
         ),
         Part("FAB-T", FAB(iterations=100, minimise=False), targets=TARGETS, abreast=True),
-        Part("Square", Square(queries=_QUERIES)),
+        Part("Square", Square(queries=_QUERIES, ahead=_AHEAD)),
     ]

@@ -76,6 +76,11 @@ class FAB:
         """Every iteration goes forwards once, and may go back once."""
         return 2 * self.iterations
 
+    def lane_passes(self, classes: int) -> tuple[int, int]:
+        """One evaluation an iteration, as long as no point is adversarial."""
+        slopes = classes if self.jacobian else 1
+        return self.eot * (self.iterations + 1), self.eot * self.iterations * slopes
+
     @property
     def jacobian(self) -> bool:
         """Without targets, the boundaries to all classes are looked at."""

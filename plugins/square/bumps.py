@@ -31,12 +31,13 @@ def grid(task: Task, p: int) -> torch.Tensor:
     delta = torch.zeros_like(task.x)
     top, left = (height - down * side) // 2, (width - right * side) // 2
     delta[:, :, top : top + down * side, left : left + right * side] = tiles
-    delta *= (_aim(task) / _norm(delta.flatten(1), p))[:, :, None, None]
+    delta *= (_aim(task.ball.epsilon, delta.dtype) / _norm(delta.flatten(1), p))[:, :, None, None]
     return (task.x + delta).clamp_(0, 1)
 
 
 def transferred(
-    task: Task,
+    clean: torch.Tensor,
+    epsilon: float,
     best: torch.Tensor,
     sizes: Sizes,
     begin: torch.Tensor,
@@ -49,7 +50,8 @@ def transferred(
     and a share of what epsilon leaves unused, in the shape of its old change plus a bump.
 
     Args:
-        task: the images.
+        clean: (B, C, H, W) clean images.
+        epsilon: of the ball.
         best: (B, C, H, W) points to be changed.
         sizes: of the windows.
         begin: (B, 2) where they begin.
@@ -59,19 +61,19 @@ def transferred(
     first, second = (Windows.at(corner, sizes, best.shape[3]) for corner in begin.unbind(1))
     x = best.clone(memory_format=torch.contiguous_format)
     once = sizes.once(x.dtype)
-    unused = _aim(task) ** p - _norm((x - task.x).flatten(1), p) ** p  # (B, 1)
-    old = _taken(first, x, task.x)
+    unused = _aim(epsilon, x.dtype) ** p - _norm((x - clean).flatten(1), p) ** p  # (B, 1)
+    old = _taken(first, x, clean)
     size = _norm(old * once, p)  # (B, C, 1)
-    moved = _norm(_taken(second, x, task.x) * once, p)  # without what the first held
+    moved = _norm(_taken(second, x, clean) * once, p)  # without what the first held
     wanted = (unused[:, None] / x.shape[1] + size**p + moved**p).clamp_(min=0) ** (1 / p)
     lying, standing = (sizes.pick(one) for one in bump_table(sizes.sides, p, x.dtype, x.device))
     change = torch.where(signs[:, None, -1:] < 0, lying, standing) * signs[:, :-1, None]
     change += _OLD * old / size.clamp_(min=torch.finfo(size.dtype).tiny)
     change *= wanted / _norm(change * once, p)
-    clean = first.read(task.x)
+    pixels = first.read(clean)
     if p == 1:
-        change = sharpened(change, clean, once, wanted.sum(1))
-    first.write(x, (clean + change).clamp_(0, 1))
+        change = sharpened(change, pixels, once, wanted.sum(1))
+    first.write(x, (pixels + change).clamp_(0, 1))
     return x
 
 
@@ -148,6 +150,6 @@ def _norm(change: torch.Tensor, p: int) -> torch.Tensor:
     return norm
 
 
-def _aim(task: Task) -> float:
+def _aim(epsilon: float, dtype: torch.dtype) -> float:
     """A radius below epsilon by as much as rounding may add."""
-    return task.ball.epsilon * (1 - _ROUNDING * torch.finfo(task.x.dtype).eps)
+    return epsilon * (1 - _ROUNDING * torch.finfo(dtype).eps)

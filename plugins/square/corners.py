@@ -15,7 +15,12 @@ def stripes(task: Task) -> torch.Tensor:
 
 
 def recoloured(
-    task: Task, best: torch.Tensor, sizes: Sizes, begin: torch.Tensor, signs: torch.Tensor
+    clean: torch.Tensor,
+    epsilon: float,
+    best: torch.Tensor,
+    sizes: Sizes,
+    begin: torch.Tensor,
+    signs: torch.Tensor,
 ) -> torch.Tensor:
     """Algorithm 2: a square at -epsilon or epsilon from the clean image, channel by channel.
 
@@ -23,18 +28,19 @@ def recoloured(
     something.
 
     Args:
-        task: the images.
+        clean: (B, C, H, W) clean images.
+        epsilon: of the ball.
         best: (B, C, H, W) points to be changed.
         sizes: of the squares.
         begin: (B, 1) where they begin.
         signs: (B, C).
     """
     square = Windows.at(begin[:, 0], sizes, best.shape[3])
-    clean, epsilon, sign = square.read(task.x), task.ball.epsilon, signs[:, :, None]
-    same = (_shifted(clean, epsilon, sign) == square.read(best)).flatten(1).all(1)
+    pixels, sign = square.read(clean), signs[:, :, None]
+    same = (_shifted(pixels, epsilon, sign) == square.read(best)).flatten(1).all(1)
     sign = torch.where(same[:, None, None], -sign, sign)
     x = best.clone(memory_format=torch.contiguous_format)
-    square.write(x, _shifted(clean, epsilon, sign))
+    square.write(x, _shifted(pixels, epsilon, sign))
     return x
 
 

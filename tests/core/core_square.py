@@ -34,10 +34,10 @@ def path(attack: Square, x, norm: str, epsilon: float) -> list[Search]:
     """The states of a whole search for a linear function, whose best point often changes."""
     weights = normal(*x.shape[1:], seed=9, dtype=x.dtype)
     states = [attack.start(task_of(x, norm, epsilon))]
-    for step in range(attack.steps):
-        loss = (states[-1].x * weights).flatten(1).sum(1)
-        task = task_of(x, norm, epsilon, step + 1)
-        states.append(attack.step(task, states[-1], Observation(loss[:, None], loss, None)))
+    while not states[-1].done.all():
+        loss = (states[-1].x * weights).flatten(-3).sum(-1)
+        task = task_of(x, norm, epsilon, len(states))
+        states.append(attack.step(task, states[-1], Observation(loss[..., None], loss, None)))
     return states
 
 

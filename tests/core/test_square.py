@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from auditor_plugins.noise import Noise as RandomPoints
-from auditor_plugins.square import AHEAD, Square
+from auditor_plugins.square import CHUNK, Square
 from core_linear import SHAPES, clean, dominated, optimum, relative_to_the_gain, safe_radius
 from core_models import NORM, block_of, cnn_victim, linear_victim, normal, run_attack
 from core_pool import EPSILON, IDS, X, assert_same
 from core_reference import best_gain
-from core_square import images, noise_of, task_of
+from core_square import images, noise_of, path, task_of
 from pydantic import ValidationError
 from torch import nn
 
@@ -82,7 +82,7 @@ def test_neither_batch_size_nor_order_changes_what_happens_to_an_image(norm_name
     victim = cnn_victim(X)
     block = block_of(victim, x, ids)
     epsilon = EPSILON[norm_name]
-    attack = Square(queries=AHEAD + 6, restarts=restarts, eot=eot)
+    attack = Square(queries=CHUNK + 6, restarts=restarts, eot=eot)
     first = run_attack(victim, attack, block, norm_name, epsilon, batch_size=10)
     assert 0 < int(first.outcome.broken.sum()) < 10
     order = torch.randperm(10, generator=torch.Generator().manual_seed(5))
@@ -96,6 +96,46 @@ def test_starts_at_the_origin_where_there_is_one(norm_name):
     origin = Ball(NORM[norm_name], 0.1, x).sample(noise_of(6))
     state = Square().start(task_of(x, norm_name, origin=origin))
     assert torch.equal(state.x, origin)
+
+
+@pytest.mark.parametrize("ahead", [3, CHUNK])
+def test_looking_ahead_is_the_same_search_in_fewer_steps(norm_name, ahead):
+    """Point for point: all that became the best one, in turn, and nothing after the last query."""
+    x, queries = images((2, 7, 9)), 2 * CHUNK + 10
+    one, many = (
+        path(Square(queries=queries, rescale=True, ahead=each), x, norm_name, 0.1)
+        for each in (1, ahead)
+    )
+    for image in range(len(x)):
+        first, second = (
+            torch.stack([state.loss[image] for state in states]).unique() for states in (one, many)
+        )
+        assert len(first) > 5
+        torch.testing.assert_close(first, second, rtol=1e-12, atol=0)
+    torch.testing.assert_close(one[-1].best, many[-1].best, rtol=1e-12, atol=1e-12)
+    assert torch.equal(one[-1].query, many[-1].query.clamp(max=queries - 1))
+    assert len(many) < 0.9 * len(one)
+
+
+def test_what_is_looked_at_ahead_is_claimed_and_counted(norm_name):
+    x, ids = X[:10], IDS[:10]
+    victim = cnn_victim(X)
+    block, epsilon = block_of(victim, x, ids), EPSILON[norm_name]
+    one, many = (
+        run_attack(victim, Square(queries=40, ahead=each), block, norm_name, epsilon).outcome
+        for each in (1, 4)
+    )
+    assert 0 < int(one.broken.sum()) < 10
+    assert not (one.broken & ~many.broken).any()
+    withstood = ~many.broken
+    assert (many.margin >= one.margin)[withstood].all()
+    assert (many.forwards[withstood] % 4 == 0).all()
+    assert (many.forwards[withstood] >= 40).all()
+
+
+def test_queries_cannot_be_looked_ahead_at_where_each_is_averaged():
+    with pytest.raises(ValueError, match="ahead has to be 1"):
+        spec_of(Square).build({"eot": 2, "ahead": 2})
 
 
 def test_scores_that_are_no_numbers_are_never_kept():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from auditor_plugins.square import AHEAD, Square
+from auditor_plugins.square import CHUNK, Square
 from auditor_plugins.square.bumps import bump, sharpened
 from auditor_plugins.square.windows import Schedule, drawn, sides
 from core_models import NORM, normal, uniform
@@ -40,10 +41,13 @@ def test_the_attack_uses_the_schedule_and_queries_counts_points():
     for rescale, step, side in ((False, 300, 9), (True, 300, 3), (True, 999, 1)):
         attack = Square(queries=1000, rescale=rescale)
         assert attack.steps == 999
-        state = attack.start(task_of(x))
-        for now in (step - step % AHEAD, step):
-            loss = torch.zeros(6, dtype=x.dtype)
-            state = attack.step(task_of(x, step=now + 1), state, Observation(loss, loss, None))
+        start, loss = attack.start(task_of(x)), torch.zeros(6, dtype=x.dtype)
+        state = attack.step(task_of(x, step=1), start, Observation(loss, loss, None))
+        before = replace(
+            state, query=state.query + step - 1, chunks=state.chunks * 0 + step // CHUNK
+        )
+        state = attack.step(task_of(x, step=2), before, Observation(loss, loss, None))
+        assert state.query.tolist() == [step] * 6
         changed = (state.x != state.best).flatten(1).sum(1)
         assert changed.max() <= side**2
         assert changed.double().mean() > side**2 / 4
@@ -95,12 +99,12 @@ def test_squares_lie_anywhere_the_last_row_and_column_included(side):
 
 def test_random_numbers_are_drawn_ahead_and_do_not_repeat():
     x = images((1, 8, 9), count=2)
-    states = path(Square(queries=3 * AHEAD), x, "linf", 0.1)[1:]
-    drawn_at = [states[now] for now in (0, AHEAD, 2 * AHEAD)]
+    states = path(Square(queries=3 * CHUNK), x, "linf", 0.1)[1:]
+    drawn_at = [states[now] for now in (0, CHUNK, 2 * CHUNK)]
     for first, second in pairwise(drawn_at):
         assert not torch.equal(first.begin, second.begin)
         assert not torch.equal(first.signs, second.signs)
-    assert torch.equal(states[0].begin, states[AHEAD - 1].begin)
+    assert torch.equal(states[0].begin, states[CHUNK - 1].begin)
     assert not torch.equal(states[0].begin[0], states[0].begin[1])
 
 
