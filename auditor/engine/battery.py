@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from auditor.engine.pace import Pace
 from auditor.engine.plan import CheckPlan
 from auditor.engine.pool import OutOfTimeError, Stop
 from auditor.engine.probe import EngineProbe, Fallen
-from auditor.engine.reread import noted, refuted
+from auditor.engine.reread import refuted
 from auditor.engine.runner import ModelUnderAudit
 from auditor.engine.verify import Verifier
 from auditor.errors import told
@@ -136,8 +136,7 @@ class Battery:
             return CheckOutcome(_result(plan, "skipped", reason, None))
         except BaseException as error:  # a check is a plugin, and may raise anything
             return self._crashed(plan, title, error, key, probe)
-        record = replace(record, meta=noted(record.meta, self.ledger.set_aside.get(key, "")))
-        self.ledger.write(key, record)
+        record = self.ledger.write(key, record)
         self.ledger.log("check", check=title, key=key, seconds=record.meta.seconds)
         outcome = self._take_in(plan, record, self.ledger.cell_path(key))
         seen = outcome.result

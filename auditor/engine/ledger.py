@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +202,15 @@ class Ledger:
         self.set_aside[key] = reason
         self.log("cell set aside", key=key, reason=reason)
 
-    def write(self, key: str, record: CellRecord) -> None:
-        """Keep a finished cell, with all it takes to know it again."""
+    def write(self, key: str, record: CellRecord) -> CellRecord:
+        """Keep a finished cell, with all it takes to know it again; returns it as it is kept.
+
+        Where one that was there before was set aside, its note says so.
+        """
+        if reason := self.set_aside.get(key):
+            told = f"computed again, for what was kept of it was set aside: {reason}"
+            note = "; ".join(filter(None, (record.meta.note, told)))
+            record = replace(record, meta=replace(record.meta, note=note))
         tensors = {**record.columns, "adversarial": record.adversarial}
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         path, meta = self.cell_path(key), json.dumps(asdict(record.meta))
@@ -214,6 +221,7 @@ class Ledger:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+        return record
 
     def cell_path(self, key: str) -> Path:
         """Where the cell called `key` is, or will be."""

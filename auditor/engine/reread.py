@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
-from auditor.engine.ledger import CellMeta, CellRecord
+from auditor.engine.ledger import CellRecord
 from auditor.engine.outcome import Block
 from auditor.engine.verify import Verifier
 from auditor.threat import Ball
@@ -48,15 +46,3 @@ def refuted(record: CellRecord, block: Block, verifier: Verifier) -> str:
     if not held.all():
         return f"{int((~held).sum())} of its {len(x)} examples do not fool the model"
     return ""
-
-
-def noted(meta: CellMeta, reason: str) -> CellMeta:
-    """What is said of a cell that was computed again, because the one that was there would not do.
-
-    Args:
-        reason: why; empty where there was none.
-    """
-    if not reason:
-        return meta
-    note = f"computed again, for what was kept of it was set aside: {reason}"
-    return replace(meta, note="; ".join(filter(None, (meta.note, note))))

@@ -13,7 +13,6 @@ from auditor.composite import Part, Situation
 from auditor.engine.ledger import CellRecord, Ledger
 from auditor.engine.outcomes import AttackOutcome
 from auditor.engine.plan import Cell, Further, cut, sample_price
-from auditor.engine.reread import noted
 from auditor.engine.runner import CellRunner, ModelUnderAudit
 from auditor.engine.sampling import Order, Positions, Withstood, sampled
 from auditor.events import CellProgress, CellStarted, Listener, SampleDone
@@ -47,8 +46,7 @@ def finished(
     reused = record is not None
     if record is None:
         record = runner.run(cell, model, lambda done, broken: listener(CellProgress(done, broken)))
-        record = replace(record, meta=noted(record.meta, ledger.set_aside.get(key, "")))
-        ledger.write(key, record)
+        record = ledger.write(key, record)
         ledger.log("cell", cell=title, key=key, seconds=record.meta.seconds)
     return Finished(record, ledger.cell_path(key), reused)
 

@@ -133,7 +133,7 @@ class BPDAGap:
             gap,
             f"The same attack {through}",
             "The gradient is broken on its way through the model",
-            "attack the model with the gradient passed straight through this place (BPDA)",
+            f"attack the model with the gradient passed straight through {culprit or 'it'} (BPDA)",
             "output-level" if hard else "shattered",
             culprit or None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,5 +200,8 @@ def test_a_cell_is_taken_under_its_own_name_for_its_own_images_alone(tmp_path):
     assert "cannot be read" in ledger.set_aside["two"]
     assert [event["key"] for event in ledger.events()] == ["one", "one", "two"]
     assert ledger.read("one") is None  # it was set aside
-    ledger.write("one", a_record())
-    assert_same(ledger.read("one"), a_record())
+    new = a_record()
+    told = ledger.write("one", replace(new, meta=replace(new.meta, note="few targets")))
+    assert told.meta.note.startswith("few targets; computed again")
+    assert "it is another cell's" in told.meta.note
+    assert_same(ledger.read("one"), told)

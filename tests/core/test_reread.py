@@ -9,7 +9,7 @@ from auditor_plugins.pgd import PGD
 from core_models import block_of, cnn_victim, run_attack, uniform
 
 from auditor.engine.ledger import CellMeta, record_of
-from auditor.engine.reread import noted, refuted
+from auditor.engine.reread import refuted
 from auditor.engine.verify import Verifier
 from auditor.threat import NORMS
 
@@ -34,10 +34,3 @@ def test_examples_that_are_not_in_the_ball_or_fool_nobody_are_refuted():
     small = replace(record, adversarial=record.adversarial[..., :4])
     assert "another shape" in refuted(small, block, verifier)
     assert refuted(replace(record, columns={"broken": outcome.broken}), block, verifier)
-
-
-def test_what_was_set_aside_is_told_beside_the_number():
-    assert noted(META, "") is META
-    note = noted(replace(META, note="few targets"), "it is another cell's").note
-    assert note.startswith("few targets; computed again")
-    assert "it is another cell's" in note

@@ -16,10 +16,6 @@ from test_kills import result, write
 
 pytestmark = pytest.mark.exhaustive
 
-#: Whether a cell that was flipped, cut, swapped or is another's is told and computed again: to be
-#: set once cells hold their key, positions and SHA-256.
-CELLS_PROVE_THEMSELVES = True
-
 ROUNDS = range(20)
 RESULTS_PER_ROUND, RUNS_PER_ROUND = 75, 25
 
@@ -127,7 +123,10 @@ def damaged(directory: Path, dice: random.Random) -> str:
     names = ["events.jsonl", "events.jsonl", "events.jsonl", "audit.json", "config.lock.toml",
              "samples.parquet", "adversarial.safetensors", "report.html"]  # fmt: skip
     cells = sorted((directory / "cells").iterdir())
-    kind = dice.choice(["file", "file", "file", "gone", "folder", "cell gone", "strays", "cell"])
+    kinds = ["file", "file", "file", "gone", "folder", "strays", "cell gone", "cell"]
+    kind = dice.choice(
+        kinds if len(cells) > 1 else kinds[:-2]
+    )  # the first damage may have left few
     name = dice.choice([name for name in names if (directory / name).is_file()])
     if kind == "gone":
         (directory / name).unlink()
@@ -140,7 +139,7 @@ def damaged(directory: Path, dice: random.Random) -> str:
     elif kind == "strays":
         for stray in (".audit.json.tmp", "cells/notes.txt", "cells/x.123.tmp", "traceback.txt"):
             (directory / stray).write_bytes(dice.randbytes(20))
-    elif kind == "cell" and CELLS_PROVE_THEMSELVES:
+    elif kind == "cell":
         name = "cells"
         one, other = dice.sample(cells, 2)
         if dice.random() < 0.3:
@@ -151,6 +150,15 @@ def damaged(directory: Path, dice: random.Random) -> str:
         path = directory / name
         path.write_bytes(dice.choice(DAMAGE)(path.read_bytes(), dice))
     return f"{kind}: {name}"
+
+
+def unsaid(node: Any) -> Any:
+    """A result without its words on cells that were set aside and computed again."""
+    if isinstance(node, dict):
+        return {key: unsaid(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [unsaid(value) for value in node]
+    return "" if isinstance(node, str) and "was set aside" in node else node
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
@@ -173,11 +181,11 @@ def test_damaged_runs(
         status, said = auditor("run", "audit.toml")
         assert "a defect of auditor" not in said, (what, said)
         if status == 0:
-            assert result(run_directories(home)[-1]) == expected, what
+            assert unsaid(result(run_directories(home)[-1])) == expected, what
         else:
             assert status in (3, 4), (what, said)
             assert "remedy:" in said, (what, said)
             if status == 3 and (run / "audit.json").is_file():  # a report could not be written
                 found = without_times(audit_json(run))
-                assert found["models"] == expected["models"], what
+                assert unsaid(found["models"]) == expected["models"], what
         shutil.rmtree(home)
