@@ -126,7 +126,7 @@ def damaged(directory: Path, dice: random.Random) -> str:
     kinds = ["file", "file", "file", "gone", "folder", "strays", "cell gone", "cell"]
     kind = dice.choice(
         kinds if len(cells) > 1 else kinds[:-2]
-    )  # the first damage may have left few
+    )
     name = dice.choice([name for name in names if (directory / name).is_file()])
     if kind == "gone":
         (directory / name).unlink()
