@@ -100,7 +100,7 @@ def _written_out(source: Source, lacking: frozenset[str]) -> bytes:
     return pdf.render(result, source.raw, page.translate(table))[0]
 
 
-#: What no plugin's format may touch, and under what names besides it may not write.
+#: What no plugin's format may touch: small files are put back, of large ones it is told.
 _RESULTS = ("audit.json", "config.lock.toml", "report.html", "report.pdf")
 _DATA = ("samples.parquet", "adversarial.safetensors", "events.jsonl")
 
@@ -166,6 +166,7 @@ def _of_plugin(reporter: Reporter) -> Writer:
 
     def write(source: Source, directory: Path) -> Path:
         kept = {name: _content(directory / name) for name in _RESULTS}
+        states = {name: _state(directory / name) for name in _DATA}
         try:
             # A result of its own: what it holds may be changed, though its fields may not.
             path = Path(reporter.write(from_json(source.raw), directory))
@@ -193,6 +194,14 @@ def _of_plugin(reporter: Reporter) -> Writer:
                 expected="a file of its own in the run directory, and nothing else touched",
                 remedy="what it changed was put back as it was; tell the plugin's author",
             )
+        if spoilt := [name for name, old in states.items() if _state(directory / name) != old]:
+            raise LoadError(
+                f"The report format {reporter.name!r} changed {', '.join(spoilt)}.",
+                where=str(directory),
+                expected="a file of its own in the run directory, and nothing else touched",
+                remedy="do not use this run's tables and examples; tell the plugin's author, and "
+                "run the audit again without the format, with --fresh",
+            )
         return path
 
     return write
@@ -200,6 +209,14 @@ def _of_plugin(reporter: Reporter) -> Writer:
 
 def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What a file's content cannot change without, unless somebody takes pains."""
+    if not path.is_file():
+        return None
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _restore(path: Path, content: bytes | None) -> None:

@@ -124,9 +124,7 @@ def damaged(directory: Path, dice: random.Random) -> str:
              "samples.parquet", "adversarial.safetensors", "report.html"]  # fmt: skip
     cells = sorted((directory / "cells").iterdir())
     kinds = ["file", "file", "file", "gone", "folder", "strays", "cell gone", "cell"]
-    kind = dice.choice(
-        kinds if len(cells) > 1 else kinds[:-2]
-    )
+    kind = dice.choice(kinds if len(cells) > 1 else kinds[:-2])
     name = dice.choice([name for name in names if (directory / name).is_file()])
     if kind == "gone":
         (directory / name).unlink()

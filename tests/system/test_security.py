@@ -89,9 +89,17 @@ def over(result, directory):
     return directory / "audit.json"
 
 
+@reporter(name="tables")
+def tables(result, directory):
+    """Writes into the tables."""
+    (directory / "samples.parquet").write_bytes(b"PAR1")
+    (directory / "mine.txt").write_text("x")
+    return directory / "mine.txt"
+
+
 @hookimpl
 def auditor_reports():
-    return [forger, over]
+    return [forger, over, tables]
 '''
 
 
@@ -114,6 +122,10 @@ def test_a_plugins_report_cannot_change_the_result_and_reports_follow_the_umask(
             assert status == 4
             assert "audit.json" in said
             assert (directory / "audit.json").read_bytes() == content
+        status, said = auditor("report", str(directory), "-p", "reporters.py", "--format", "tables")
+        assert status == 4
+        assert "changed samples.parquet" in said
+        assert "run the audit again" in " ".join(said.split())
     finally:
         os.umask(before)
     assert "forged" not in (directory / "report.html").read_text(encoding="utf-8")
