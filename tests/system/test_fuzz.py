@@ -151,7 +151,7 @@ def damaged(directory: Path, dice: random.Random) -> str:
     return f"{kind}: {name}"
 
 
-_SET_ASIDE = re.compile("(; | )?computed again, for what was kept .* set aside: .*", re.I | re.S)
+_SET_ASIDE = re.compile("[ ;(]*computed again, for what was kept .* set aside: .*", re.I | re.S)
 
 
 def unsaid(node: Any) -> Any:
