@@ -61,13 +61,13 @@ def test_there_are_at_least_fifteen_defects():
 
 OFFER = """
 from dataclasses import dataclass
-from auditor.api import SCORES, State, attack, hookimpl
+from auditor.api import SCORES, PositiveInt, State, attack, hookimpl, param
 
 @attack(name="mine", norms={{{norms}}}, needs=SCORES, reference="none")
 @dataclass(frozen=True)
 class Mine:
     "Stays where it is."
-    steps: int = 1
+    steps: PositiveInt = param(1, "points")
 
     def start(self, task):
         return State(x=task.x)
@@ -126,7 +126,7 @@ def auditor_norms():
 
 
 def test_a_plugins_own_norm_is_known_to_its_attacks(tmp_path):
-    assert "described" not in failing(module_of(tmp_path, norms='"own"', extra=NORM))
+    assert not failing(module_of(tmp_path, norms='"own"', extra=NORM))
 
 
 def test_an_attack_of_which_nothing_could_be_seen_holds_nothing(tmp_path):
