@@ -188,6 +188,7 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=MANY, help="of --times, by the cascade alone")
     parser.add_argument("--peer", action="append", choices=("autoattack", *PEERS),
                         help="default: autoattack, and the peers installed")  # fmt: skip
+    parser.add_argument("--part", default="cascade_networks", help="what --write replaces")
     arguments = parser.parse_args()
     arguments.peer = arguments.peer or ["autoattack", *PEERS]
     torch.set_num_threads(1)
@@ -198,7 +199,7 @@ def main() -> None:
     lines = arguments.rows.read_text(encoding="utf-8").splitlines()
     packages = ("robustness-auditor", "torch", *available(list(PEERS)))
     section = text([json.loads(line) for line in lines], conditions(packages, repeats=1))
-    record("cascade_networks", section, write=arguments.write)
+    record(arguments.part, section, write=arguments.write)
 
 
 if __name__ == "__main__":
