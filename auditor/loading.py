@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from auditor.errors import LoadError, told
+from auditor.errors import LoadError
 from auditor.loaders import ModelLoader
 from auditor.neighbours import at_home
 from auditor.reachable import code_hash
@@ -85,17 +85,9 @@ def load_with(
         LoadError: anything about it is not as it should be.
     """
     where = f"model {name!r}, {where}"
-    try:
+    remedy = "check the keys of [[model]]; if they are right, the loader is at fault"
+    with raised_by_user_code(where, "the loader", "a model", remedy):
         module = loader.load()
-    except (KeyboardInterrupt, LoadError):
-        raise
-    except BaseException as error:  # a loader is a plugin, and may raise anything
-        raise LoadError(
-            f"The loader raised {told(error)}",
-            where=where,
-            expected="a model",
-            remedy="check the keys of [[model]]; if they are right, the loader is at fault",
-        ) from error
     if not isinstance(module, nn.Module):
         raise LoadError(
             f"The loader returned {type(module).__name__}.",

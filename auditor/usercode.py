@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +13,8 @@ from typing import Any
 
 from auditor.errors import LoadError, raised_at, told
 from auditor.neighbours import at_home, import_file, without_private_names
+from auditor.printable import printable
+from auditor.storage import StorageError, write_atomically
 
 
 def import_source(source: Path | str, owner: str = "", where: str = "") -> ModuleType:
@@ -104,8 +108,19 @@ def call_factory(text: str, kwargs: Mapping[str, Any], where: str) -> Any:
 
 
 @contextlib.contextmanager
-def raised_by_user_code(where: str, doing: str) -> Iterator[None]:
-    """Turn any error of the user's code into a LoadError that shows its last line."""
+def raised_by_user_code(
+    where: str,
+    doing: str,
+    expected: str = "no error",
+    remedy: str = "run it by itself in Python and mend what it reports",
+) -> Iterator[None]:
+    """Turn any error of the user's code into a LoadError that shows its last line.
+
+    Args:
+        where: what was being loaded or made.
+        doing: what raised, as the message begins.
+        expected, remedy: of the message.
+    """
     try:
         yield
     except (KeyboardInterrupt, LoadError):
@@ -114,7 +129,33 @@ def raised_by_user_code(where: str, doing: str) -> Iterator[None]:
         place = raised_at(error)
         raise LoadError(
             f"{doing[0].upper()}{doing[1:]} raised {without_private_names(told(error))}",
-            where=f"{where}, raised at {place}" if place else where,
-            expected="no error",
-            remedy="run it by itself in Python and mend what it reports",
+            where=", ".join(filter(None, (where, f"raised at {place}" if place else ""))),
+            expected=expected,
+            remedy=remedy,
         ) from error
+
+
+def blamed(error: BaseException) -> str:
+    """Type and text of an error of the user's code, and the line of it that it came from."""
+    what, place = without_private_names(told(error)), raised_at(error)
+    return f"{what} (at {place})" if place else what
+
+
+def keep_traceback(error: BaseException, directory: Path) -> str:
+    """The name of the file of a run directory that now holds an error's traceback.
+
+    Empty where the disk refuses it: what the traceback is of has been told.
+    """
+    text = printable("".join(traceback.format_exception(error))).encode()
+    name = f"traceback-{hashlib.sha256(text).hexdigest()[:8]}.txt"
+    try:
+        write_atomically(directory / name, text)
+    except StorageError:
+        return ""
+    return name
+
+
+def with_traceback(text: str, error: BaseException, directory: Path) -> str:
+    """`text`, which tells of an error, and where the traceback of it is kept."""
+    name = keep_traceback(error, directory)
+    return f"{text}; the traceback is in {name}" if name else text

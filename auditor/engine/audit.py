@@ -63,6 +63,7 @@ from auditor.results import AuditResult, SelftestRecord, to_json
 from auditor.samples import Samples
 from auditor.storage import StorageError, storing, write_atomically
 from auditor.surrogate import naive
+from auditor.usercode import with_traceback
 
 _MEASURED = "measured"
 
@@ -299,9 +300,12 @@ class Audit:
         except OutOfTimeError as stopped:
             self._unfinished(ledger, cell, target, f"{stopped} while it ran")
         except CellError as error:
-            target.fail(str(error))
-            ledger.log("cell failed", cell=cell.title, reason=str(error))
-            self.listener(CellDone(cell.title, "error", str(error), None, 0.0, False, _cost(cell)))
+            why = str(error)
+            target.fail(why)
+            if error.raised is not None:
+                why = with_traceback(why, error.raised, ledger.directory)
+            ledger.log("cell failed", cell=cell.title, reason=why)
+            self.listener(CellDone(cell.title, "error", why, None, 0.0, False, _cost(cell)))
 
     def _runner(self, samples: Samples, machine: Machine, begin: float) -> CellRunner:
         return CellRunner(

@@ -27,12 +27,12 @@ from auditor.engine.probe import EngineProbe, Fallen
 from auditor.engine.reread import refuted
 from auditor.engine.runner import ModelUnderAudit
 from auditor.engine.verify import Verifier
-from auditor.errors import told
 from auditor.events import AttemptProgress, AttemptStarted, CheckDone, CheckStarted, Listener
 from auditor.results import AttemptSummary, CheckResult, CheckStatus, Finding
 from auditor.storage import StorageError
 from auditor.surrogate import Surrogate
 from auditor.threat import Norm
+from auditor.usercode import blamed, with_traceback
 
 _REPORT = TypeAdapter(CheckReport)
 _FLAGS: tuple[Trust, ...] = ("cross-entropy", "gradient")
@@ -253,9 +253,10 @@ class Battery:
         What it had broken until then was verified, and counts. It is written down for the result,
         under a name of its own: a later session runs the check again.
         """
-        why = told(error)
-        self.ledger.log("check failed", check=title, reason=why)
-        self.listener(CheckDone(title, "error", why, True, 0.0))
+        why = blamed(error)
+        said = with_traceback(why, error, self.ledger.directory)
+        self.ledger.log("check failed", check=title, reason=said)
+        self.listener(CheckDone(title, "error", said, True, 0.0))
         name = self.theatre.model.victim.name
         finding = Finding(
             code="check-failed",

@@ -10,7 +10,7 @@ import torch
 
 from auditor.config import AuditConfig, ModelConfig
 from auditor.copies import duplicate
-from auditor.errors import LoadError, UsageError, told
+from auditor.errors import UsageError
 from auditor.loading import (
     Factory,
     Weights,
@@ -24,6 +24,7 @@ from auditor.quantities import path_kinds
 from auditor.registry import Registry
 from auditor.samples import Images, Samples, choose_samples
 from auditor.threat import NORMS, Ball
+from auditor.usercode import raised_by_user_code
 from auditor.victim import Normalize, Victim
 
 
@@ -80,17 +81,13 @@ def load_images(config: AuditConfig, registry: Registry) -> Images:
         LoadError: they cannot be read.
     """
     adapter = registry.data[config.data.adapter].build(dict(config.data.parameters))
-    try:
+    with raised_by_user_code(
+        f"[data] adapter = {config.data.adapter!r}",
+        "the data adapter",
+        "images and labels",
+        "check the keys of [data]; if they are right, the adapter is at fault",
+    ):
         images: Images = adapter.load()
-    except (KeyboardInterrupt, LoadError):
-        raise
-    except BaseException as error:  # an adapter is a plugin, and may raise anything
-        raise LoadError(
-            f"The data adapter raised {told(error)}",
-            where=f"[data] adapter = {config.data.adapter!r}",
-            expected="images and labels",
-            remedy="check the keys of [data]; if they are right, the adapter is at fault",
-        ) from error
     return images
 
 

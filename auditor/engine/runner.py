@@ -19,7 +19,6 @@ from auditor.engine.plan import AttackPlan, Cell
 from auditor.engine.pool import AttackDefectError, OutOfTimeError, Progress, Stop, go_on
 from auditor.engine.reread import refuted
 from auditor.engine.verify import Verifier
-from auditor.errors import told
 from auditor.preflight import Preflight, read_batch
 from auditor.samples import Samples
 from auditor.surrogate import (
@@ -29,6 +28,7 @@ from auditor.surrogate import (
     Surrogate,
 )
 from auditor.threat import Norm
+from auditor.usercode import blamed
 from auditor.victim import Victim
 
 #: Why an attack cannot run on a model; those of a profile are then left out.
@@ -37,7 +37,15 @@ GRADIENT_FAILED = "the model's gradient could not be computed, and this attack n
 
 
 class CellError(Exception):
-    """The cell could not be finished; the text says why, for the report."""
+    """The cell could not be finished; the text says why, for the report.
+
+    Args:
+        raised: what user code raised, where it was that.
+    """
+
+    def __init__(self, text: str, raised: BaseException | None = None) -> None:
+        self.raised = raised
+        super().__init__(text)
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ class CellRunner:
         except (KeyboardInterrupt, OutOfTimeError):
             raise
         except BaseException as error:  # user code may raise anything, SystemExit included
-            raise CellError(told(error)) from error
+            raise CellError(blamed(error), error) from error
         meta = CellMeta(
             seconds=time.perf_counter() - begin,
             forwards=passes.forwards - forwards,
@@ -224,6 +232,6 @@ def _surrogates(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a surrogate is a plugin, and may raise anything
-        what = told(error)
-        raise CellError(f"the surrogate {plan.surrogate.name} failed: {what}") from error
+        what = f"the surrogate {plan.surrogate.name} failed: {blamed(error)}"
+        raise CellError(what, error) from error
     return made, made, "nothing"

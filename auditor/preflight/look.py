@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from auditor.answers import Outputs, described, remedy_for
-from auditor.errors import LoadError, raised_at, told
+from auditor.errors import LoadError
 from auditor.preflight import checks
 from auditor.preflight.asking import settle
 from auditor.results import Finding
 from auditor.samples import Samples
+from auditor.usercode import raised_by_user_code
 from auditor.victim import Victim
 
 #: Images that the checks beside clean accuracy look at.
@@ -144,26 +145,17 @@ def count_classes(victim: Victim, samples: Samples) -> int:
     return int(z.shape[1])
 
 
-def _at(error: BaseException) -> str:
-    place = raised_at(error)
-    return f"raised at {place}" if place else ""
-
-
 @contextlib.contextmanager
 def blaming_model(victim: Victim, images: str) -> Iterator[None]:
     """Turn an error of the model into one that says on which images it came."""
-    try:
+    with raised_by_user_code(
+        f"model {victim.name!r}, {images}",
+        "the model",
+        "scores for every batch of images",
+        "run the model on such a batch by itself; check the images' shape and channels "
+        "against what it was trained on",
+    ):
         yield
-    except (KeyboardInterrupt, LoadError):
-        raise
-    except BaseException as error:  # user code may raise anything, SystemExit included
-        raise LoadError(
-            f"The model raised {told(error)}",
-            where=", ".join(filter(None, (f"model {victim.name!r}", images, _at(error)))),
-            expected="scores for every batch of images",
-            remedy="run the model on such a batch by itself; check the images' shape and channels "
-            "against what it was trained on",
-        ) from error
 
 
 def _clean(

@@ -12,11 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from auditor.errors import LoadError, SeveralLoadsError, UsageError, raised_at, text_of, told
+from auditor.errors import LoadError, SeveralLoadsError, UsageError, text_of
 from auditor.printable import with_texts
 from auditor.reporting import Reporter, Section
 from auditor.results import AuditResult, from_json
 from auditor.storage import StorageError, write_atomically
+from auditor.usercode import blamed, with_traceback
 
 __all__ = ["FORMATS", "Source", "Writer", "write_reports"]
 
@@ -36,6 +37,8 @@ class Source:
     sections: tuple[tuple[Section, str], ...] = ()
     #: Is told what readers of a report should know of how it was made.
     tell: Callable[[str], None] = field(default=_nobody, compare=False)
+    #: The run directory, for the tracebacks of what plugins raise.
+    directory: Path = field(default=Path(), compare=False)
 
     @classmethod
     def read(
@@ -52,7 +55,7 @@ class Source:
         path = run_directory / "audit.json"
         try:
             raw = path.read_bytes()
-            return cls(from_json(raw), raw, tuple(sections), tell)
+            return cls(from_json(raw), raw, tuple(sections), tell, run_directory)
         except (OSError, ValueError) as error:
             raise UsageError(
                 "There is no audit to report on.",
@@ -65,8 +68,15 @@ class Source:
     def page(self) -> str:
         """The HTML report, which the PDF is set from too."""
         from auditor.report import html
+        from auditor.report.plugin_sections import plugin_sections
 
-        return html.render(self.result, self.raw, self.sections)
+        appended = plugin_sections(self.result, self.sections)
+        for one in appended:
+            if one.raised is not None:
+                what = f"the section {one.title!r} of the plugin {one.plugin} is missing"
+                said = with_traceback(f"{what}: {one.failure}", one.raised, self.directory)
+                self.tell(said)
+        return html.render(self.result, self.raw, appended)
 
 
 def write_html(source: Source, directory: Path) -> Path:
@@ -92,10 +102,12 @@ def write_pdf(source: Source, directory: Path) -> Path:
 def _written_out(source: Source, lacking: frozenset[str]) -> bytes:
     """The PDF with the letters that no font has written out, which it says on its first page."""
     from auditor.report import html, letters, pdf
+    from auditor.report.plugin_sections import plugin_sections
 
     table = letters.table(lacking)
     result = with_texts(source.result, lambda text: text.translate(table))
-    page = html.render(result, source.raw, source.sections, letters.note(lacking, without=True))
+    appended = plugin_sections(result, source.sections)
+    page = html.render(result, source.raw, appended, letters.note(lacking, without=True))
     # Sections of plugins have texts of their own. Pictures are base64, and so ASCII.
     return pdf.render(result, source.raw, page.translate(table))[0]
 
@@ -177,9 +189,10 @@ def _of_plugin(reporter: Reporter) -> Writer:
         except (KeyboardInterrupt, LoadError):
             raise
         except BaseException as error:  # a plugin may raise anything
+            why = with_traceback(blamed(error), error, directory)
             raise LoadError(
-                f"The report format {reporter.name!r} failed: {told(error)}",
-                where=raised_at(error),
+                f"The report format {reporter.name!r} failed: {why}",
+                where=str(directory),
                 expected="a file in the run directory; the other reports were written",
                 remedy="mend the plugin that offers it, then `auditor report RUN_DIR --format "
                 f"{reporter.name}`",

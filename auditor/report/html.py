@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -10,9 +9,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from auditor.printable import printable
+from auditor.report.plugin_sections import PluginSection
 from auditor.report.view import build
 from auditor.report.wording import Badge, Number, bounded
-from auditor.reporting import Section
 from auditor.results import AuditResult
 
 _TEMPLATES = "auditor_report_templates"
@@ -21,7 +20,7 @@ _TEMPLATES = "auditor_report_templates"
 def render(
     result: AuditResult,
     raw: bytes,
-    sections: Sequence[tuple[Section, str]] = (),
+    appended: tuple[PluginSection, ...] = (),
     note: str = "",
 ) -> str:
     """The page; a style sheet within it serves screen and paper.
@@ -29,7 +28,7 @@ def render(
     Args:
         result: the audit.
         raw: audit.json as it lies on the disk, for the audit's identifier.
-        sections: those of plugins, with each plugin's name.
+        appended: the sections of plugins.
         note: on how the page is set, for its head.
     """
     environment = Environment(
@@ -43,7 +42,7 @@ def render(
     environment.tests["badge"] = lambda value: isinstance(value, Badge)
     environment.tests["number"] = lambda value: isinstance(value, Number)
     page = environment.get_template("report.html.j2")
-    report = build(result, raw, sections)
+    report = build(result, raw, appended)
     return page.render(report=report, note=note, css=Markup(_read("report.css")))
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from auditor.errors import told
 from auditor.printable import printable
 from auditor.report.safe_html import cleaned
 from auditor.reporting import Section
 from auditor.results import AuditResult
+from auditor.usercode import blamed
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class PluginSection:
     failure: str
     #: What was made smaller or left out for its size.
     bounded: tuple[str, ...] = ()
+    #: What it raised, where there is none.
+    raised: BaseException | None = field(default=None, compare=False)
 
 
 def plugin_sections(
@@ -41,6 +43,7 @@ def plugin_sections(
 def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> PluginSection:
     html, failure, title = Markup(), "", section.name
     bounded: tuple[str, ...] = ()
+    raised: BaseException | None = None
     try:
         title = str(section.title)
         text = section.render(copy.deepcopy(result))  # what it holds may be changed
@@ -51,5 +54,5 @@ def _made(anchor: str, section: Section, plugin: str, result: AuditResult) -> Pl
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything
-        failure = told(error)
-    return PluginSection(anchor, title, plugin, html, failure, bounded)
+        failure, raised = blamed(error), error
+    return PluginSection(anchor, title, plugin, html, failure, bounded, raised)

@@ -16,9 +16,8 @@ from auditor.report.background import Background, background
 from auditor.report.drawing import Chart
 from auditor.report.model_view import ModelView, model_view
 from auditor.report.overview import Overview, overview
-from auditor.report.plugin_sections import PluginSection, plugin_sections
+from auditor.report.plugin_sections import PluginSection
 from auditor.report.wording import GATES, MASKINGS, Badge, Number, plural, shorten
-from auditor.reporting import Section as PluginsOwn
 from auditor.results import AuditResult, GateResult, ModelResult, ThreatResult
 
 _MODELS_ABREAST = 4
@@ -100,17 +99,14 @@ class Report:
         return next(s for s in self.sections if s.anchor == anchor)
 
 
-def build(
-    result: AuditResult, raw: bytes, sections: Sequence[tuple[PluginsOwn, str]] = ()
-) -> Report:
+def build(result: AuditResult, raw: bytes, appended: tuple[PluginSection, ...] = ()) -> Report:
     """Everything the template needs.
 
     Args:
         result: the audit.
         raw: audit.json as it lies on the disk; its SHA-256 identifies the audit.
-        sections: those of plugins, with each plugin's name.
+        appended: the sections of plugins.
     """
-    appended = plugin_sections(result, sections)
     sha256 = hashlib.sha256(raw).hexdigest()
     started = wording.moment(result.provenance.started)
     data = result.provenance.data

@@ -107,6 +107,30 @@ def _on_tour(name: str) -> Look:
     return lambda trial: trial.known.get(name)
 
 
+def seen_to_hold(name: str, look: Look) -> Look:
+    """`look`, which fails as well where the attack never ran, so that there was nothing to see."""
+
+    def looked(trial: AttackTrial) -> Violation | None:
+        if not trial.norms:
+            declared = ", ".join(sorted(trial.spec.norms)) or "none"
+            known = ", ".join(sorted(trial.subject.registry.norms))
+            return Violation(
+                name,
+                f"it was not run: of the norms it declares ({declared}), none is known",
+                "a norm to run it in",
+                f"known are {known}; a norm of your own is offered by the hook auditor_norms",
+            )
+        found = look(trial)
+        if found is None and not trial.stands:
+            fault = next(trial.known[one] for one in ("runs", "protocol") if one in trial.known)
+            if name not in ("runs", "protocol"):
+                seen = f"it was not seen to hold, for the attack does not run: {fault.seen}"
+                return replace(fault, property=name, seen=seen)
+        return found
+
+    return looked
+
+
 def empty_batch(trial: AttackTrial) -> Violation | None:
     """`start` and `step` take a batch without any image."""
     if not trial.stands or trial.composite:

@@ -12,9 +12,19 @@ from auditor.testing import adapters, attacks, checks, strength
 from auditor.testing.case import Case, Violation
 from auditor.testing.subject import Parameters, Subject, subjects
 
+
+def _attack_properties() -> dict[str, tuple[str, attacks.Look]]:
+    """All but its description can be seen only in runs."""
+    everything = attacks.PROPERTIES | strength.PROPERTIES
+    return {
+        name: (meaning, look if name == "described" else attacks.seen_to_hold(name, look))
+        for name, (meaning, look) in everything.items()
+    }
+
+
 #: What is made of a subject, and its properties by name: (meaning, look).
 _KINDS: dict[str, tuple[Callable[[Subject], Any], dict[str, Any]]] = {
-    "attack": (attacks.AttackTrial, attacks.PROPERTIES | strength.PROPERTIES),
+    "attack": (attacks.AttackTrial, _attack_properties()),
     "check": (checks.CheckTrial, checks.PROPERTIES),
     "data adapter": (adapters.AdapterTrial, adapters.PROPERTIES),
 }

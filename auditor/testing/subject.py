@@ -11,15 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pluggy
-
-from auditor import hookspecs
-from auditor.attack import spec_of
-from auditor.checks import check_spec_of
 from auditor.errors import LoadError, raised_at
 from auditor.neighbours import import_file
+from auditor.offers import WORDS, PluginFaultError, offers_of
 from auditor.registry import Registry, load_registry
 from auditor.spec import Spec
+from auditor.usercode import blamed
 
 #: Parameters by the name of what has them.
 Parameters = Mapping[str, Mapping[str, Any]]
@@ -87,43 +84,45 @@ class Subject:
         return any(one.name == parameter for one in self.spec.parameters)
 
 
+#: What the kit has properties for, by the registry's word.
+_KINDS = ("attacks", "checks", "data")
+
+
 def subjects(module: ModuleType, parameters: Parameters) -> Iterator[Subject]:
-    """All that the hooks of a module offer, in their order.
+    """All that the hooks of a module offer and the kit can try, in their order.
+
+    They are read as an audit reads them, and what else the module offers, such as a norm of its
+    own, is known to them.
 
     Raises:
-        LoadError: it offers nothing, a hook is misspelt, or `parameters` names what is not there.
+        LoadError: an audit would refuse it, it offers nothing that the kit can try, or `parameters`
+            names what is not there.
     """
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(module)
     try:
-        manager.check_pending()
-        offered: list[tuple[str, Spec]] = []
-        offered += [("attack", spec_of(one)) for one in _items(manager.hook.auditor_attacks)]
-        offered += [("check", check_spec_of(one)) for one in _items(manager.hook.auditor_checks)]
-        offered += [("data adapter", one.data_spec) for one in _items(manager.hook.auditor_data)]
+        offers = offers_of(module)
+    except PluginFaultError as fault:
+        raise _refused(module, str(fault), fault.remedy) from fault
     except Exception as error:  # hooks are the author's code
-        raise _refused(module, f"{type(error).__name__}: {error}") from error
-    if not offered:
-        raise _refused(module, "no hook returns an attack, a check or a data adapter")
-    unknown = parameters.keys() - {spec.name for _, spec in offered}
+        raise _refused(module, blamed(error)) from error
+    tried = [offer for offer in offers if offer.kind in _KINDS]
+    if not tried:
+        raise _refused(module, "it offers neither an attack nor a check nor a data adapter")
+    unknown = parameters.keys() - {offer.name for offer in tried}
     if unknown:
         raise _refused(module, f"it offers nothing called {sorted(unknown)[0]!r}")
     registry = load_registry()
-    for kind, spec in offered:
-        yield Subject(kind, spec, parameters.get(spec.name, {}), registry)
+    for offer in offers:
+        getattr(registry, offer.kind).setdefault(offer.name, offer.value)
+    for offer in tried:
+        spec, given = offer.value, parameters.get(offer.name, {})
+        yield Subject(WORDS[offer.kind], spec, given, registry)
 
 
-def _items(caller: Any) -> list[Any]:
-    """What one hook returns."""
-    return [item for returned in caller() for item in returned]
-
-
-def _refused(module: ModuleType, why: str) -> LoadError:
+def _refused(module: ModuleType, why: str, remedy: str = "") -> LoadError:
     return LoadError(
         f"The plugin's offer cannot be read: {why}.",
         where=module.__name__,
         expected="functions auditor_attacks, auditor_checks or auditor_data, marked @hookimpl, "
         "that return lists of decorated classes",
-        remedy="see docs/writing-a-plugin.md",
+        remedy=remedy or "see docs/writing-a-plugin.md",
     )

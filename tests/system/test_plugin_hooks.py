@@ -87,7 +87,7 @@ def test_the_repaired_model_has_the_gradient_that_the_model_lacks(here: Path) ->
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("raises", "the surrogate raises failed: OSError: no weights"),
+        ("raises", "the surrogate raises failed: OSError: no weights (at others.py:13)"),
         ("other-thing", "the surrogate other-thing failed: TypeError: it returned Victim, not a "
          "Surrogate"),
     ],
@@ -151,6 +151,7 @@ def test_sinks_hear_everything_and_break_nothing(here: Path) -> None:
     assert heard[:3] == ["ModelReady", "RunStarted", "CellStarted"]
     assert (heard.count("CellDone"), heard[-1]) == (2, "RunFinished")
     what = "its sink fragile was switched off: on ModelReady it raised ValueError: no connection"
+    what += " (at sinks.py:9)"
     assert said.count(f"warning: plugin sinks: {what}") == 1
     (record,) = [
         it for it in audit_json(only_run())["provenance"]["plugins"] if it["name"] == "sinks"

@@ -32,8 +32,12 @@ def auditor_attacks():
 START, STEP = "return State(x=task.x)", "band = (task.step"
 #: What replaces a line of the plugin, and the reason that the report has to give.
 DEFECTS = {
-    "start-raises": (START, 'raise ValueError("no start")', "ValueError: no start"),
-    "step-raises": (STEP, 'raise OSError("disk")\n        band = (task.step', "OSError: disk"),
+    "start-raises": (START, 'raise ValueError("no start")', "ValueError: no start (at mine.py:11)"),
+    "step-raises": (
+        STEP,
+        'raise OSError("disk")\n        band = (task.step',
+        "OSError: disk (at mine.py:14)",
+    ),
     "wrong-shape": (
         START,
         "return State(x=task.x[:, :, 1:])",
@@ -62,7 +66,7 @@ DEFECTS = {
         "attack 'brighter' proposed x as (7, 1, 6, 6) torch.float32, not as (8, 1, 6, 6) "
         "torch.float32",
     ),
-    "system-exit": (START, "raise SystemExit(0)", "SystemExit: 0"),
+    "system-exit": (START, "raise SystemExit(0)", "SystemExit: 0 (at mine.py:11)"),
 }
 
 
