@@ -203,4 +203,5 @@ def settled(text: str, directory: Path) -> str:
     )
     text = re.sub(r"audits/\d{4}-\d\d-\d\dT\d{6}Z-([a-z0-9-]+)-[0-9a-f]{6}", r"audits/<\1>", text)
     text = re.sub(r", \d+\.\d s$", ", <seconds> s", text, flags=re.MULTILINE)
+    text = re.sub(r"traceback-\w{8}\.txt", "traceback-<hash>.txt", text)
     return "\n".join(line.rstrip() for line in text.splitlines()).strip() + "\n"

@@ -135,7 +135,7 @@ def test_a_crash_in_one_attack_costs_that_attack_alone(here: Path) -> None:
     Path("model.py").write_text(MODEL + case.source, encoding="utf-8")
     auditor("run", "audit.toml")
     rows = attack_rows(audit_json(only_run()))
-    assert rows["fgsm"]["reason"] == "RuntimeError: no gradients on this device"
+    assert rows["fgsm"]["reason"] == "RuntimeError: no gradients on this device (at model.py:30)"
     assert rows["noise"]["robust"]["total"] == 24
 
 
