@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from auditor.answers import Outputs
-from auditor.errors import raised_at, told
 from auditor.objectives import choose_objective
 from auditor.population import in_set
 from auditor.precision import names_of
@@ -20,6 +19,7 @@ from auditor.results import Finding, Level
 from auditor.samples import Samples
 from auditor.stats import clopper_pearson
 from auditor.surrogate import NoGradientError, naive
+from auditor.usercode import blamed
 from auditor.victim import STOCHASTIC_DRAWS, Victim
 
 #: Differences of logits, relative to their spread, that floating point does not explain.
@@ -258,8 +258,7 @@ def look_for_gradient(
     except NoGradientError:
         return "absent"
     except Exception as error:  # user code runs here, with a graph, and may raise anything
-        place = raised_at(error)
-        return told(error) + (f" (at {place})" if place else "")
+        return blamed(error)
     return "there"
 
 
