@@ -14,7 +14,13 @@ A plugin is a module with classes or functions and hooks that return them. An at
     def auditor_attacks(): return [Mine]
 """
 
-from auditor.attack import (
+from auditor.errors import LoadError
+from auditor.maths.intervals import clopper_pearson
+from auditor.maths.norms import Ball, Norm
+from auditor.maths.objectives import ObjectiveName, choose_objective
+from auditor.maths.randomness import Noise
+from auditor.parameters import param
+from auditor.protocols.attack import (
     GRADIENT,
     SCORES,
     Attack,
@@ -25,7 +31,7 @@ from auditor.attack import (
     attack,
     passes_of,
 )
-from auditor.checks import (
+from auditor.protocols.check import (
     Attempt,
     Check,
     CheckReport,
@@ -35,7 +41,7 @@ from auditor.checks import (
     check,
     not_applicable,
 )
-from auditor.composite import (
+from auditor.protocols.composite import (
     Brief,
     Composite,
     Part,
@@ -46,8 +52,7 @@ from auditor.composite import (
     Standing,
     likeliest_rivals,
 )
-from auditor.errors import LoadError
-from auditor.events import (
+from auditor.protocols.events import (
     AttemptProgress,
     AttemptStarted,
     CellDone,
@@ -64,9 +69,9 @@ from auditor.events import (
     Sink,
     sink,
 )
-from auditor.hookspecs import API_VERSION, Profile, hookimpl
-from auditor.loaders import ModelLoader, model_loader
-from auditor.objectives import ObjectiveName, choose_objective
+from auditor.protocols.hookspecs import API_VERSION, Profile, hookimpl
+from auditor.protocols.own_loop import WholeAttack
+from auditor.protocols.reporting import Reporter, Section, reporter, section
 from auditor.quantities import (
     FactoryPath,
     FilePath,
@@ -75,8 +80,6 @@ from auditor.quantities import (
     PixelLength,
     PositiveInt,
 )
-from auditor.randomness import Noise
-from auditor.reporting import Reporter, Section, reporter, section
 from auditor.results import (
     AuditResult,
     ControlTrial,
@@ -85,15 +88,12 @@ from auditor.results import (
     Measurement,
     PlantedControl,
 )
-from auditor.samples import DataAdapter, Images, data_adapter
-from auditor.spec import param
-from auditor.stats import clopper_pearson
+from auditor.subject.model_loader import ModelLoader, model_loader
+from auditor.subject.samples import DataAdapter, Images, data_adapter
+from auditor.subject.victim import STOCHASTIC_DRAWS, Victim
 from auditor.surrogate import Evaluation, NoGradientError, Surrogate, SurrogateMaker
 from auditor.surrogate.maker import surrogate
-from auditor.threat import Ball, Norm
-from auditor.usercode import call_factory, import_extra, raised_by_user_code
-from auditor.victim import STOCHASTIC_DRAWS, Victim
-from auditor.whole import WholeAttack
+from auditor.usercode.calls import call_factory, import_extra, raised_by_user_code
 
 __all__ = [
     "API_VERSION",

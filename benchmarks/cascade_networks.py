@@ -39,7 +39,7 @@ from schedules import schedules
 from subjects import Counted, Subject, subject_of_tensors
 from whole_cascade import WholeCascade
 
-from auditor.engine.campaign import Campaign
+from auditor.attacking.stages import Campaign
 
 BATCH = 128
 PEERS = ("pyautoattack", "torchattacks")

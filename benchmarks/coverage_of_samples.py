@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from subjects import subject_of_tensors
 from whole_cascade import WholeCascade
 
-from auditor.engine.sampling import Positions, sampled
+from auditor.cells.sampling import Positions, sampled
 from auditor.results import SampleEvidence
 
 BATCH = 128

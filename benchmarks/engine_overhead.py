@@ -21,8 +21,8 @@ from subjects import Counted, Subject, example, plain_loop, weights_hash
 from torch import nn
 from torchvision.models import resnet18
 
-from auditor.engine.pool import Block
-from auditor.victim import Victim
+from auditor.attacking.pool import Block
+from auditor.subject.victim import Victim
 
 EPSILONS = {"linf": {"8/255": 8 / 255, "0.1": 0.1}, "l2": {"1.5": 1.5}, "l1": {"12": 12.0}}
 #: The requirements: the engine's largest share, in percent.

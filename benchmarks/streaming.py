@@ -55,8 +55,8 @@ paths = [{plugin}]
 
 def audit(directory: Path, images: int, steps: int) -> dict[str, float]:
     """Run one audit here, in this process, and say what it took."""
+    from auditor.audit.audit import Audit
     from auditor.config import load_config
-    from auditor.engine.audit import Audit
 
     plugin = HERE / "synthetic_images.py"
     text = _AUDIT.format(

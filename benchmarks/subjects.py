@@ -12,20 +12,20 @@ import torch
 from common import HERE
 from torch import nn
 
-from auditor.attack import Observation, Task, spec_of, wishes_of
-from auditor.engine.campaign import Campaign
-from auditor.engine.outcome import Block
-from auditor.engine.pool import Pool
-from auditor.engine.verify import Verifier
-from auditor.loading import Factory, Weights, load_module
-from auditor.objectives import choose_objective
+from auditor.attacking.outcome import Block
+from auditor.attacking.pool import Pool
+from auditor.attacking.stages import Campaign
+from auditor.attacking.verify import Verifier
+from auditor.maths.norms import Ball
+from auditor.maths.objectives import choose_objective
+from auditor.maths.randomness import Noise
 from auditor.preflight import read_batch
-from auditor.randomness import Noise
+from auditor.protocols.attack import Observation, Task, spec_of, wishes_of
 from auditor.registry import Registry, load_registry
-from auditor.samples import Samples, choose_samples
+from auditor.subject.loading import Factory, Weights, load_module
+from auditor.subject.samples import Samples, choose_samples
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.threat import Ball
-from auditor.victim import Victim
 
 EXAMPLE = HERE.parent / "examples" / "fashion_mnist"
 

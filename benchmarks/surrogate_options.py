@@ -3,7 +3,7 @@
 Every option evaluates the same batch as an attack does, forwards alone and with a backward pass to
 the images, in turns in this process; on the CPU on one thread, in CPU time. What is given is a
 quotient to the model as it is, in float32. Nothing here decides anything: an audit measures forms
-and precisions itself (`auditor.engine.tuning`), and uses neither torch.compile nor CUDA graphs.
+and precisions itself (`auditor.cells.tuning`), and uses neither torch.compile nor CUDA graphs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from common import conditions, interleaved, options, record, table
 from subjects import Counted, example, weights_hash
 from torchvision.models import resnet18
 
-from auditor.engine.tuning import choose_device, describe_device, make_repeatable
-from auditor.objectives import choose_objective
+from auditor.cells.tuning import choose_device, describe_device, make_repeatable
+from auditor.maths.objectives import choose_objective
+from auditor.subject.victim import Victim
 from auditor.surrogate import FORMS, Form, SearchPrecision, Surrogate, agrees, in_form, naive
-from auditor.victim import Victim
 
 #: The batches that are measured, by device.
 BATCHES = {

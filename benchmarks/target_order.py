@@ -21,13 +21,13 @@ from common import conditions, record, table
 from development_models import DATA_HELP, PLANS, held_out, load, radius, weights_hash
 
 from auditor.api import GRADIENT, Brief, Stage, Standing, attack
-from auditor.attack import spec_of
-from auditor.engine.campaign import Campaign, Log
-from auditor.engine.outcome import Block
-from auditor.engine.verify import Verifier
+from auditor.attacking.outcome import Block
+from auditor.attacking.stages import Campaign, Log
+from auditor.attacking.verify import Verifier
+from auditor.protocols.attack import spec_of
 from auditor.registry import load_registry
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 Order = Literal["logits", "distance"]
 #: Classes aimed at, and after how many the table says where things stand.

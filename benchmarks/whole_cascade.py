@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from subjects import Subject
 
-from auditor.composite import Part, Situation
-from auditor.engine.outcome import Outcome
-from auditor.engine.sampling import Order, Positions, sampled
-from auditor.randomness import Noise
+from auditor.attacking.outcome import Outcome
+from auditor.cells.sampling import Order, Positions, sampled
+from auditor.maths.randomness import Noise
+from auditor.protocols.composite import Part, Situation
 from auditor.results import SampleEvidence
 
 #: The cascade's parameters, as `auditor show cascade` has them.

@@ -12,12 +12,12 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from auditor.attack import AttackSpec
 from auditor.config.expected import expected, fields_of
 from auditor.config.problems import shown
 from auditor.config.schema import ARRAYS, TABLES, HeadTable, NormalizeTable, Table
+from auditor.parameters import Parameter, Spec
+from auditor.protocols.attack import AttackSpec
 from auditor.registry import Registry, load_registry
-from auditor.spec import Parameter, Spec
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

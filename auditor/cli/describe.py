@@ -9,17 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from auditor.attack import AttackSpec
 from auditor.cli.console import PlainConsole, say
 from auditor.cli.options import PluginOption, registry_with
 from auditor.config.expected import expected, fields_of
 from auditor.config.problems import did_you_mean, listed, shown
 from auditor.errors import UsageError
-from auditor.hookspecs import Profile
+from auditor.maths.norms import summary_of
+from auditor.parameters import Parameter, Spec
+from auditor.protocols.attack import AttackSpec
+from auditor.protocols.hookspecs import Profile
 from auditor.registry import Registry
 from auditor.report import FORMATS
-from auditor.spec import Parameter, Spec
-from auditor.threat import summary_of
 
 _Rows = list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from auditor.cli.console import say
 from auditor.cli.terminal import Screen, show_summary
 from auditor.errors import AuditorError, ExitStatus, LoadError, running_line, told
-from auditor.events import Event
+from auditor.protocols.events import Event
 from auditor.results import AuditResult
 from auditor.storage import StorageError, refused
 
@@ -96,7 +96,7 @@ def no_silent_end() -> Iterator[None]:
 
 def of_the_machine(error: Exception) -> LoadError | None:
     """What to tell of an error that the disk or the memory is to blame for; None of any other."""
-    from auditor.memory import is_out_of_memory
+    from auditor.subject.memory import is_out_of_memory
 
     if isinstance(error, StorageError):
         return error

@@ -16,7 +16,7 @@ from auditor.storage import StorageError, write_atomically
 
 if TYPE_CHECKING:
     from auditor.draft.look import Seen
-    from auditor.draft.subject import Subject
+    from auditor.draft.named import Subject
 
 
 def init(
@@ -57,7 +57,7 @@ def init(
 
     Model and data are loaded as an audit loads them. Where that fails, nothing is written.
     """
-    from auditor.draft.subject import named
+    from auditor.draft.named import named
 
     _check_output(output, force)
     overrides = set_ or []

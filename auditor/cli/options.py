@@ -11,7 +11,7 @@ import typer
 from auditor.cli.console import say
 from auditor.printable import hanging
 from auditor.registry import Registry, load_registry
-from auditor.sources import BUILT_IN, is_file
+from auditor.registry.plugin_sources import BUILT_IN, is_file
 
 PluginOption = Annotated[
     list[str] | None,

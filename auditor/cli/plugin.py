@@ -68,7 +68,7 @@ def check(
     """
     parameters = _parameters(set_ or [])
     from auditor.testing import NonConformance, conformance_cases
-    from auditor.testing.subject import load_plugin
+    from auditor.testing.offered import load_plugin
 
     broken = total = 0
     thing = ""

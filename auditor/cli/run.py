@@ -24,7 +24,7 @@ from auditor.selftest.storage import stored
 from auditor.storage import StorageError
 
 if TYPE_CHECKING:
-    from auditor.engine.audit import Audit
+    from auditor.audit.audit import Audit
 
 
 def run(
@@ -81,9 +81,9 @@ def _audit(
     resume: bool | None,
 ) -> int:
     """Run the audit and everything after it; returns the exit status."""
-    from auditor.engine.audit import Audit
-    from auditor.engine.directory import mark_finished
-    from auditor.engine.sinks import Broadcast
+    from auditor.audit.audit import Audit
+    from auditor.audit.sinks import Broadcast
+    from auditor.cells.directory import mark_finished
 
     screen = GuardedScreen(Screen(console))
     listener = Broadcast(screen, registry, screen.line)
@@ -177,8 +177,8 @@ def _print_plan(console: PlainConsole, settings: AuditConfig, registry: Registry
     """Every cell and every check, with passes if all of the images withstand."""
     from rich.table import Table
 
-    from auditor.engine.inputs import load_samples
-    from auditor.engine.plan import build_attacks, build_checks, cells, cut, prices
+    from auditor.cells.inputs import load_samples
+    from auditor.cells.plan import build_attacks, build_checks, cells, cut, prices
 
     samples = load_samples(settings, registry)
     for note in samples.notes:

@@ -18,7 +18,7 @@ from auditor.cli.console import PlainConsole, say
 from auditor.cli.terminal import shown_path
 from auditor.config.problems import did_you_mean, listed
 from auditor.errors import ExitStatus, UsageError
-from auditor.events import CellStarted, CheckStarted, Event
+from auditor.protocols.events import CellStarted, CheckStarted, Event
 from auditor.registry import load_registry
 from auditor.results import SelftestRecord
 from auditor.selftest.references import REFERENCES, Reference

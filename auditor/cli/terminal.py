@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from auditor.cli.console import PlainConsole
-from auditor.events import (
+from auditor.printable import hanging, one_line
+from auditor.protocols.events import (
     AttemptProgress,
     AttemptStarted,
     CellDone,
@@ -25,7 +26,6 @@ from auditor.events import (
     RunStarted,
     SampleDone,
 )
-from auditor.printable import hanging, one_line
 from auditor.report import wording
 from auditor.results import Accuracy, AuditResult
 

@@ -15,8 +15,8 @@ from auditor.config.expected import fields_of
 from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, did_you_mean, listed, nearest, shown
 from auditor.errors import LoadError, UsageError, text_of
+from auditor.parameters import Spec
 from auditor.registry import Registry
-from auditor.spec import Spec
 
 
 def neighbour(missing: Path) -> str:

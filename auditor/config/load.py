@@ -18,8 +18,8 @@ from auditor.config.subjects import resolve_data, resolve_run, resolve_threats
 from auditor.config.tables import Tables, read_tables
 from auditor.errors import LoadError
 from auditor.registry import Registry, load_registry
+from auditor.registry.plugin_sources import is_file
 from auditor.report import FORMATS
-from auditor.sources import is_file
 
 SCHEMA = 1
 

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 
 from auditor.doctor.proof import Proof
 from auditor.doctor.trial import Tried, run_trial
-from auditor.sources import DISTRIBUTION, auditor_version
+from auditor.registry.plugin_sources import DISTRIBUTION, auditor_version
 
 AREA = "Environment"
 #: A cold disk, or a network one, takes minutes for torch.

@@ -81,6 +81,6 @@ def _subject(
     elif broken:
         yield Proof("Data and models", "not tried", "The environment has to be mended first.")
     else:
-        from auditor.doctor.subject import subject
+        from auditor.doctor.inputs import subject
 
         yield from subject(config, registry)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from auditor.doctor.proof import Proof
 from auditor.registry import Registry
+from auditor.registry.plugin_sources import DISTRIBUTION
 from auditor.results import PluginRecord
-from auditor.sources import DISTRIBUTION
 
 AREA = "Plugins"
 _BUILT_IN = "built-in"

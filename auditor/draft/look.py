@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from auditor.cells.inputs import load_images, load_victim
+from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig
-from auditor.engine.inputs import load_images, load_victim
-from auditor.engine.tuning import choose_device, make_repeatable
+from auditor.maths.intervals import accuracy
 from auditor.preflight import count_classes, preflight
 from auditor.registry import Registry
 from auditor.results import Accuracy, Finding
-from auditor.samples import choose_samples
-from auditor.stats import accuracy
+from auditor.subject.samples import choose_samples
 
 #: Images that are looked at, and how many at a time.
 _FEW, _BATCH = 200, 64

@@ -12,7 +12,7 @@ from typing import Any
 
 from auditor.draft.budgets import Budget, customary
 from auditor.draft.look import Seen
-from auditor.draft.subject import Subject
+from auditor.draft.named import Subject
 
 _WIDTH = 96
 #: Images in a draw: on a CPU large ones take minutes each.

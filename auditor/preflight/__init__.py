@@ -3,7 +3,7 @@
 Everything odd becomes a finding with a remedy; what makes an audit impossible raises a LoadError.
 """
 
-from auditor.preflight.checks import left_findings, left_in_training
+from auditor.preflight.findings import left_findings, left_in_training
 from auditor.preflight.look import (
     Preflight,
     blaming_model,

@@ -15,8 +15,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from auditor.errors import LoadError, raised_at, running_line, told
-from auditor.memory import is_out_of_memory
-from auditor.victim import Victim
+from auditor.subject.memory import is_out_of_memory
+from auditor.subject.victim import Victim
 
 #: What the audit does to a model beforehand, what an error that goes without it means, and how the
 #: model can be written so that it does not matter.

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from auditor.answers import Outputs, described, remedy_for
 from auditor.errors import LoadError
-from auditor.preflight import checks
+from auditor.preflight import findings as checks
 from auditor.preflight.asking import settle
 from auditor.results import Finding
-from auditor.samples import Samples
-from auditor.usercode import raised_by_user_code
-from auditor.victim import Victim
+from auditor.subject.outputs import Outputs, described, remedy_for
+from auditor.subject.samples import Samples
+from auditor.subject.victim import Victim
+from auditor.usercode.calls import raised_by_user_code
 
 #: Images that the checks beside clean accuracy look at.
 _PROBES = 64

@@ -14,10 +14,10 @@ from types import MappingProxyType
 
 from auditor.errors import LoadError, SeveralLoadsError, UsageError, text_of
 from auditor.printable import with_texts
-from auditor.reporting import Reporter, Section
+from auditor.protocols.reporting import Reporter, Section
 from auditor.results import AuditResult, from_json
 from auditor.storage import StorageError, write_atomically
-from auditor.usercode import blamed, with_traceback
+from auditor.usercode.calls import blamed, with_traceback
 
 __all__ = ["FORMATS", "Source", "Writer", "write_reports"]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from auditor.printable import printable
+from auditor.protocols.reporting import Section
 from auditor.report.safe_html import cleaned
-from auditor.reporting import Section
 from auditor.results import AuditResult
-from auditor.usercode import blamed
+from auditor.usercode.calls import blamed
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditor.audit.audit import Audit
 from auditor.config import load_config
-from auditor.engine.audit import Audit
-from auditor.events import Listener
+from auditor.protocols.events import Listener
 from auditor.registry import auditor_version
 from auditor.results import Masking, SelftestRecord, SelftestRow
 from auditor.selftest.references import Reference

@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 import torch
 
-from auditor.copies import duplicate
-from auditor.objectives import choose_objective
+from auditor.maths.objectives import choose_objective
+from auditor.subject.copies import duplicate
 from auditor.surrogate.surrogate import NoGradientError, Surrogate
 
 Form = Literal["plain", "channels-last", "folded"]

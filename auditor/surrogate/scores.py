@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from auditor.answers import Outputs
+from auditor.subject.outputs import Outputs
 
 #: The distance between the largest and the smallest rescaled score.
 _REACH = 6.0

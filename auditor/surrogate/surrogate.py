@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 
-from auditor.objectives import Objective
+from auditor.maths.objectives import Objective
+from auditor.subject.victim import Victim
 from auditor.surrogate.scores import Pass, deciding, exact_scores, rescaled
-from auditor.victim import Victim
 
 _T = TypeVar("_T")
 #: What a search may run in; what it finds counts only once the victim has confirmed it.
@@ -187,7 +187,7 @@ class Surrogate:
     def _draw(self, *args: Any, **options: Any) -> _Drawn:
         if not self.repairs:
             return persisting(self.model, lambda: self._evaluated(False, *args, **options))
-        from auditor.surrogate.repair import overwriting  # torch is needed to import it
+        from auditor.surrogate.repair.repair import overwriting  # torch is needed to import it
 
         def work(cautious: bool) -> _Drawn:
             return self._evaluated(cautious, *args, **options)
@@ -244,7 +244,9 @@ class Surrogate:
         """What is active while the model runs."""
         if not self.expects:
             return contextlib.nullcontext()
-        from auditor.surrogate.expectation import Expectation  # torch is needed to import it
+        from auditor.surrogate.expectation.expectation import (
+            Expectation,  # torch is needed to import it
+        )
 
         return Expectation()
 
@@ -274,7 +276,7 @@ def _repaired(
     cautious: bool,
     within: contextlib.AbstractContextManager[object],
 ) -> Pass:
-    from auditor.surrogate.repair import repaired_pass  # torch is needed to import it
+    from auditor.surrogate.repair.repair import repaired_pass  # torch is needed to import it
 
     return repaired_pass(model, point, cautious=cautious, within=within)
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from auditor.subject.victim import Victim
 from auditor.surrogate.sites import Effect, Site
 from auditor.surrogate.surrogate import persisting
-from auditor.victim import Victim
 
 if TYPE_CHECKING:
     from auditor.surrogate.observer import Observer
@@ -141,8 +141,8 @@ def _repaired(
     victim: Victim, x: torch.Tensor, observer: Observer
 ) -> tuple[torch.Tensor | None, frozenset[Site]]:
     """The repaired gradient, and the sites that feed the logits."""
-    from auditor.surrogate.repair import overwriting, recording
-    from auditor.surrogate.tape import Tape
+    from auditor.surrogate.repair.repair import overwriting, recording
+    from auditor.surrogate.repair.tape import Tape
 
     def work(cautious: bool) -> tuple[torch.Tensor | None, frozenset[Site]]:
         point, tape = x.clone().requires_grad_(True), Tape(observer, cautious=cautious)

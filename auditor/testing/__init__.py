@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from auditor.testing.case import Case, NonConformance, Violation
+from auditor.testing.property import Case, NonConformance, Violation
 
 if TYPE_CHECKING:
     import pytest

@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from auditor.errors import LoadError
-from auditor.samples import Images, Samples, choose_samples
-from auditor.testing.arena import crash
-from auditor.testing.case import Violation
-from auditor.testing.subject import Subject
+from auditor.subject.samples import Images, Samples, choose_samples
+from auditor.testing.offered import Subject
+from auditor.testing.property import Violation
+from auditor.testing.trial import crash
 
 _NOWHERE = "there-is-no-such-file"
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from auditor.attack import GRADIENT, AttackSpec, Observation, Task, wishes_of
-from auditor.engine.lanes import tensors
-from auditor.randomness import Noise
-from auditor.testing.arena import Fight, Setting, crash, fight, smooth, unbroken
-from auditor.testing.case import Violation
+from auditor.attacking.lanes import tensors
+from auditor.maths.norms import Ball, Norm
+from auditor.maths.randomness import Noise
+from auditor.protocols.attack import GRADIENT, AttackSpec, Observation, Task, wishes_of
 from auditor.testing.models import BROKEN_KINDS, Broken
-from auditor.testing.subject import Subject
-from auditor.threat import Ball, Norm
+from auditor.testing.offered import Subject
+from auditor.testing.property import Violation
+from auditor.testing.trial import Fight, Setting, crash, fight, smooth, unbroken
 
 _SAME = 1e-6
 _OUTCOMES = ("broken", "margin", "loss", "adversarial")

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from auditor.testing import adapters, attacks, checks, strength
-from auditor.testing.case import Case, Violation
-from auditor.testing.subject import Parameters, Subject, subjects
+from auditor.testing.offered import Parameters, Subject, subjects
+from auditor.testing.property import Case, Violation
 
 
 def _attack_properties() -> dict[str, tuple[str, attacks.Look]]:

@@ -11,19 +11,19 @@ import torch
 from torch import nn
 
 from auditor.api import GRADIENT, State, Task, attack
-from auditor.checks import CheckReport
-from auditor.engine.outcome import Block
-from auditor.engine.probe import EngineProbe, Fallen
-from auditor.engine.runner import ModelUnderAudit
+from auditor.attacking.outcome import Block
+from auditor.cells.cell import ModelUnderAudit
+from auditor.masking.probe import EngineProbe, Fallen
+from auditor.maths.norms import NORMS, Norm
 from auditor.preflight import Preflight
+from auditor.protocols.check import CheckReport
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.testing.arena import changes, crash, weights
-from auditor.testing.case import Violation
 from auditor.testing.models import Counted, Smooth, pictures, radius
-from auditor.testing.subject import Subject
+from auditor.testing.offered import Subject
+from auditor.testing.property import Violation
+from auditor.testing.trial import changes, crash, weights
 from auditor.testing.watch import World
-from auditor.threat import NORMS, Norm
-from auditor.victim import Victim
 
 _SHAPE = (1, 6, 7)
 _IMAGES = 12

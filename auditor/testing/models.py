@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from auditor.randomness import Noise
-from auditor.threat import Norm
+from auditor.maths.norms import Norm
+from auditor.maths.randomness import Noise
 
 #: How far every pixel may move in the balls of the kit.
 _PER_PIXEL = 0.03

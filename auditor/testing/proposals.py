@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from auditor.attack import State, Task, Wishes
-from auditor.testing.case import Violation
-from auditor.threat import Ball
+from auditor.maths.norms import Ball
+from auditor.protocols.attack import State, Task, Wishes
+from auditor.testing.property import Violation
 
 _PROJECT = "project at the end of `start` and of every `step`: task.ball.project(x)"
 #: The names of a State's fields, with the type and shape of a row.

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from auditor.attack import GRADIENT, attack, wishes_of
-from auditor.composite import Brief, Stage
-from auditor.testing.arena import Fight, Setting, fight
+from auditor.maths.norms import Ball, Norm
+from auditor.protocols.attack import GRADIENT, attack, wishes_of
+from auditor.protocols.composite import Brief, Stage
 from auditor.testing.attacks import AttackTrial
-from auditor.testing.case import Violation
 from auditor.testing.models import Ladder, Linear, numbers, radius
-from auditor.threat import Ball, Norm
+from auditor.testing.property import Violation
+from auditor.testing.trial import Fight, Setting, fight
 
 #: What has to be reached of the optimum: in one step, and in at least ten.
 _ONE_STEP, _MANY_STEPS = 0.75, 0.9

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from auditor.attack import AttackSpec, Observation, State, Task, spec_of, wishes_of
-from auditor.composite import Brief, Stage, Standing
+from auditor.protocols.attack import AttackSpec, Observation, State, Task, spec_of, wishes_of
+from auditor.protocols.composite import Brief, Stage, Standing
 from auditor.surrogate import Surrogate
-from auditor.testing.case import Violation
+from auditor.testing.property import Violation
 from auditor.testing.proposals import look_at
 
 #: A composite that has not ended by then never will.

@@ -23,14 +23,14 @@ from third_adaptive import EXACT as THIRD_EXACT
 from torch import Tensor, nn
 from zoo import Entry
 
-from auditor.engine.campaign import Campaign
-from auditor.engine.outcome import Block
-from auditor.engine.verify import Verifier
-from auditor.loading import Factory, Weights, load_module
+from auditor.attacking.outcome import Block
+from auditor.attacking.stages import Campaign
+from auditor.attacking.verify import Verifier
 from auditor.preflight import read_batch
-from auditor.samples import Images, choose_samples
+from auditor.subject.loading import Factory, Weights, load_module
+from auditor.subject.samples import Images, choose_samples
+from auditor.subject.victim import STOCHASTIC_DRAWS, Victim
 from auditor.surrogate import NoGradientError, Surrogate, naive
-from auditor.victim import STOCHASTIC_DRAWS, Victim
 
 __all__ = ["EXAMPLE", "STAND_INS", "Result", "attack", "build", "plain", "robust_under", "subject"]
 

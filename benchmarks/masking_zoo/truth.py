@@ -29,7 +29,7 @@ from third_part import EVERY  # noqa: E402
 from zoo import Entry  # noqa: E402
 
 from auditor.registry import load_registry  # noqa: E402
-from auditor.samples import Images  # noqa: E402
+from auditor.subject.samples import Images  # noqa: E402
 
 #: A defense with a smaller gap hides nothing that matters.
 GAP = 10.0

@@ -34,8 +34,8 @@ from third_part import EVERY  # noqa: E402
 from truth import data_file, rows_of  # noqa: E402
 from zoo import Entry  # noqa: E402
 
+from auditor.audit.audit import Audit  # noqa: E402
 from auditor.config import load_config  # noqa: E402
-from auditor.engine.audit import Audit  # noqa: E402
 from auditor.errors import AuditorError  # noqa: E402
 
 

@@ -13,10 +13,10 @@ from auditor_plugins.apgd import APGD
 from core_models import NORM, normal
 from torch import nn
 
-from auditor.attack import Observation, State, Task
-from auditor.objectives import choose_objective, margin
-from auditor.randomness import Noise
-from auditor.threat import Ball
+from auditor.maths.norms import Ball
+from auditor.maths.objectives import choose_objective, margin
+from auditor.maths.randomness import Noise
+from auditor.protocols.attack import Observation, State, Task
 
 # --- Driving the attack without the engine
 

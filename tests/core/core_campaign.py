@@ -11,15 +11,15 @@ import torch
 from core_models import NORM, linear_victim, run_attack
 from core_pool import toy
 
-from auditor.attack import State, spec_of
-from auditor.composite import Brief, Situation, Stage, Standing
-from auditor.engine.campaign import Campaign, Log
-from auditor.engine.outcome import Block, Outcome
-from auditor.engine.sampling import sampled
-from auditor.engine.verify import Verifier
+from auditor.attacking.outcome import Block, Outcome
+from auditor.attacking.stages import Campaign, Log
+from auditor.attacking.verify import Verifier
+from auditor.cells.sampling import sampled
+from auditor.protocols.attack import State, spec_of
+from auditor.protocols.composite import Brief, Situation, Stage, Standing
 from auditor.results import SampleEvidence
+from auditor.subject.victim import Victim
 from auditor.surrogate import Surrogate, naive
-from auditor.victim import Victim
 
 
 def bright_from(mean: float) -> Victim:

@@ -11,11 +11,11 @@ from auditor_plugins.apgd import APGD
 from core_models import NORM, SmallCNN, uniform
 from torch import nn
 
-from auditor.checks import Symptom
-from auditor.engine.outcome import Block
-from auditor.engine.probe import EngineProbe, Fallen
+from auditor.attacking.outcome import Block
+from auditor.masking.probe import EngineProbe, Fallen
+from auditor.protocols.check import Symptom
+from auditor.subject.victim import Victim
 from auditor.surrogate import Surrogate, naive
-from auditor.victim import Victim
 
 #: Radii at which attacks break about half of the images of `CNN`.
 EPSILON = {"linf": 0.025, "l2": 0.15, "l1": 0.6}

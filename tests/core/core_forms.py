@@ -6,9 +6,9 @@ import torch
 from core_models import uniform
 from torch import nn
 
-from auditor.objectives import choose_objective
+from auditor.maths.objectives import choose_objective
+from auditor.subject.victim import Normalize, Victim
 from auditor.surrogate import Evaluation, Surrogate, naive
-from auditor.victim import Normalize, Victim
 
 X = uniform(6, 3, 10, 12, seed=1, dtype=torch.float32)
 Y = torch.arange(6) % 4

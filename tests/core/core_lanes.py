@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from core_pool import toy
 
-from auditor.attack import GRADIENT, Observation, State, Task
+from auditor.protocols.attack import GRADIENT, Observation, State, Task
 
 
 @dataclass(frozen=True)

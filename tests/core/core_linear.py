@@ -8,8 +8,8 @@ import torch
 from core_models import linear_victim, normal, run_attack, uniform
 from scipy.optimize import brentq
 
-from auditor.engine.pool import Block
-from auditor.victim import Victim
+from auditor.attacking.pool import Block
+from auditor.subject.victim import Victim
 
 IMAGES = 8
 SHAPES = [(1, 5, 7), (3, 6, 4)]

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from auditor.attack import AttackSpec, spec_of
-from auditor.engine.campaign import Campaign, Log
-from auditor.engine.outcome import Block, Outcome
-from auditor.engine.verify import Verifier
+from auditor.attacking.outcome import Block, Outcome
+from auditor.attacking.stages import Campaign, Log
+from auditor.attacking.verify import Verifier
+from auditor.maths.norms import NORMS
+from auditor.protocols.attack import AttackSpec, spec_of
+from auditor.subject.victim import Victim
 from auditor.surrogate import Surrogate, naive
-from auditor.threat import NORMS
-from auditor.victim import Victim
 
 NORM = {norm.name: norm for norm in NORMS}
 

@@ -10,10 +10,10 @@ from auditor_plugins.noise import Noise
 from auditor_plugins.pgd import PGD
 from core_models import linear_victim, uniform
 
-from auditor.attack import SCORES, Observation, State, Task, attack
-from auditor.engine.outcome import Block, Outcome
-from auditor.threat import NORMS
-from auditor.victim import Victim
+from auditor.attacking.outcome import Block, Outcome
+from auditor.maths.norms import NORMS
+from auditor.protocols.attack import SCORES, Observation, State, Task, attack
+from auditor.subject.victim import Victim
 
 N = 24
 X = uniform(N, 1, 8, 9, seed=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auditor.maths.intervals import accuracy
 from auditor.results import (
     Accuracy,
     AttackResult,
@@ -27,7 +28,6 @@ from auditor.results import (
     SelftestRow,
     ThreatResult,
 )
-from auditor.stats import accuracy
 
 
 def attack_result() -> AttackResult:

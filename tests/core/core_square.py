@@ -8,9 +8,9 @@ import torch
 from auditor_plugins.square import Search, Square
 from core_models import NORM, normal, uniform
 
-from auditor.attack import Observation, Task
-from auditor.randomness import Noise
-from auditor.threat import Ball
+from auditor.maths.norms import Ball
+from auditor.maths.randomness import Noise
+from auditor.protocols.attack import Observation, Task
 
 #: Wide, tall, one row, one pixel, and smaller than the smallest window of l2; 1, 3 and 5 channels.
 ODD_SHAPES = [(1, 5, 9), (3, 8, 4), (5, 1, 6), (3, 1, 1), (1, 2, 2)]

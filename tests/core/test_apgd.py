@@ -41,8 +41,8 @@ from core_models import (
 from core_pool import assert_same
 from torch import nn
 
-from auditor.attack import Observation
-from auditor.engine.pool import Block
+from auditor.attacking.pool import Block
+from auditor.protocols.attack import Observation
 
 N = 8
 X = uniform(N, 1, 8, 9, seed=1)

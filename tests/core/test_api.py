@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from auditor import api, hookspecs
-from auditor.offers import HOOKS
+from auditor import api
+from auditor.protocols import hookspecs
+from auditor.registry.hooks import HOOKS
 
 GOLDEN = Path(__file__).parent / "golden" / "api.txt"
 ROOT = Path(__file__).parents[2]

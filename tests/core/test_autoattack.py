@@ -10,11 +10,11 @@ from auditor_plugins.apgd import APGD
 from auditor_plugins.autoattack import AutoAttack
 from core_models import SmallCNN, block_of, run_attack, uniform
 
-from auditor.attack import spec_of
-from auditor.composite import Brief, Part, Stage, Standing
-from auditor.engine.outcome import Block
-from auditor.threat import NORMS, Ball
-from auditor.victim import Victim
+from auditor.attacking.outcome import Block
+from auditor.maths.norms import NORMS, Ball
+from auditor.protocols.attack import spec_of
+from auditor.protocols.composite import Brief, Part, Stage, Standing
+from auditor.subject.victim import Victim
 
 NORM = {norm.name: norm for norm in NORMS}
 X = uniform(12, 1, 8, 9, seed=1)

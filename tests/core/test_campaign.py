@@ -13,10 +13,10 @@ from core_pool import IDS as ALL_IDS
 from core_pool import X as ALL
 from core_pool import toy
 
-from auditor.attack import GRADIENT, Observation, State, Task
-from auditor.composite import Stage
-from auditor.engine.outcome import Block
-from auditor.victim import Victim
+from auditor.attacking.outcome import Block
+from auditor.protocols.attack import GRADIENT, Observation, State, Task
+from auditor.protocols.composite import Stage
+from auditor.subject.victim import Victim
 
 N = 8
 X, IDS = ALL[:N], ALL_IDS[:N]

@@ -10,11 +10,11 @@ from core_campaign import Greys, Scripted, of, run_campaign
 from core_models import linear_victim
 from core_pool import toy
 
-from auditor.attack import State
-from auditor.composite import Stage
-from auditor.engine.outcome import Block
-from auditor.engine.pool import AttackDefectError
-from auditor.victim import Victim
+from auditor.attacking.outcome import Block
+from auditor.attacking.pool import AttackDefectError
+from auditor.protocols.attack import State
+from auditor.protocols.composite import Stage
+from auditor.subject.victim import Victim
 
 N = 4
 ROWS = torch.arange(N)

@@ -12,9 +12,9 @@ from core_campaign import Greys, Scripted, bright_from, dark, of, run_campaign
 from core_models import Counted, block_of, cnn_victim, uniform
 from core_pool import X
 
-from auditor.composite import Stage
+from auditor.protocols.composite import Stage
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 # Two runs
 

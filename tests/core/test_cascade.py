@@ -24,8 +24,8 @@ from core_models import (
 from core_reference import length
 from torch import nn
 
-from auditor.engine.outcome import Block
-from auditor.victim import Victim
+from auditor.attacking.outcome import Block
+from auditor.subject.victim import Victim
 
 X = uniform(24, 1, 8, 9, seed=1)
 EPSILON = {"linf": 0.02, "l2": 0.15, "l1": 0.6}

@@ -9,8 +9,8 @@ from auditor_plugins.cascade.field import Field
 from auditor_plugins.ddn import DDN
 from core_models import NORM, normal, uniform
 
-from auditor.composite import Brief, Stage, Standing
-from auditor.threat import Ball
+from auditor.maths.norms import Ball
+from auditor.protocols.composite import Brief, Stage, Standing
 
 K, EPSILON = 6, 0.5
 #: Distances, in units of epsilon, that the first stage leaves; the first image falls.

@@ -12,10 +12,10 @@ from auditor_plugins.pgd import PGD
 from auditor_plugins.rays import RayS
 from auditor_plugins.square import Square
 
-from auditor.attack import spec_of
+from auditor.attacking.pool import challenge_of
 from auditor.config import AuditConfig, load_config
-from auditor.engine.challenge import challenges, shortage, shortened
-from auditor.engine.pool import challenge_of
+from auditor.masking.challenge import challenges, shortage, shortened
+from auditor.protocols.attack import spec_of
 from auditor.registry import Registry
 from auditor.results import ChallengeCount, ControlTrial, PlantedControl
 from auditor.surrogate import Surrogate

@@ -30,7 +30,7 @@ from core_checks import (
 from core_models import block_of, cnn_victim, run_attack
 from torch import nn
 
-from auditor.checks import check_spec_of
+from auditor.protocols.check import check_spec_of
 
 FEW, SOME = IMAGES[:24], IMAGES[:36]
 CHECKS = [

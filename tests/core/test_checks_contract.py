@@ -15,8 +15,8 @@ from core_checks import IMAGES, Mask, battle, blinded, cnn, decision, probe_of, 
 from core_models import Linear, normal
 from torch import nn
 
-from auditor.checks import CheckReport, Symptom
-from auditor.engine.probe import EngineProbe
+from auditor.masking.probe import EngineProbe
+from auditor.protocols.check import CheckReport, Symptom
 
 CHECKS = (Determinism, BatchDependence, TrainMode, OutputKind, OperationTrace, Staircase)
 

@@ -35,8 +35,8 @@ from core_checks import (
 from core_models import block_of, linear_victim, normal, run_attack, uniform
 from torch import nn
 
-from auditor.checks import check_spec_of
-from auditor.engine.probe import EngineProbe, Fallen
+from auditor.masking.probe import EngineProbe, Fallen
+from auditor.protocols.check import check_spec_of
 from auditor.surrogate import Surrogate
 
 FEW = IMAGES[:24]

@@ -15,8 +15,8 @@ from core_checks import IMAGES, Mask, battle, blinded, cnn, decision, flipped, p
 from core_models import Linear, normal
 from torch import nn
 
-from auditor.checks import CheckReport, Symptom
-from auditor.engine.probe import EngineProbe
+from auditor.masking.probe import EngineProbe
+from auditor.protocols.check import CheckReport, Symptom
 
 CHECKS = (ZeroGradients, RankTest, FiniteDifferences, NoiseGradient, SecondOrder)
 #: Forward and backward passes, a backward being two forwards, per image looked at.

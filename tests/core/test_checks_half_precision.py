@@ -11,8 +11,8 @@ from core_checks import IMAGES, Mask, battle, cnn, probe_of
 from core_models import Linear, normal
 from torch import nn
 
-from auditor.checks import CheckReport
-from auditor.victim import Victim
+from auditor.protocols.check import CheckReport
+from auditor.subject.victim import Victim
 
 
 def value(report: CheckReport, name: str) -> float:

@@ -16,11 +16,11 @@ from core_checks import IMAGES, SYMPTOM, battle, cnn, hidden, probe_of
 from core_models import linear_victim, normal
 from torch import nn
 
-from auditor.attack import passes_of
-from auditor.engine.probe import EngineProbe
-from auditor.engine.verify import Verifier
-from auditor.threat import Ball
-from auditor.victim import STOCHASTIC_DRAWS
+from auditor.attacking.verify import Verifier
+from auditor.masking.probe import EngineProbe
+from auditor.maths.norms import Ball
+from auditor.protocols.attack import passes_of
+from auditor.subject.victim import STOCHASTIC_DRAWS
 
 SOME = IMAGES[:30]
 

@@ -10,7 +10,7 @@ from core_defects import Honest, HonestWhole, defects, plugin
 
 from auditor.errors import LoadError
 from auditor.testing import NonConformance, conformance_cases
-from auditor.testing.subject import load_plugin
+from auditor.testing.offered import load_plugin
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ def test_what_an_audit_refuses_the_kit_refuses_in_the_same_words(tmp_path, chang
 
 
 NORM = """
-from auditor.threat import Linf
+from auditor.maths.norms import Linf
 
 class Own(Linf):
     name = "own"

@@ -13,12 +13,12 @@ from core_linear import clean, distance_to_the_hyperplane, dominated, safe_radiu
 from core_models import NORM, SmallCNN, block_of, cnn_victim, run_attack, uniform
 from scipy.optimize import brentq
 
-from auditor.attack import Observation, Task, wishes_of
-from auditor.engine.pool import Block
-from auditor.objectives import cross_entropy
-from auditor.randomness import Noise
-from auditor.threat import Ball
-from auditor.victim import Victim
+from auditor.attacking.pool import Block
+from auditor.maths.norms import Ball
+from auditor.maths.objectives import cross_entropy
+from auditor.maths.randomness import Noise
+from auditor.protocols.attack import Observation, Task, wishes_of
+from auditor.subject.victim import Victim
 
 SHAPE = (2, 6, 5)
 

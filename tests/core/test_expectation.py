@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from core_models import normal, uniform
 from torch import distributions, nn
 
-from auditor.objectives import choose_objective
+from auditor.maths.objectives import choose_objective
+from auditor.subject.victim import Victim
 from auditor.surrogate import NoGradientError, naive
-from auditor.surrogate.expectation import Expectation
-from auditor.victim import Victim
+from auditor.surrogate.expectation.expectation import Expectation
 
 S = torch.linspace(-2, 2, 9, dtype=torch.float64)
 P = S.sigmoid()

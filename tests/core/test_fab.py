@@ -26,11 +26,11 @@ from core_models import (
 )
 from torch import nn
 
-from auditor.attack import Observation, Task, wishes_of
-from auditor.engine.pool import Block
-from auditor.randomness import Noise
-from auditor.threat import Ball
-from auditor.victim import Victim
+from auditor.attacking.pool import Block
+from auditor.maths.norms import Ball
+from auditor.maths.randomness import Noise
+from auditor.protocols.attack import Observation, Task, wishes_of
+from auditor.subject.victim import Victim
 
 SHAPE = (2, 6, 5)
 #: Overshoots, and how far beyond the distance they may end.

@@ -11,11 +11,11 @@ from core_linear import clean, optimum
 from core_models import Linear, SmallCNN, block_of, normal, run_attack, uniform
 from torch import nn
 
-from auditor.engine.pool import Block
-from auditor.objectives import choose_objective
+from auditor.attacking.pool import Block
+from auditor.maths.objectives import choose_objective
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
 from auditor.surrogate.scores import deciding
-from auditor.victim import Victim
 
 MARGIN = choose_objective("margin", 4)
 RADIUS = 0.03

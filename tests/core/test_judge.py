@@ -8,8 +8,8 @@ import pytest
 from core_results import model_result, threat_result
 
 from auditor.errors import ExitStatus
-from auditor.judge import Gate, judge
-from auditor.stats import accuracy
+from auditor.gates import Gate, judge
+from auditor.maths.intervals import accuracy
 
 MODEL = model_result(
     "a",

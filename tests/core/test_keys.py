@@ -10,11 +10,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import auditor.engine.keys as module
+import auditor.cells.keys as module
+from auditor.cells.inputs import load_samples, load_victim
+from auditor.cells.keys import subject_key
 from auditor.config import load_config
-from auditor.engine.inputs import load_samples, load_victim
-from auditor.engine.keys import subject_key
-from auditor.reachable import code_hash
+from auditor.usercode.reachable import code_hash
 
 MODEL = """
 import torch
@@ -148,7 +148,7 @@ def test_code_that_no_import_reaches_does_not_count(here):
 
 
 def test_attributes_arrays_and_buffers_that_are_no_weights_count(here):
-    from auditor.loading import fingerprint
+    from auditor.subject.loading import fingerprint
 
     class Config:
         def __init__(self, size):

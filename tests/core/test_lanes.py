@@ -12,14 +12,14 @@ from core_pool import IDS as ALL_IDS
 from core_pool import X as ALL
 from core_pool import assert_same, toy
 
-from auditor.attack import GRADIENT, Observation, State, Task, spec_of
-from auditor.engine.lanes import LanePlan, first_of_each
-from auditor.engine.outcome import Outcome
-from auditor.engine.pool import Pool
-from auditor.engine.verify import Verifier
-from auditor.objectives import choose_objective
+from auditor.attacking.lanes import LanePlan, first_of_each
+from auditor.attacking.outcome import Outcome
+from auditor.attacking.pool import Pool
+from auditor.attacking.verify import Verifier
+from auditor.maths.objectives import choose_objective
+from auditor.protocols.attack import GRADIENT, Observation, State, Task, spec_of
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 N = 10
 X, IDS = ALL[:N], ALL_IDS[:N]

@@ -13,11 +13,11 @@ from core_pool import IDS as ALL_IDS
 from core_pool import X as ALL
 from torch.nn import functional as F
 
-from auditor.attack import Observation, State, Task
-from auditor.engine.pool import Block
-from auditor.objectives import choose_objective
+from auditor.attacking.pool import Block
+from auditor.maths.objectives import choose_objective
+from auditor.protocols.attack import Observation, State, Task
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 N = 10
 X, IDS = ALL[:N], ALL_IDS[:N]

@@ -12,8 +12,8 @@ import torch
 from auditor_plugins.pgd import PGD
 from core_models import block_of, cnn_victim, run_attack, uniform
 
-from auditor.engine import ledger as module
-from auditor.engine.ledger import (
+from auditor.cells import ledger as module
+from auditor.cells.ledger import (
     CellMeta,
     CellRecord,
     Ledger,

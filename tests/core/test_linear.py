@@ -33,7 +33,7 @@ from core_linear import (
 )
 from core_models import linear_victim, normal, run_attack
 
-from auditor.engine.pool import Block
+from auditor.attacking.pool import Block
 
 TOLERANCE = {"linf": 1e-4, "l2": 1e-2, "l1": 1e-2}
 LOSSES = ("cross-entropy", "margin")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from auditor.engine import tuning
-from auditor.engine.tuning import choose_device, measure_batch_size, measure_threads
+from auditor.cells import tuning
+from auditor.cells.tuning import choose_device, measure_batch_size, measure_threads
 from auditor.errors import LoadError
-from auditor.loading import Factory, Weights, fingerprint, load_module
-from auditor.victim import Victim
+from auditor.subject.loading import Factory, Weights, fingerprint, load_module
+from auditor.subject.victim import Victim
 
 SOURCE = """
 import torch

@@ -24,7 +24,7 @@ finally:
     del sys.path[:2]
 
 from auditor.config import load_config  # noqa: E402
-from auditor.victim import Victim  # noqa: E402
+from auditor.subject.victim import Victim  # noqa: E402
 
 MASKS = [entry for entry in ENTRIES if entry.masks]
 HONEST = [entry for entry in ENTRIES if not entry.masks]

@@ -15,10 +15,10 @@ from core_models import SmallCNN, block_of, run_attack
 from core_pool import EPSILON, IDS, N, X, assert_same
 from torch import nn
 
-from auditor.memory import Pieces, is_out_of_memory
-from auditor.objectives import choose_objective
+from auditor.maths.objectives import choose_objective
+from auditor.subject.memory import Pieces, is_out_of_memory
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 
 def cuda_runs_out() -> None:

@@ -18,10 +18,10 @@ from core_pool import X as ALL
 from core_pool import assert_same, toy
 from torch import nn
 
-from auditor.attack import GRADIENT, Observation, State, Task
-from auditor.engine.pool import Block
+from auditor.attacking.pool import Block
+from auditor.protocols.attack import GRADIENT, Observation, State, Task
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 PIXELS = 16
 UNIT = {"linf": 1.0, "l2": PIXELS**0.5, "l1": float(PIXELS)}

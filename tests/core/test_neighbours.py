@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import LoadError
-from auditor.loading import Factory, Weights, load_module
 from auditor.registry import load_registry
-from auditor.usercode import call_factory
+from auditor.subject.loading import Factory, Weights, load_module
+from auditor.usercode.calls import call_factory
 
 MODEL = """
 import importlib
@@ -129,7 +129,7 @@ def test_two_models_of_one_file_share_no_module_and_a_model_shares_them_with_its
         load_module(name, Factory("f", file, "make"), {}, Weights())[0] for name in ("one", "two")
     )
     assert type(one) is not type(two)
-    from auditor.loading import load_stand_in
+    from auditor.subject.loading import load_stand_in
 
     assert load_stand_in("one", Factory("f", tmp_path / "stand_in.py", "make"), one) is one
 

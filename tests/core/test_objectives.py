@@ -8,7 +8,7 @@ import pytest
 import torch
 from core_models import normal
 
-from auditor.objectives import OBJECTIVE_NAMES, choose_objective, margin
+from auditor.maths.objectives import OBJECTIVE_NAMES, choose_objective, margin
 
 
 def softmax(z: list[float]) -> list[float]:

@@ -20,10 +20,10 @@ from core_models import (
 from core_pool import ATTACKS, EPSILON, IDS, Claims, N, X, always_wrong, assert_same, toy
 from torch import nn
 
-from auditor.attack import GRADIENT, Observation, State, Task
-from auditor.engine.pool import Block
+from auditor.attacking.pool import Block
+from auditor.protocols.attack import GRADIENT, Observation, State, Task
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 # What happens to an image is a function of that image
 
@@ -109,10 +109,10 @@ def test_an_empty_block_has_an_empty_outcome():
 
 
 def test_progress_ends_with_every_image_and_never_goes_back():
-    from auditor.attack import spec_of, wishes_of
-    from auditor.engine.pool import Pool
-    from auditor.engine.verify import Verifier
-    from auditor.objectives import choose_objective
+    from auditor.attacking.pool import Pool
+    from auditor.attacking.verify import Verifier
+    from auditor.maths.objectives import choose_objective
+    from auditor.protocols.attack import spec_of, wishes_of
 
     victim = cnn_victim(X)
     block, attack = block_of(victim, X, IDS), PGD(steps=5, restarts=3)

@@ -20,11 +20,11 @@ from core_models import (
 from core_pool import ATTACKS, EPSILON, IDS, Claims, N, X, always_wrong, toy
 from torch import nn
 
-from auditor.attack import Observation, State, Task
-from auditor.engine.verify import to_8bit
+from auditor.attacking.verify import to_8bit
+from auditor.maths.norms import Ball
+from auditor.protocols.attack import Observation, State, Task
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.threat import Ball
-from auditor.victim import Victim
 
 # Verified facts
 

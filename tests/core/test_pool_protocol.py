@@ -15,8 +15,8 @@ from core_models import (
 )
 from core_pool import EPSILON, IDS, N, X, assert_same, toy
 
-from auditor.attack import GRADIENT, Observation, State, Task
-from auditor.engine.pool import AttackDefectError
+from auditor.attacking.pool import AttackDefectError
+from auditor.protocols.attack import GRADIENT, Observation, State, Task
 from auditor.surrogate import naive
 
 # The protocol
@@ -153,7 +153,7 @@ def test_every_point_has_its_own_gradient():
     victim = cnn_victim(X)
     block, attack = block_of(victim, X), TwoGradients()
     run_attack(victim, attack, block, "linf", 0.01, batch_size=4 * N)
-    from auditor.objectives import choose_objective
+    from auditor.maths.objectives import choose_objective
 
     for q, x in enumerate((X, (X + 0.01).clamp(max=1))):
         alone = naive(victim).evaluate(x, block.y, choose_objective("margin", 4), gradient=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auditor.population import by_class, counted, in_set
-from auditor.samples import Images, choose_samples
-from auditor.stats import clopper_pearson, stratified
+from auditor.maths.intervals import clopper_pearson, stratified
+from auditor.subject.population import by_class, counted, in_set
+from auditor.subject.samples import Images, choose_samples
 
 #: 95 % of one class, of which the model is right on all, and on two in five of the other.
 Y = np.r_[np.zeros(950, int), np.ones(50, int)]

@@ -9,8 +9,8 @@ from torch import nn
 
 from auditor.errors import LoadError
 from auditor.preflight import Preflight, left_in_training, preflight
-from auditor.samples import Images, Samples, choose_samples
-from auditor.victim import STOCHASTIC_DRAWS, Victim
+from auditor.subject.samples import Images, Samples, choose_samples
+from auditor.subject.victim import STOCHASTIC_DRAWS, Victim
 
 CLASSES = 3
 N = 150
@@ -244,7 +244,7 @@ def test_a_model_of_another_range_of_pixels_is_found(factor, shift, words):
 def test_the_remedy_for_the_range_of_pixels_works(factor, shift):
     import re
 
-    from auditor.victim import Normalize
+    from auditor.subject.victim import Normalize
 
     result, _ = fly(Changed(scaled(factor, shift)))
     (finding,) = [one for one in result.findings if one.code == "input-range"]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from auditor.engine.lanes import LanePlan
-from auditor.engine.queue import LaneQueue
+from auditor.attacking.lanes import LanePlan
+from auditor.attacking.queue import LaneQueue
 
 
 def queue_of(row: Sequence[int], turn: Sequence[int]) -> LaneQueue:

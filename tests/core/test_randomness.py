@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from auditor.randomness import Noise, derive_key, philox
+from auditor.maths.randomness import Noise, derive_key, philox
 
 
 def words(text: str) -> list[int]:

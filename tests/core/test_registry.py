@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.hookspecs import API_VERSION
+from auditor.protocols.hookspecs import API_VERSION
 from auditor.registry import Registry, load_registry
 
 ATTACK = '''
@@ -225,7 +225,7 @@ OTHER_HOOKS = {
 PREAMBLE = """
 import typer
 from auditor.api import hookimpl, reporter, section, sink, surrogate
-from auditor.threat import NORMS
+from auditor.maths.norms import NORMS
 
 LINF = NORMS[0]
 

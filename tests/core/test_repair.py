@@ -11,9 +11,9 @@ from core_defenses import HEADS, SOFT, STRAIGHT, By, Headed, Zero
 from core_models import SmallCNN, uniform
 from torch import nn
 
-from auditor.objectives import choose_objective
+from auditor.maths.objectives import choose_objective
+from auditor.subject.victim import Victim
 from auditor.surrogate import Surrogate, naive
-from auditor.victim import Victim
 
 X = uniform(4, 2, 6, 7, seed=1)
 MARGIN = choose_objective("margin", 4)

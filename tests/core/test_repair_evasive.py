@@ -9,10 +9,10 @@ from core_models import SmallCNN, uniform
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from auditor.objectives import choose_objective
+from auditor.maths.objectives import choose_objective
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
 from auditor.surrogate.trace import trace
-from auditor.victim import Victim
 
 X = uniform(4, 2, 6, 7, seed=1)
 MARGIN = choose_objective("margin", 4)

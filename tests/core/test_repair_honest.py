@@ -10,10 +10,10 @@ from core_models import SmallCNN, uniform
 from torch import nn
 from torch.nn.modules import module as modules
 
-from auditor.objectives import choose_objective
+from auditor.maths.objectives import choose_objective
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
 from auditor.surrogate.trace import trace
-from auditor.victim import Victim
 
 OBJECTIVE = choose_objective("cross-entropy", 4)
 Y = torch.tensor([0, 1, 2])

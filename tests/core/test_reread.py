@@ -8,10 +8,10 @@ import torch
 from auditor_plugins.pgd import PGD
 from core_models import block_of, cnn_victim, run_attack, uniform
 
-from auditor.engine.ledger import CellMeta, record_of
-from auditor.engine.reread import refuted
-from auditor.engine.verify import Verifier
-from auditor.threat import NORMS
+from auditor.attacking.verify import Verifier
+from auditor.cells.ledger import CellMeta, record_of
+from auditor.cells.reread import refuted
+from auditor.maths.norms import NORMS
 
 META = CellMeta(1.5, 10, 9, "naive", "margin", "")
 

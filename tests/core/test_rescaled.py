@@ -7,9 +7,9 @@ import torch
 from core_models import Linear, SmallCNN, linear_victim, normal, uniform
 from torch import nn
 
-from auditor.objectives import choose_objective
+from auditor.maths.objectives import choose_objective
+from auditor.subject.victim import Victim
 from auditor.surrogate import naive
-from auditor.victim import Victim
 
 ENTROPY = choose_objective("cross-entropy", 4)
 Y = torch.tensor([0, 1, 2])

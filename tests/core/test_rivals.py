@@ -10,9 +10,9 @@ from core_campaign import Scripted, run_campaign
 from core_models import Counted, Linear, block_of, cnn_victim, linear_victim, normal, uniform
 from torch import nn
 
-from auditor.engine.outcome import Block
+from auditor.attacking.outcome import Block
+from auditor.subject.victim import Victim
 from auditor.surrogate import NoGradientError
-from auditor.victim import Victim
 
 DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
 EPSILON = {"linf": 0.05, "l2": 0.2, "l1": 0.3}

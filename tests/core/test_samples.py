@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ExitStatus, LoadError
-from auditor.samples import Images, Samples, choose_samples
+from auditor.subject.samples import Images, Samples, choose_samples
 
 LABELS = np.arange(6) % 3
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from auditor.engine.sampling import Order, Withstood, level_of, sampled
+from auditor.cells.sampling import Order, Withstood, level_of, sampled
+from auditor.maths.intervals import most_in_population
 from auditor.results import SampleEvidence
-from auditor.stats import most_in_population
 
 PARTS = ("cheap", "middle", "dear")
 

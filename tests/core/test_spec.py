@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pytest
 from pydantic import ValidationError
 
-from auditor.attack import SCORES, attack, spec_of
-from auditor.objectives import OBJECTIVE_NAMES, ObjectiveName
+from auditor.maths.objectives import OBJECTIVE_NAMES, ObjectiveName
+from auditor.parameters import Spec, param
+from auditor.protocols.attack import SCORES, attack, spec_of
 from auditor.quantities import NonNegativeInt, PixelLength, PositiveInt, parse_number
-from auditor.spec import Spec, param
 
 
 @dataclass(frozen=True)

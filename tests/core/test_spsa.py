@@ -10,8 +10,8 @@ from core_models import block_of, cnn_victim, linear_victim, normal, run_attack,
 from core_pool import EPSILON, IDS, X, assert_same
 from torch import nn
 
-from auditor.engine.pool import Block
-from auditor.victim import Victim
+from auditor.attacking.pool import Block
+from auditor.subject.victim import Victim
 
 
 def test_the_estimate_is_the_mean_of_the_slopes_along_the_directions():

@@ -14,10 +14,10 @@ from core_square import images, noise_of, path, task_of
 from pydantic import ValidationError
 from torch import nn
 
-from auditor.attack import Observation, spec_of
-from auditor.engine.pool import Block
-from auditor.threat import Ball
-from auditor.victim import Victim
+from auditor.attacking.pool import Block
+from auditor.maths.norms import Ball
+from auditor.protocols.attack import Observation, spec_of
+from auditor.subject.victim import Victim
 
 # --- How far it comes
 

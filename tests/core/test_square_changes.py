@@ -14,8 +14,8 @@ from auditor_plugins.square.windows import Schedule, drawn, sides
 from core_models import NORM, normal, uniform
 from core_square import ODD_SHAPES, images, noise_of, path, task_of
 
-from auditor.attack import Observation
-from auditor.threat import Ball
+from auditor.maths.norms import Ball
+from auditor.protocols.attack import Observation
 
 # --- The schedule
 

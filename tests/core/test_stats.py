@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binom, binomtest, hypergeom
 
-from auditor.stats import accuracy, clopper_pearson, detectable
+from auditor.maths.intervals import accuracy, clopper_pearson, detectable
 
 
 @given(st.integers(1, 3000), st.floats(0, 1), st.sampled_from([0.9, 0.95, 0.99, 0.999]))

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from auditor.engine.ledger import CellMeta
-from auditor.engine.summaries import agreement, curve, loss_summaries, stage_summaries
+from auditor.audit.summaries import agreement, curve, loss_summaries, stage_summaries
+from auditor.cells.ledger import CellMeta
 from auditor.results import Agreement
 
 FIGURES = ("broken", "forwards", "backwards", "seconds")

@@ -7,9 +7,9 @@ import torch
 from core_models import Counted, Linear, SmallCNN, cnn_victim, linear_victim, normal, uniform
 from torch import nn
 
-from auditor.objectives import OBJECTIVE_NAMES, choose_objective
+from auditor.maths.objectives import OBJECTIVE_NAMES, choose_objective
+from auditor.subject.victim import Normalize, Victim
 from auditor.surrogate import NoGradientError, naive
-from auditor.victim import Normalize, Victim
 
 X = uniform(3, 2, 6, 7, seed=1)
 Y = torch.tensor([0, 1, 2])

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from auditor.randomness import Noise
-from auditor.threat import NORMS, Ball, Norm
+from auditor.maths.norms import NORMS, Ball, Norm
+from auditor.maths.randomness import Noise
 
 SHAPE = (3, 4, 5)
 RADII = {"linf": (0.02, 0.3), "l2": (0.3, 2.0), "l1": (0.5, 8.0)}

@@ -10,8 +10,8 @@ from core_defenses import HEADS, SOFT, STRAIGHT, By, Guarded, Headed
 from core_models import SmallCNN, uniform
 from torch import nn
 
+from auditor.subject.victim import Victim
 from auditor.surrogate.trace import Site, Trace, trace
-from auditor.victim import Victim
 
 X = uniform(4, 2, 6, 7, seed=1)
 

@@ -12,8 +12,8 @@ from core_models import Linear, SmallCNN, normal, uniform
 from torch import nn
 from torch.nn import functional as F
 
-from auditor.engine import tuning
-from auditor.engine.tuning import measure_form, measure_search_precision
+from auditor.cells import tuning
+from auditor.cells.tuning import measure_form, measure_search_precision
 from auditor.surrogate import in_form
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from scipy.stats import beta
 
-from auditor.checks import Family, Symptom
+from auditor.masking.verdict import LEAST_IMAGES, Facts, FoundBy, judge_masking
+from auditor.protocols.check import Family, Symptom
 from auditor.results import ChallengeCount, ControlTrial, PlantedControl, Power
-from auditor.verdict import LEAST_IMAGES, Facts, FoundBy, judge_masking
 
 #: Queries found 16 of the 20 examples that the planted mask hid.
 CONTROL = PlantedControl(True, "found", 20, (ControlTrial("queries", 200, 16),))

@@ -11,10 +11,10 @@ from core_results import model_result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.checks import Family, Symptom
-from auditor.judge import MASKING_ORDER, Gate, judge
+from auditor.gates import MASKING_ORDER, Gate, judge
+from auditor.masking.verdict import Facts, judge_masking
+from auditor.protocols.check import Family, Symptom
 from auditor.results import ChallengeCount, ControlTrial, Masking, PlantedControl
-from auditor.verdict import Facts, judge_masking
 
 #: From mild to serious, and the same for exit statuses.
 VERDICTS = ("none", "possible", "inconclusive", "suspected", "confirmed")

@@ -11,7 +11,7 @@ import torch
 from core_models import Linear, cnn_victim, linear_victim, normal, uniform
 from torch import nn
 
-from auditor.victim import STOCHASTIC_DRAWS, UNANIMOUS, Normalize, Victim
+from auditor.subject.victim import STOCHASTIC_DRAWS, UNANIMOUS, Normalize, Victim
 
 X = uniform(5, 3, 4, 6, seed=1)
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from auditor.errors import ExitStatus, LoadError
-from auditor.loading import Factory, Weights, fingerprint, load_module
-from auditor.victim import Victim
-from auditor.weights import load_checkpoint
+from auditor.subject.loading import Factory, Weights, fingerprint, load_module
+from auditor.subject.victim import Victim
+from auditor.subject.weights import load_checkpoint
 
 DENSE = torch.eye(3)
 with warnings.catch_warnings():

@@ -9,8 +9,8 @@ import synthetic_audits
 from pypdf import PdfReader
 from synthetic_attacks import threat
 
+from auditor.protocols.reporting import Section
 from auditor.report import letters, pdf, write_reports
-from auditor.reporting import Section
 from auditor.results import to_json
 
 #: For private use: no font has it, whatever a machine has installed.

@@ -19,7 +19,7 @@ def start_session(home: Path, arguments: Sequence[str]) -> ForkServerProcess:
     what that leaves on the disk, it is a process like any other.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "auditor.engine.audit", "auditor.cli"])
+    context.set_forkserver_preload(["torch", "auditor.audit.audit", "auditor.cli"])
     session = context.Process(target=_session, args=(str(home), list(arguments)))
     session.start()
     return session

@@ -26,7 +26,7 @@ from system_files import (
     settled,
 )
 
-from auditor.loading import Factory, Weights, load_module
+from auditor.subject.loading import Factory, Weights, load_module
 
 GOLDEN = Path(__file__).parent / "broken"
 DEVICE = "device-missing"

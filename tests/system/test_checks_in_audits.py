@@ -24,7 +24,7 @@ from system_files import (
 
 from auditor.cli.console import PlainConsole
 from auditor.cli.terminal import Screen
-from auditor.events import AttemptProgress, AttemptStarted, CheckStarted
+from auditor.protocols.events import AttemptProgress, AttemptStarted, CheckStarted
 
 #: The gradient is zero, the scores are those of the model without it.
 MASKED = MODEL.replace(

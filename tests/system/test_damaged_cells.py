@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from system_files import CONFIG, audit_json, auditor, only_run, without_times
 
-from auditor.engine.ledger import _sha256
+from auditor.cells.ledger import _sha256
 
 ATTACKS = CONFIG.replace("samples = 4\n", 'samples = 4\n\n[[attack]]\nuse = "pgd"\nsteps = 3\n')
 

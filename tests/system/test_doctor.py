@@ -20,11 +20,11 @@ from auditor.config import load_config
 from auditor.doctor.devices import devices
 from auditor.doctor.environment import environment
 from auditor.doctor.examination import examine
+from auditor.doctor.inputs import subject
 from auditor.doctor.pdf import pdf
 from auditor.doctor.plugins import plugins
 from auditor.doctor.proof import Proof, exit_status
 from auditor.doctor.storage import storage
-from auditor.doctor.subject import subject
 from auditor.doctor.trial import run_trial
 from auditor.registry import load_registry
 

@@ -23,8 +23,8 @@ from system_files import (
 )
 from system_sessions import finish_session
 
+from auditor.audit import audit as engine_audit
 from auditor.cli import terminal
-from auditor.engine import audit as engine_audit
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no such locks and signals")
 
@@ -72,7 +72,7 @@ def auditor_reports():
 
 
 def test_the_lock_holds_until_the_reports_are_written(here: Path) -> None:
-    looks = "from auditor.engine.ledger import Ledger; text = str(Ledger(directory).try_lock())"
+    looks = "from auditor.cells.ledger import Ledger; text = str(Ledger(directory).try_lock())"
     options = plugin(REPORTER.replace("BODY", looks))
     status, said = auditor(*RUN, *options, "--set", 'report.formats=["mine"]')
     assert status == 0, said

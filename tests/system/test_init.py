@@ -15,7 +15,7 @@ from system_files import CLASSES, MODEL, audit_json, auditor, only_run, pictures
 
 from auditor.draft.budgets import customary
 from auditor.draft.text import toml
-from auditor.usercode import import_source
+from auditor.usercode.calls import import_source
 
 OPTIONS = ("--model", "model.py:make", "--data", "data.npz")
 

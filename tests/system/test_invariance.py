@@ -10,8 +10,8 @@ import pytest
 from system_example import DATA, EXAMPLE
 from system_files import attack_rows, audit_json, verdicts
 
+from auditor.audit.audit import Audit
 from auditor.config import load_config
-from auditor.engine.audit import Audit
 
 IMAGES = 40
 CONFIG = f"""

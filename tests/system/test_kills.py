@@ -63,7 +63,7 @@ def write(home: Path) -> None:
 def session(home: Path, at: int = NEVER) -> int:
     """Exit status of an audit that is killed at its file operation number `at`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "auditor.engine.audit", "auditor.cli"])
+    context.set_forkserver_preload(["torch", "auditor.audit.audit", "auditor.cli"])
     process = context.Process(target=killed_session, args=(str(home), RUN, at))
     process.start()
     process.join(timeout=300)

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from system_files import CONFIG, MODEL, attack_rows, audit_json, auditor, only_run, pictures
 from torch import nn
 
+from auditor.cells.inputs import load_victim
 from auditor.config import load_config
-from auditor.engine.inputs import load_victim
-from auditor.usercode import import_source
+from auditor.usercode.calls import import_source
 
 FACTORY = 'factory = "model.py:make"'
 

@@ -18,9 +18,9 @@ from system_files import (
     verdicts,
 )
 
-from auditor.engine import plan
-from auditor.engine.sampling import level_of
-from auditor.stats import most_in_population
+from auditor.cells import plan
+from auditor.cells.sampling import level_of
+from auditor.maths.intervals import most_in_population
 
 LAZY_CONFIG = (
     CONFIG.replace('[[attack]]\nuse = "fgsm"\n', "").replace(
@@ -109,7 +109,7 @@ def test_neither_blocks_nor_batches_change_a_sample(
 def test_a_run_that_is_resumed_reads_its_samples(
     lazy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from auditor.engine.runner import CellRunner
+    from auditor.cells.cell import CellRunner
 
     whole, row, _ = run()
     made, first = [], CellRunner.run

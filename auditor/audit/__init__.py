@@ -1,0 +1,1 @@
+"""An audit from its configuration to its result."""

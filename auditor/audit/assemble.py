@@ -1,0 +1,369 @@
+"""From the ledger's cells to the result that is written as audit.json."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import metadata
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from auditor.attacking.stages import joined
+from auditor.audit.summaries import agreement, curve, loss_summaries, stage_summaries
+from auditor.cells.cell import WITHOUT_GRADIENT, ModelUnderAudit
+from auditor.cells.columns import AttackOutcome, Outcomes
+from auditor.cells.gallery import gallery
+from auditor.cells.plan import AttackPlan
+from auditor.cells.tuning import describe_device
+from auditor.config import AuditConfig, DataConfig, ThreatConfig, config_hash
+from auditor.gates import Gate, judge
+from auditor.masking.challenge import shortage
+from auditor.masking.check_runner import CRASHED, CheckOutcome
+from auditor.masking.evidence import check_label, masking
+from auditor.maths.norms import NORMS, summary_of
+from auditor.protocols.attack import wishes_of
+from auditor.registry import Registry, auditor_version
+from auditor.results import (
+    SCHEMA,
+    AttackResult,
+    AttackStatus,
+    AuditResult,
+    DataRecord,
+    ModelResult,
+    Provenance,
+    SelftestRecord,
+    ThreatResult,
+)
+from auditor.subject.population import by_class, counted
+from auditor.subject.samples import Samples
+
+_VERSIONS = ("numpy", "scipy", "torchvision", "safetensors", "pyarrow", "pydantic", "pluggy")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run beside its cells."""
+
+    command: str
+    device: torch.device
+    threads: int
+    batch_size: int
+    started: float
+    seconds: float
+    selftest: SelftestRecord | None = None
+
+
+def assemble(
+    config: AuditConfig,
+    registry: Registry,
+    samples: Samples,
+    models: dict[str, ModelUnderAudit],
+    attacks: tuple[AttackPlan, ...],
+    outcomes: Outcomes,
+    checks: dict[str, list[CheckOutcome]],
+    facts: RunFacts,
+) -> AuditResult:
+    """The whole result, judged."""
+    results = tuple(
+        _model(config, registry, samples, model, attacks, outcomes, checks.get(name, []))
+        for name, model in models.items()
+    )
+    incomplete = [f"{name}: {model.preflight.stop}" for name, model in models.items()
+                  if model.preflight.stop]  # fmt: skip
+    incomplete += _missing(results, attacks, set(incomplete))
+    incomplete += _unchecked(results, set(incomplete))
+    gates = [
+        Gate(gate.metric, gate.at_least, gate.at_most, gate.model, gate.norm, gate.epsilon)
+        for gate in config.gates
+    ]
+    judgement = judge(results, gates, incomplete)
+    return AuditResult(
+        schema=SCHEMA,
+        title=config.title,
+        profile=_profile(config, registry),
+        status="incomplete" if incomplete else "complete",
+        verdict=judgement.verdict,
+        exit_status=int(judgement.exit_status),
+        reasons=judgement.reasons,
+        not_tested=tuple(_not_tested(config, registry, samples)),
+        reviewers=tuple(config.report.reviewers),
+        models=results,
+        gates=judgement.gates,
+        provenance=_provenance(config, registry, samples, models, outcomes, checks, facts),
+        selftest=facts.selftest,
+    )
+
+
+def _profile(config: AuditConfig, registry: Registry) -> str:
+    """The profile with its version, or that the battery is the user's own."""
+    if not any(attack.from_profile for attack in config.attacks):
+        return "custom"
+    name = f"{config.profile}/{registry.profiles[config.profile].version}"
+    return f"{name}, extended" if config.extends else name
+
+
+def _model(
+    config: AuditConfig,
+    registry: Registry,
+    samples: Samples,
+    model: ModelUnderAudit,
+    attacks: tuple[AttackPlan, ...],
+    outcomes: Outcomes,
+    checks: list[CheckOutcome],
+) -> ModelResult:
+    victim, seen = model.victim, model.preflight
+    threats = tuple(
+        result
+        for threat in config.threats
+        for result in _threats(
+            samples, threat, _meaning(registry, threat), model, attacks, outcomes, checks
+        )
+    )
+    reports = [outcome.report for outcome in checks if outcome.report is not None]
+    return ModelResult(
+        name=victim.name,
+        fingerprint=victim.fingerprint,
+        parameters=victim.parameters,
+        outputs=victim.outputs,
+        precision=victim.precisions,
+        classes=seen.classes,
+        clean=counted(samples, seen.correct),
+        threats=threats,
+        masking=masking(config, registry, samples, model, checks, outcomes),
+        checks=tuple(outcome.result for outcome in checks),
+        measurements=tuple(found for report in reports for found in report.measurements),
+        findings=(
+            *seen.findings,
+            *(finding for outcome in checks for finding in outcome.findings),
+        ),
+        gallery=gallery(config, samples, model, attacks, outcomes),
+        clean_classes=by_class(samples, seen.correct),
+    )
+
+
+def _meaning(registry: Registry, threat: ThreatConfig) -> str:
+    """What a plugin's norm measures, for the report, which knows the built-in ones."""
+    norm = registry.norms[threat.norm]
+    return "" if norm in NORMS else summary_of(norm)
+
+
+def _threats(
+    samples: Samples,
+    threat: ThreatConfig,
+    meaning: str,
+    model: ModelUnderAudit,
+    attacks: tuple[AttackPlan, ...],
+    outcomes: Outcomes,
+    checks: list[CheckOutcome],
+) -> Iterator[ThreatResult]:
+    """One result per epsilon, smallest first: an image broken there is broken further out too.
+
+    What the checks broke enters the worst case.
+    """
+    correct = model.preflight.correct
+    broken, broken_8bit = np.zeros_like(correct), np.zeros_like(correct)
+    for epsilon in threat.epsilons:
+        rows = []
+        for plan in attacks:
+            name = model.victim.name
+            outcome = outcomes.get(name, threat.norm, epsilon.value, plan.config.label)
+            rows.append(_attack(samples, plan, threat.norm, correct, outcome))
+            if outcome is not None:
+                broken |= outcome.broken
+                broken_8bit |= outcome.broken_8bit
+        for check in checks:
+            key = (model.victim.name, threat.norm, epsilon.value, check_label(check.result.label))
+            if (outcome := outcomes.get(*key)) is not None:
+                broken |= outcome.broken
+                broken_8bit |= outcome.broken_8bit
+        ran = any(row.status == "done" for row in rows)
+        yield ThreatResult(
+            norm=threat.norm,
+            epsilon=epsilon.value,
+            epsilon_text=epsilon.text,
+            rationale=threat.rationale,
+            attacks=tuple(rows),
+            robust=counted(samples, correct & ~broken) if ran else None,
+            robust_8bit=counted(samples, correct & ~broken_8bit) if ran else None,
+            norm_meaning=meaning,
+            classes=by_class(samples, correct & ~broken) if ran else (),
+        )
+
+
+def _attack(
+    samples: Samples,
+    plan: AttackPlan,
+    norm: str,
+    correct: NDArray[np.bool_],
+    outcome: AttackOutcome | None,
+) -> AttackResult:
+    row = AttackResult(
+        name=plan.config.use,
+        label=plan.config.label,
+        parameters=dict(plan.config.parameters),
+        status="skipped",
+        reason=f"this attack does not know the norm {norm}",
+        robust=None,
+        robust_8bit=None,
+        broken=0,
+        forwards=0,
+        backwards=0,
+        seconds=0.0,
+        surrogate="",
+    )
+    if outcome is None:
+        return row
+    metas = outcome.metas
+    row = replace(
+        row,
+        forwards=sum(meta.forwards for meta in metas),
+        backwards=sum(meta.backwards for meta in metas),
+        seconds=sum(meta.seconds for meta in metas),
+    )
+    if not outcome.done:
+        status: AttackStatus = "error" if outcome.failure else "skipped"
+        return replace(row, status=status, reason=outcome.failure or outcome.skipped)
+    return replace(
+        row,
+        status="done",
+        reason=joined(meta.note for meta in metas),
+        robust=counted(samples, correct & ~outcome.broken),
+        robust_8bit=counted(samples, correct & ~outcome.broken_8bit),
+        broken=int(outcome.broken.sum()),
+        surrogate=metas[0].surrogate,
+        objective=metas[0].objective,
+        rejected=outcome.rejected(),
+        nonfinite_gradients=int(outcome.nonfinite.sum()),
+        zero_gradients=int(outcome.zero.sum()),
+        losses=loss_summaries(outcome.loss),
+        stages=stage_summaries(metas),
+        evidence=outcome.evidence,
+        agreement=agreement(metas),
+        curve=curve(correct, outcome.nearest) if wishes_of(plan.attack).minimises else (),
+    )
+
+
+def _missing(
+    models: tuple[ModelResult, ...], attacks: tuple[AttackPlan, ...], known: set[str]
+) -> list[str]:
+    """Why attacks that were to run have no number, one sentence each, beside what is `known`."""
+    specs = {plan.config.label: plan.spec for plan in attacks}
+    sentences: dict[str, None] = {}
+    for model in models:
+        for threat in model.threats:
+            for row in threat.attacks:
+                expected = specs[row.label].knows(threat.norm) and row.reason not in known
+                expected &= (row.status, row.reason) != ("skipped", WITHOUT_GRADIENT)
+                if row.status != "done" and expected:
+                    what = "failed" if row.status == "error" else "has no result"
+                    reason = row.reason.removesuffix(".")
+                    sentences[f"{model.name}: attack {row.label} {what}: {reason}."] = None
+    return list(sentences)
+
+
+def _unchecked(models: tuple[ModelResult, ...], known: set[str]) -> list[str]:
+    """Checks that were to run and did not end."""
+    sentences: dict[str, None] = {}
+    for model in models:
+        for check in model.checks:
+            if check.status in ("skipped", "error") and check.sentence not in known:
+                reason = check.sentence.removeprefix(CRASHED).removesuffix(".")
+                what = "has no result" if check.status == "skipped" else "crashed"
+                sentences[f"{model.name}: check {check.label} {what}: {reason}."] = None
+    return list(sentences)
+
+
+def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> Iterator[str]:
+    missing = shortage(config, registry) if config.checks else None
+    if missing:
+        yield f"{missing.sentence} Left out: {', '.join(missing.left_out)}."
+    norms = sorted(set(registry.norms) - {threat.norm for threat in config.threats})
+    if norms:
+        yield f"Perturbations measured in {', '.join(norms)}."
+    first = config.threats[0].norm
+    if config.checks and registry.norms[first] not in NORMS:
+        yield f"Whether the masking checks, made for l1, l2 and linf, are strong under {first}."
+    if not config.checks:
+        yield "Whether the model hides its gradient: no masking checks ran."
+    yield "Attacks adapted by hand to this model, and transfer from models outside this audit."
+    yield "Patches, rotations and other changes of the scene, and natural corruptions."
+    absent = ", ".join(_absent_attacks(config, registry))
+    if absent:
+        yield f"Attacks of the profile {config.profile} that were not to be run: {absent}."
+    if config.left_out:
+        yield f"Attacks of the profile that are disabled: {', '.join(config.left_out)}."
+    rest = len(samples.images.x) - len(samples)
+    if rest:
+        yield f"{rest} of the {len(samples.images.x)} images of the data set."
+
+
+def _absent_attacks(config: AuditConfig, registry: Registry) -> list[str]:
+    """Labels of the profile's attacks that the configuration replaces by others."""
+    if config.attacks_from_profile or config.profile not in registry.profiles:
+        return []
+    entries = registry.profiles[config.profile].attacks
+    asked = {attack.use for attack in config.attacks}
+    return [entry.get("label", entry["use"]) for entry in entries if entry["use"] not in asked]
+
+
+def _provenance(
+    config: AuditConfig,
+    registry: Registry,
+    samples: Samples,
+    models: dict[str, ModelUnderAudit],
+    outcomes: Outcomes,
+    checks: dict[str, list[CheckOutcome]],
+    facts: RunFacts,
+) -> Provenance:
+    of_checks = {check_label(one.result.label) for several in checks.values() for one in several}
+    metas = [
+        meta for key, outcome in outcomes.items() if key[-1] not in of_checks
+        for meta in outcome.metas
+    ]  # fmt: skip
+    metas += [one.record.meta for several in checks.values() for one in several if one.record]
+    hashes = {"configuration": config_hash(config), "data": samples.sha256}
+    hashes |= {f"model:{name}": model.victim.fingerprint for name, model in models.items()}
+    started = datetime.datetime.fromtimestamp(facts.started, datetime.UTC)
+    return Provenance(
+        auditor=auditor_version(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        platform=f"{sys.platform} {platform.machine()}",
+        device=describe_device(facts.device),
+        threads=facts.threads,
+        batch_size=facts.batch_size,
+        seed=config.run.seed,
+        started=started.isoformat(timespec="seconds"),
+        seconds=facts.seconds,
+        command=facts.command,
+        forwards=sum(meta.forwards for meta in metas),
+        backwards=sum(meta.backwards for meta in metas),
+        versions={name: metadata.version(name) for name in _VERSIONS},
+        plugins=tuple(registry.plugins),
+        hashes=hashes,
+        data=DataRecord(
+            adapter=config.data.adapter,
+            source=_source(config.data, samples.images.source),
+            sha256=samples.sha256,
+            available=len(samples.images.x),
+            audited=len(samples),
+            shape=samples.shape,
+            class_names=samples.images.class_names,
+            draw=samples.draw,
+            notes=samples.notes,
+        ),
+    )
+
+
+def _source(data: DataConfig, text: str) -> str:
+    """Where the images come from, with paths as they were written."""
+    for key, written in data.written.items():
+        resolved = data.parameters[key]
+        if isinstance(resolved, str) and resolved != written:
+            text = text.replace(resolved, written)
+    return text or data.adapter

@@ -1,0 +1,152 @@
+"""Every image, for those who want more than audit.json: samples.parquet, adversarial.safetensors.
+
+Both are written piece by piece, so that memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from auditor.cells.cell import ModelUnderAudit
+from auditor.cells.columns import AttackOutcome, Key, Outcomes
+from auditor.subject.samples import Samples
+
+#: Rows of samples.parquet that are in memory at once.
+_ROWS = 65_536
+_SAFETENSORS_TYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
+
+
+def write_samples(
+    path: Path, samples: Samples, models: dict[str, ModelUnderAudit], outcomes: Outcomes
+) -> None:
+    """A row per model, threat, attack and image."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    writer = None
+    for key, outcome in outcomes.items():
+        for start in range(0, len(samples), _ROWS):
+            part = slice(start, min(start + _ROWS, len(samples)))
+            table = pa.table(_columns(key, outcome, samples, models[key[0]], part))
+            writer = writer or pq.ParquetWriter(temporary, table.schema)
+            writer.write_table(table)
+    if writer is not None:
+        writer.close()
+        os.replace(temporary, path)
+
+
+def _columns(
+    key: Key, outcome: AttackOutcome, samples: Samples, model: ModelUnderAudit, part: slice
+) -> dict[str, Any]:
+    import pyarrow as pa
+
+    name, norm, epsilon, label = key
+    n = part.stop - part.start
+
+    def same(text: str) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [text])
+
+    answer, clean = outcome.prediction[part], model.preflight.prediction[part]
+    return {
+        "model": same(name),
+        "threat": same(norm),
+        "epsilon": np.full(n, epsilon),
+        "attack": same(label),
+        "id": samples.index[part],
+        "label": samples.labels[part],
+        "clean_prediction": clean,
+        "prediction": np.where(answer >= 0, answer, clean),
+        "broken": outcome.broken[part],
+        "broken_8bit": outcome.broken_8bit[part],
+        "margin": outcome.margin[part],
+        "norm": outcome.distance[part],
+        "passes": outcome.passes[part],
+    }
+
+
+def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
+    """Every verified example as MODEL/NORM/EPSILON/ATTACK/x, with the images' ids beside it.
+
+    A slash or percent sign in a name is written %2F or %25, so that no two names meet.
+
+    The safetensors format is a header and the tensors' bytes in its order; it is written here
+    rather than by its library, which wants all tensors in memory at once.
+    """
+    entries = [(key, outcome) for key, outcome in outcomes.items() if outcome.broken.any()]
+    header: dict[str, Any] = {"__metadata__": {"images": samples.sha256}}
+    offset = 0
+    for key, outcome in entries:
+        count, dtype = int(outcome.broken.sum()), _dtype(outcome)
+        for name, kind, shape in (
+            ("id", np.dtype("int64"), (count,)),
+            ("x", dtype, (count, *samples.shape)),
+        ):
+            size = int(np.prod(shape)) * kind.itemsize
+            header[f"{_entry(key)}/{name}"] = {
+                "dtype": _SAFETENSORS_TYPES[str(kind)],
+                "shape": shape,
+                "data_offsets": [offset, offset + size],
+            }
+            offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, outcome in entries:
+            file.write(samples.index[outcome.broken].tobytes())
+            for _, examples in _stored(outcome):
+                file.write(examples.tobytes())
+    os.replace(temporary, path)
+
+
+def _entry(key: Key) -> str:
+    return "/".join(str(part).replace("%", "%25").replace("/", "%2F") for part in key)
+
+
+def _dtype(outcome: AttackOutcome) -> np.dtype[Any]:
+    _, examples = next(_stored(outcome))
+    return examples.dtype
+
+
+def _stored(outcome: AttackOutcome) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """Positions and examples (m, C, H, W) of the broken images, piece by piece, in order.
+
+    What a sample of the survivors showed lies in files of its own, between those of the blocks.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(safe_open(path, "np")) for path in outcome.files]
+        position = [file.get_tensor("position")[file.get_tensor("broken")] for file in files]
+        table = np.concatenate(
+            [np.stack([p, np.full_like(p, i), np.arange(len(p))]) for i, p in enumerate(position)],
+            axis=1,
+        )
+        table = table[:, np.argsort(table[0])]
+        breaks = (np.diff(table[1]) != 0) | (np.diff(table[2]) != 1)
+        for piece in np.split(table, np.flatnonzero(breaks) + 1, axis=1):
+            file, first = files[piece[1, 0]], piece[2, 0]
+            yield piece[0], file.get_slice("adversarial")[first : first + piece.shape[1]]
+
+
+def read_examples(outcome: AttackOutcome, positions: Sequence[int]) -> NDArray[Any]:
+    """(len(positions), C, H, W) stored examples of broken images.
+
+    Raises:
+        KeyError: one of them is not broken.
+    """
+    found = {}
+    for stored, examples in _stored(outcome):
+        for row, position in enumerate(stored.tolist()):
+            if position in positions:
+                found[position] = examples[row]
+    return np.stack([found[position] for position in positions])

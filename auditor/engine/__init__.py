@@ -1,1 +1,0 @@
-"""Runs the audit: plan, pool, verification, ledger, result."""

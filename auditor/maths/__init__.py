@@ -1,0 +1,1 @@
+"""The mathematics: norms, objectives, random numbers, exact intervals."""

@@ -1,0 +1,1 @@
+"""What plugins implement: attacks, checks, reports, sinks, and the hooks that offer them."""
