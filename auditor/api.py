@@ -19,7 +19,15 @@ from auditor.maths.intervals import clopper_pearson
 from auditor.maths.norms import Ball, Norm
 from auditor.maths.objectives import ObjectiveName, choose_objective
 from auditor.maths.randomness import Noise
-from auditor.parameters import param
+from auditor.parameters import (
+    FactoryPath,
+    FilePath,
+    FolderPath,
+    NonNegativeInt,
+    PixelLength,
+    PositiveInt,
+    param,
+)
 from auditor.protocols.attack import (
     GRADIENT,
     SCORES,
@@ -72,14 +80,6 @@ from auditor.protocols.events import (
 from auditor.protocols.hookspecs import API_VERSION, Profile, hookimpl
 from auditor.protocols.own_loop import WholeAttack
 from auditor.protocols.reporting import Reporter, Section, reporter, section
-from auditor.quantities import (
-    FactoryPath,
-    FilePath,
-    FolderPath,
-    NonNegativeInt,
-    PixelLength,
-    PositiveInt,
-)
 from auditor.results import (
     AuditResult,
     ControlTrial,

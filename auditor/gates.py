@@ -33,7 +33,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Ruling:
     """What the audit amounts to."""
 
     verdict: Verdict
@@ -44,7 +44,7 @@ class Judgement:
 
 def judge(
     models: Sequence[ModelResult], gates: Sequence[Gate], incomplete: Sequence[str]
-) -> Judgement:
+) -> Ruling:
     """Apply `gates` to `models`; `incomplete` are the reasons why work is missing, if any is.
 
     A broken gate stays broken whatever is missing, for more attacks can only lower a robust
@@ -57,12 +57,12 @@ def judge(
     open_ = [result.reason for result in results if result.holds is None]
     if broken:
         reasons = (*broken, *incomplete, *open_)
-        return Judgement("fail", ExitStatus.GATE_BROKEN, reasons, results)
+        return Ruling("fail", ExitStatus.GATE_BROKEN, reasons, results)
     if open_ or incomplete:
         reasons = (*incomplete, *open_)
-        return Judgement("inconclusive", ExitStatus.INCONCLUSIVE, reasons, results)
+        return Ruling("inconclusive", ExitStatus.INCONCLUSIVE, reasons, results)
     held = f"The audit is complete and {_count(len(results))}."
-    return Judgement("pass", ExitStatus.OK, (held,), results)
+    return Ruling("pass", ExitStatus.OK, (held,), results)
 
 
 def unkept(result: AuditResult, reasons: Sequence[str]) -> AuditResult:

@@ -44,7 +44,7 @@ from auditor.cells.sampling import Withstood
 from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig, ModelConfig, lock_text
 from auditor.gates import unkept
-from auditor.masking.check_runner import Battery, CheckOutcome, Theatre
+from auditor.masking.check_runner import CheckContext, CheckOutcome, CheckRunner
 from auditor.masking.evidence import check_label
 from auditor.preflight import count_classes, preflight
 from auditor.printable import encodable
@@ -334,9 +334,9 @@ class Audit:
         found: dict[str, list[CheckOutcome]] = {}
         for config in self.config.models:
             model = models[config.name]
-            theatre = self._theatre(config, models, runner, attacks)
-            battery = Battery(
-                theatre=theatre,
+            context = self._theatre(config, models, runner, attacks)
+            battery = CheckRunner(
+                context=context,
                 plans=plans,
                 ledger=ledger,
                 seed=self.config.run.seed,
@@ -350,7 +350,7 @@ class Audit:
                 if outcome.record is not None and outcome.record.columns["broken"].any():
                     assert outcome.file is not None
                     label = check_label(outcome.result.label)
-                    key = (config.name, theatre.norm.name, theatre.epsilon, label)
+                    key = (config.name, context.norm.name, context.epsilon, label)
                     outcomes.at(key).add(outcome.record, outcome.file)
         return found
 
@@ -360,7 +360,7 @@ class Audit:
         models: dict[str, ModelUnderAudit],
         runner: CellRunner,
         attacks: tuple[AttackPlan, ...],
-    ) -> Theatre:
+    ) -> CheckContext:
         """The first images of the set, under the largest epsilon of the first threat."""
         model, threat = models[config.name], self.config.threats[0]
         part = cut(len(runner.samples), runner.samples.shape)[0]
@@ -375,7 +375,7 @@ class Audit:
             and other.victim.compute_dtype == model.victim.compute_dtype
         }
         epsilon = threat.epsilons[-1].value
-        return Theatre(
+        return CheckContext(
             model=model,
             block=block,
             position=position,

@@ -11,8 +11,8 @@ import torch
 from auditor.config import AuditConfig, ModelConfig
 from auditor.errors import UsageError
 from auditor.maths.norms import NORMS, Ball
+from auditor.parameters import path_kinds
 from auditor.preflight import left_in_training
-from auditor.quantities import path_kinds
 from auditor.registry import Registry
 from auditor.subject.copies import duplicate
 from auditor.subject.loading import (

@@ -15,8 +15,8 @@ from auditor.errors import UsageError
 from auditor.storage import StorageError, write_atomically
 
 if TYPE_CHECKING:
-    from auditor.draft.look import Seen
-    from auditor.draft.named import Subject
+    from auditor.draft.named import Named
+    from auditor.draft.survey import Seen
 
 
 def init(
@@ -57,20 +57,20 @@ def init(
 
     Model and data are loaded as an audit loads them. Where that fails, nothing is written.
     """
-    from auditor.draft.named import named
+    from auditor.draft.named import from_options
 
     _check_output(output, force)
     overrides = set_ or []
     if not (yes or no_look) and sys.stdin.isatty():
         model, weights, data = _asked(model, weights, data, overrides)
-    subject = named(
+    named = from_options(
         output, model=model, weights=weights, data=data, adapter=adapter, overrides=overrides
     )
     seen = None
     if not no_look:
-        _check_complete(subject)
-        seen = _look(subject)
-    _write(output, subject, seen, force)
+        _check_complete(named)
+        seen = _look(named)
+    _write(output, named, seen, force)
     _say_what_next(output, seen)
 
 
@@ -119,11 +119,9 @@ def _ask(question: str, path_of: Callable[[str], str], *, optional: bool = False
         say(f"There is no {path or text!r} here.")
 
 
-def _check_complete(subject: Subject) -> None:
+def _check_complete(named: Named) -> None:
     missing = [
-        option
-        for option, table in (("--model", subject.model), ("--data", subject.data))
-        if not table
+        option for option, table in (("--model", named.model), ("--data", named.data)) if not table
     ]
     if missing:
         raise UsageError(
@@ -137,17 +135,17 @@ def _check_complete(subject: Subject) -> None:
         )
 
 
-def _look(subject: Subject) -> Seen:
-    config, registry = subject.resolve()
-    from auditor.draft.look import look
+def _look(named: Named) -> Seen:
+    config, registry = named.resolve()
+    from auditor.draft.survey import survey
 
-    return look(config, registry)
+    return survey(config, registry)
 
 
-def _write(output: Path, subject: Subject, seen: Seen | None, force: bool) -> None:
+def _write(output: Path, named: Named, seen: Seen | None, force: bool) -> None:
     from auditor.draft.text import template
 
-    text = template(subject, seen)
+    text = template(named, seen)
     _check_output(output, force)  # looking takes its time
     try:
         write_atomically(output, text.encode("utf-8"))

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator
 
 from auditor.config.schema import Expects
-from auditor.quantities import parse_number
+from auditor.parameters import parse_number
 
 _WORDS = {
     int: "an integer",

@@ -13,7 +13,7 @@ from auditor.config.models import resolve_models
 from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, did_you_mean, listed, shown
 from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
-from auditor.config.source import Source, read_source
+from auditor.config.source import ConfigSource, read_source
 from auditor.config.subjects import resolve_data, resolve_run, resolve_threats
 from auditor.config.tables import Tables, read_tables
 from auditor.errors import LoadError
@@ -41,7 +41,7 @@ def load_config(
     return resolve_source(read_source(path, overrides, named))
 
 
-def resolve_source(source: Source) -> tuple[AuditConfig, Registry]:
+def resolve_source(source: ConfigSource) -> tuple[AuditConfig, Registry]:
     """The same for a configuration that has been read, or is not a file yet.
 
     Raises:

@@ -7,8 +7,7 @@ from typing import Any, get_type_hints
 from auditor.config.context import Context
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
-from auditor.parameters import Spec
-from auditor.quantities import path_kinds
+from auditor.parameters import Spec, path_kinds
 
 
 def resolved_paths(

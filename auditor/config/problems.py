@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from auditor.config.expected import choices, expected, fields_of, hint_at, remedies
 from auditor.config.positions import KeyPath
 from auditor.config.schema import ARRAYS, TABLES, HeadTable
-from auditor.config.source import Source
+from auditor.config.source import ConfigSource
 from auditor.errors import AuditorError, ConfigError, ExitStatus, LoadError, UsageError
 
 #: Each takes a search for the nearest name, and nobody reads more of them.
@@ -69,7 +69,7 @@ def section(path: KeyPath) -> str:
 class Problems:
     """The faults found so far; of very many, the first are told and the others counted."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ConfigSource) -> None:
         self.source = source
         self._found: list[tuple[float, AuditorError]] = []
         self._more = 0

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, StringConstraints
 
-from auditor.quantities import NonNegativeInt, PositiveInt
+from auditor.parameters import NonNegativeInt, PositiveInt
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ _SYNTAX_REMEDIES = {
 
 
 @dataclass
-class Source:
+class ConfigSource:
     """The tree of values of a configuration, with the place of each.
 
     `name` is the file as the user called it; `overrides` are the command line's words by key.
@@ -101,21 +101,21 @@ def _excerpt(text: str, line: int, column: int | None = None) -> str:
     return f"{excerpt}\n{_INDENT}{' ' * len(str(line))} | {' ' * offset}^"
 
 
-def read_source(path: Path, overrides: Sequence[str], plugins: Sequence[str] = ()) -> Source:
+def read_source(path: Path, overrides: Sequence[str], plugins: Sequence[str] = ()) -> ConfigSource:
     """Read a file, apply the overrides, and add the plugins that -p names.
 
     Raises:
         ConfigError: there is no such text, it is not TOML, or an override cannot be applied.
     """
     text = _read_text(path)
-    source = Source(path.absolute(), str(path), text, _parse(str(path), text))
+    source = ConfigSource(path.absolute(), str(path), text, _parse(str(path), text))
     as_lists(source.data)
     override(source, overrides)
     _add_plugins(source, plugins)
     return source
 
 
-def override(source: Source, overrides: Sequence[str]) -> None:
+def override(source: ConfigSource, overrides: Sequence[str]) -> None:
     """Write the `key=value` texts of --set into the tree.
 
     Raises:
@@ -131,7 +131,7 @@ def override(source: Source, overrides: Sequence[str]) -> None:
     as_lists(source.data)
 
 
-def _add_plugins(source: Source, plugins: Sequence[str]) -> None:
+def _add_plugins(source: ConfigSource, plugins: Sequence[str]) -> None:
     """Write what -p names at the end of [plugins] paths, where the lock file will have it."""
     table = source.data.setdefault("plugins", {}) if plugins else None
     paths = table.setdefault("paths", []) if isinstance(table, dict) else None
@@ -233,7 +233,7 @@ def _parse(name: str, text: str) -> dict[str, Any]:
     raise ConfigError(name, [problem])
 
 
-def _apply(source: Source, override: str) -> AuditorError | None:
+def _apply(source: ConfigSource, override: str) -> AuditorError | None:
     """Write one `key=value` into the tree, or say why that is impossible."""
     try:
         key, value = _split(override)

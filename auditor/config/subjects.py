@@ -19,8 +19,8 @@ from auditor.config.paths import resolved_paths
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
 from auditor.config.schema import DataTable, RunTable, ThreatTable
+from auditor.parameters import parse_number
 from auditor.printable import encodable
-from auditor.quantities import parse_number
 
 #: A unit in the last place of a float32 pixel near 1, and the largest float32.
 _SMALLEST, _LARGEST = 2.0**-23, 3.4e38

@@ -12,7 +12,7 @@ from auditor.config.load import SCHEMA, resolve_source
 from auditor.config.model import AuditConfig
 from auditor.config.positions import KeyPath
 from auditor.config.problems import did_you_mean, listed
-from auditor.config.source import Source, override
+from auditor.config.source import ConfigSource, override
 from auditor.errors import UsageError
 from auditor.registry import Registry, load_registry
 
@@ -28,7 +28,7 @@ _TABLES = ("model", "data")
 
 
 @dataclass(frozen=True)
-class Subject:
+class Named:
     """The tables [[model]] and [data], and the options that they come from.
 
     Paths are relative to the directory of `path`, the file that is to be written.
@@ -53,10 +53,10 @@ class Subject:
             "threat": [{"norm": "linf", "epsilon": 0.1}],
         }
         name = "The command line"
-        return resolve_source(Source(self.path.absolute(), name, "", tree, self.options))
+        return resolve_source(ConfigSource(self.path.absolute(), name, "", tree, self.options))
 
 
-def named(
+def from_options(
     path: Path,
     *,
     model: str | None,
@@ -64,8 +64,8 @@ def named(
     data: str | None,
     adapter: str | None,
     overrides: Sequence[str],
-) -> Subject:
-    """The subject that the command line's options name.
+) -> Named:
+    """What the command line's options name.
 
     Raises:
         UsageError: one of them cannot be meant.
@@ -86,7 +86,7 @@ def named(
             table = tree["model"][0] if key[0] == "model" else tree["data"]
             table[str(key[-1])] = text
             options[key] = f"{option} {text}"
-    source = Source(path.absolute(), "The command line", "", tree, options)
+    source = ConfigSource(path.absolute(), "The command line", "", tree, options)
     for text in overrides:
         _refuse_other_tables(text)
     override(source, overrides)
@@ -94,7 +94,7 @@ def named(
         raise UsageError("One model is drafted at a time.", where="--set model.1",
                          expected="--set model.KEY=VALUE",
                          remedy="add further [[model]] tables to the file by hand")  # fmt: skip
-    return Subject(path, source.data["model"][0], source.data["data"], source.overrides)
+    return Named(path, source.data["model"][0], source.data["data"], source.overrides)
 
 
 def beside(text: str, path: Path) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from auditor.draft.budgets import Budget, customary
-from auditor.draft.look import Seen
-from auditor.draft.named import Subject
+from auditor.draft.named import Named
+from auditor.draft.survey import Seen
 
 _WIDTH = 96
 #: Images in a draw: on a CPU large ones take minutes each.
@@ -63,17 +63,17 @@ formats = ["html", "pdf"]
 """
 
 
-def template(subject: Subject, seen: Seen | None) -> str:
+def template(named: Named, seen: Seen | None) -> str:
     """The whole file.
 
     Args:
-        seen: what was seen of the subject; without it, what to write stands in comments.
+        seen: what was seen of them; without it, what to write stands in comments.
     """
     budget = customary(seen.shape, seen.between) if seen else None
     parts = [
-        "\n".join(_head(subject, seen)),
-        "\n".join(_model(subject, seen)),
-        "\n".join(_data(subject, seen)),
+        "\n".join(_head(named, seen)),
+        "\n".join(_model(named, seen)),
+        "\n".join(_data(named, seen)),
         "\n".join(_threat(budget)),
         _BATTERY.rstrip(),
         _gates(seen, budget),
@@ -112,8 +112,8 @@ def _noted(line: str, note: str) -> str:
     return f"{line:<39} # {note}"
 
 
-def _head(subject: Subject, seen: Seen | None) -> Iterator[str]:
-    table = subject.model or _PLACEHOLDERS["model"]
+def _head(named: Named, seen: Seen | None) -> Iterator[str]:
+    table = named.model or _PLACEHOLDERS["model"]
     name = table.get("name") or model_name(table)
     if seen is None:
         yield from _comment(
@@ -146,8 +146,8 @@ def model_name(table: dict[str, Any]) -> str:
     return "model"
 
 
-def _model(subject: Subject, seen: Seen | None) -> Iterator[str]:
-    given = subject.model or _PLACEHOLDERS["model"]
+def _model(named: Named, seen: Seen | None) -> Iterator[str]:
+    given = named.model or _PLACEHOLDERS["model"]
     table = {"name": model_name(given), **given}
     yield "[[model]]"
     if seen is not None:
@@ -155,7 +155,7 @@ def _model(subject: Subject, seen: Seen | None) -> Iterator[str]:
         yield from _comment(
             f"Seen: {seen.parameters:,} parameters, {seen.classes} classes, returns {seen.outputs}."
         )
-    elif not subject.model:
+    elif not named.model:
         yield from _comment("To be changed: a function that returns the torch.nn.Module.")
     yield from _lines(table)
     if "outputs" not in table:
@@ -169,11 +169,11 @@ def _model(subject: Subject, seen: Seen | None) -> Iterator[str]:
             yield from _comment(text)
 
 
-def _data(subject: Subject, seen: Seen | None) -> Iterator[str]:
-    table = dict(subject.data or _PLACEHOLDERS["data"])
+def _data(named: Named, seen: Seen | None) -> Iterator[str]:
+    table = dict(named.data or _PLACEHOLDERS["data"])
     yield "[data]"
     if seen is None:
-        if not subject.data:
+        if not named.data:
             yield from _comment("To be changed: an .npz file with x and y; auditor list data.")
         yield from _lines(table)
         if "samples" not in table:

@@ -47,7 +47,7 @@ CRASHED = "It crashed: "
 
 
 @dataclass(frozen=True)
-class Theatre:
+class CheckContext:
     """Where a model's checks take place: its images, its threat, and what stands beside it."""
 
     model: ModelUnderAudit
@@ -75,14 +75,14 @@ class CheckOutcome:
 
 
 @dataclass
-class Battery:
+class CheckRunner:
     """Runs the checks of one model.
 
     Attributes:
         stop: why no further check, or step of its attacks, is to be begun; empty while it may be.
     """
 
-    theatre: Theatre
+    context: CheckContext
     plans: tuple[CheckPlan, ...]
     ledger: Ledger
     seed: int
@@ -95,10 +95,10 @@ class Battery:
 
     def run(self, outcomes: Outcomes, labels: list[str]) -> Iterator[CheckOutcome]:
         """All checks in order; each sees what the attacks `labels` and earlier checks broke."""
-        theatre = self.theatre
+        context = self.context
         self.fallen = self._fallen_to_attacks(outcomes, labels)
-        self.pace = Pace.of(outcomes, theatre.model.victim.name)
-        chain = cell_key(theatre.key_parts)
+        self.pace = Pace.of(outcomes, context.model.victim.name)
+        chain = cell_key(context.key_parts)
         for plan in self.plans:
             chain = cell_key(
                 {
@@ -111,14 +111,14 @@ class Battery:
             yield self._one(plan, chain)
 
     def _fallen_to_attacks(self, outcomes: Outcomes, labels: list[str]) -> Fallen:
-        theatre = self.theatre
-        fallen = Fallen.nothing(len(theatre.block), theatre.block.x.device)
-        name = theatre.model.victim.name
+        context = self.context
+        fallen = Fallen.nothing(len(context.block), context.block.x.device)
+        name = context.model.victim.name
         for label in labels:
-            outcome = outcomes.get(name, theatre.norm.name, theatre.epsilon, label)
+            outcome = outcomes.get(name, context.norm.name, context.epsilon, label)
             if outcome is not None:
-                where = theatre.position.numpy()
-                broken = torch.from_numpy(outcome.broken[where]).to(theatre.block.x.device)
+                where = context.position.numpy()
+                broken = torch.from_numpy(outcome.broken[where]).to(context.block.x.device)
                 fallen.note(broken, torch.from_numpy(outcome.trust[where]).to(broken.device))
         return fallen
 
@@ -128,7 +128,7 @@ class Battery:
             return self._take_in(plan, record, self.ledger.cell_path(key))
         if reason := self.stop():
             return CheckOutcome(_result(plan, "skipped", reason, None))
-        title = f"{self.theatre.model.victim.name} · check {plan.config.label}"
+        title = f"{self.context.model.victim.name} · check {plan.config.label}"
         self._announce(plan, title)
         begin = time.perf_counter()
         probe = self._probe(plan, title, begin)
@@ -151,18 +151,18 @@ class Battery:
 
     def _kept(self, key: str) -> CellRecord | None:
         """The check's cell as an earlier session left it, if it did and its examples hold."""
-        theatre = self.theatre
+        context = self.context
 
         def doubt(record: CellRecord) -> str:
-            verifier = Verifier(theatre.model.victim, theatre.norm, theatre.epsilon)
-            wrong = refuted(record, theatre.block, verifier)
+            verifier = Verifier(context.model.victim, context.norm, context.epsilon)
+            wrong = refuted(record, context.block, verifier)
             return wrong or ("it is no check's" if record.meta.check is None else "")
 
-        return self.ledger.read(key, theatre.position, doubt)
+        return self.ledger.read(key, context.position, doubt)
 
     def _announce(self, plan: CheckPlan, title: str) -> None:
         """Say what the check takes at most, before it begins."""
-        model, images = self.theatre.model, len(self.theatre.block)
+        model, images = self.context.model, len(self.context.block)
         cost = plan.cost(images, model.preflight.classes, random=model.victim.draws > 1)
         if cost is None:
             self.listener(CheckStarted(title))
@@ -181,15 +181,15 @@ class Battery:
         self.listener(event)
 
     def _probe(self, plan: CheckPlan, title: str, begin: float) -> EngineProbe:
-        theatre = self.theatre
+        context = self.context
         return EngineProbe(
             label=plan.config.label,
-            block=theatre.block,
-            model=theatre.model,
-            norm=theatre.norm,
-            epsilon=theatre.epsilon,
-            others=theatre.others,
-            stand_in=theatre.stand_in,
+            block=context.block,
+            model=context.model,
+            norm=context.norm,
+            epsilon=context.epsilon,
+            others=context.others,
+            stand_in=context.stand_in,
             seed=self.seed,
             batch_size=self.batch_size,
             standing=self.fallen.copy(),
@@ -200,7 +200,7 @@ class Battery:
         )
 
     def _run(self, plan: CheckPlan, probe: EngineProbe, begin: float) -> CellRecord:
-        model = self.theatre.model
+        model = self.context.model
         passes = model.victim.passes
         for part in (model.victim, model.surrogate.model):
             part.begin(f"{self.seed} check {plan.config.label}")
@@ -223,7 +223,7 @@ class Battery:
         return self._record(probe, meta)
 
     def _record(self, probe: EngineProbe, meta: CellMeta) -> CellRecord:
-        record = record_of(probe.outcome, self.theatre.position, meta)
+        record = record_of(probe.outcome, self.context.position, meta)
         for flag in _FLAGS:
             record.columns[f"fallen to {flag}"] = probe.standing.by[flag].cpu()
         return record
@@ -236,7 +236,7 @@ class Battery:
         self._symptoms.extend(report.symptoms)
         status: CheckStatus = "done" if report.applies else "not applicable"
         findings = tuple(
-            _finding(self.theatre.model.victim.name, plan, report, symptom)
+            _finding(self.context.model.victim.name, plan, report, symptom)
             for symptom in report.symptoms
         )
         note = record.meta.note
@@ -246,7 +246,7 @@ class Battery:
 
     def _note(self, record: CellRecord) -> None:
         """Let later checks know what this one broke."""
-        device = self.theatre.block.x.device
+        device = self.context.block.x.device
         self.fallen.by["nothing"] |= record.columns["broken"].to(device)
         for flag in _FLAGS:
             self.fallen.by[flag] |= record.columns[f"fallen to {flag}"].to(device)
@@ -263,7 +263,7 @@ class Battery:
         said = with_traceback(why, error, self.ledger.directory)
         self.ledger.log("check failed", check=title, reason=said)
         self.listener(CheckDone(title, "error", said, True, 0.0))
-        name = self.theatre.model.victim.name
+        name = self.context.model.victim.name
         finding = Finding(
             code="check-failed",
             title=f"The check {plan.config.label} crashed",

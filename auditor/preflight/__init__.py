@@ -4,7 +4,7 @@ Everything odd becomes a finding with a remedy; what makes an audit impossible r
 """
 
 from auditor.preflight.findings import left_findings, left_in_training
-from auditor.preflight.look import (
+from auditor.preflight.preflight import (
     Preflight,
     blaming_model,
     count_classes,

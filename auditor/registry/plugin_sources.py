@@ -28,7 +28,7 @@ def auditor_version() -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginSource:
     """Where a plugin comes from, before it is imported.
 
     Attributes:
@@ -73,26 +73,26 @@ def is_file(text: str) -> bool:
     return text.endswith(".py") or "/" in text or "\\" in text
 
 
-def sources(named: Sequence[Path | str]) -> Iterator[Source]:
+def sources(named: Sequence[Path | str]) -> Iterator[PluginSource]:
     """Built-in modules, then entry points, then files and modules as `named`, in their order."""
     package = importlib.import_module(_BUILT_INS)
     for info in pkgutil.iter_modules(package.__path__):
         name = f"{_BUILT_INS}.{info.name}"
         file = _file_of(name)
-        yield Source(info.name, BUILT_IN, auditor_version(), _importer(name), file)
+        yield PluginSource(info.name, BUILT_IN, auditor_version(), _importer(name), file)
     for entry in metadata.entry_points(group=_ENTRY_POINTS):
         dist = entry.dist
         origin = f"{dist.name} (entry point {entry.name} = {entry.value})" if dist else entry.value
         # Of the package around it: to look for a module inside would import the package.
         file = _file_of(entry.module.partition(".")[0])
         version, distribution = (dist.version, dist.name) if dist else ("", "")
-        yield Source(entry.name, origin, version, entry.load, file, distribution)
+        yield PluginSource(entry.name, origin, version, entry.load, file, distribution)
     for one in named:
         if isinstance(one, Path):
-            yield Source(one.stem, one.name, "", _file_loader(one), one, named=True)
+            yield PluginSource(one.stem, one.name, "", _file_loader(one), one, named=True)
         else:
             file = _file_of(one.partition(".")[0])
-            yield Source(one, f"module {one}", "", _importer(one), file, named=True)
+            yield PluginSource(one, f"module {one}", "", _importer(one), file, named=True)
 
 
 def _importer(name: str) -> Callable[[], ModuleType]:

@@ -18,7 +18,7 @@ from auditor.protocols.events import Sink
 from auditor.protocols.hookspecs import Profile
 from auditor.protocols.reporting import Reporter, Section
 from auditor.registry.hooks import WORDS, Offer, PluginFaultError, offers_of
-from auditor.registry.plugin_sources import Source, auditor_version, sources
+from auditor.registry.plugin_sources import PluginSource, auditor_version, sources
 from auditor.report import FORMATS
 from auditor.results import PluginRecord
 from auditor.surrogate import SurrogateMaker
@@ -59,7 +59,7 @@ class Registry:
     hashes: dict[tuple[str, str], str] = field(default_factory=dict)
     #: What `disable` left out.
     blocked: set[str] = field(default_factory=set)
-    _broken: list[tuple[PluginRecord, Source]] = field(default_factory=list)
+    _broken: list[tuple[PluginRecord, PluginSource]] = field(default_factory=list)
 
     @property
     def broken(self) -> list[PluginRecord]:
@@ -84,7 +84,7 @@ class Registry:
             for record in self.plugins
         ]
 
-    def add(self, source: Source, offers: Sequence[Offer], disable: Collection[str]) -> None:
+    def add(self, source: PluginSource, offers: Sequence[Offer], disable: Collection[str]) -> None:
         """Take in all that one plugin offers, or raise and take in nothing.
 
         Raises:
@@ -149,14 +149,14 @@ def _told(error: BaseException) -> str:
     return told(error)
 
 
-def _remedy(error: BaseException, source: Source) -> str:
+def _remedy(error: BaseException, source: PluginSource) -> str:
     """What to do about a plugin that cannot be loaded."""
     if isinstance(error, PluginFaultError) and error.remedy:
         return error.remedy
     return "; or ".join(_ways_out(error, source))
 
 
-def _ways_out(error: BaseException, source: Source) -> Iterator[str]:
+def _ways_out(error: BaseException, source: PluginSource) -> Iterator[str]:
     if isinstance(error, ModuleNotFoundError) and error.name:
         yield f"install what provides {error.name.partition('.')[0]!r}"
     elif isinstance(error, ImportError) and error.name == "auditor.api":
@@ -171,7 +171,7 @@ def _ways_out(error: BaseException, source: Source) -> Iterator[str]:
 
 
 def _record(
-    source: Source,
+    source: PluginSource,
     status: Literal["loaded", "blocked", "broken"],
     detail: str,
     remedy: str = "",

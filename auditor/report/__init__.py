@@ -19,7 +19,7 @@ from auditor.results import AuditResult, from_json
 from auditor.storage import StorageError, write_atomically
 from auditor.usercode.calls import blamed, with_traceback
 
-__all__ = ["FORMATS", "Source", "Writer", "write_reports"]
+__all__ = ["FORMATS", "ReportSource", "Writer", "write_reports"]
 
 
 def _nobody(text: str) -> None:
@@ -27,7 +27,7 @@ def _nobody(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportSource:
     """What every report is made from."""
 
     result: AuditResult
@@ -46,7 +46,7 @@ class Source:
         run_directory: Path,
         sections: Sequence[tuple[Section, str]] = (),
         tell: Callable[[str], None] = _nobody,
-    ) -> Source:
+    ) -> ReportSource:
         """The source of the reports on the audit in `run_directory`.
 
         Raises:
@@ -79,12 +79,12 @@ class Source:
         return html.render(self.result, self.raw, appended)
 
 
-def write_html(source: Source, directory: Path) -> Path:
+def write_html(source: ReportSource, directory: Path) -> Path:
     """Write report.html into `directory`."""
     return _write(directory / "report.html", source.page.encode("utf-8"))
 
 
-def write_pdf(source: Source, directory: Path) -> Path:
+def write_pdf(source: ReportSource, directory: Path) -> Path:
     """Write report.pdf into `directory`.
 
     Raises:
@@ -99,7 +99,7 @@ def write_pdf(source: Source, directory: Path) -> Path:
     return _write(directory / "report.pdf", content)
 
 
-def _written_out(source: Source, lacking: frozenset[str]) -> bytes:
+def _written_out(source: ReportSource, lacking: frozenset[str]) -> bytes:
     """The PDF with the letters that no font has written out, which it says on its first page."""
     from auditor.report import html, letters, pdf
     from auditor.report.plugin_sections import plugin_sections
@@ -117,7 +117,7 @@ _RESULTS = ("audit.json", "config.lock.toml", "report.html", "report.pdf")
 _DATA = ("samples.parquet", "adversarial.safetensors", "events.jsonl")
 
 #: Writes one report into a directory and returns its path.
-Writer = Callable[[Source, Path], Path]
+Writer = Callable[[ReportSource, Path], Path]
 
 #: The formats by name, in the order in which they are written.
 FORMATS: Mapping[str, Writer] = MappingProxyType({"html": write_html, "pdf": write_pdf})
@@ -154,7 +154,7 @@ def write_reports(
                 expected=" | ".join(writers),
                 remedy=f"did you mean {nearest[0]!r}?" if nearest else "",
             )
-    source = Source.read(run_directory, sections, tell)
+    source = ReportSource.read(run_directory, sections, tell)
     written: list[Path] = []
     missing: list[LoadError] = []
     for name, write in writers.items():
@@ -176,7 +176,7 @@ def write_reports(
 def _of_plugin(reporter: Reporter) -> Writer:
     """A plugin's format as one of ours, whatever it does."""
 
-    def write(source: Source, directory: Path) -> Path:
+    def write(source: ReportSource, directory: Path) -> Path:
         kept = {name: _content(directory / name) for name in _RESULTS}
         states = {name: _state(directory / name) for name in _DATA}
         try:

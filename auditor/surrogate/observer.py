@@ -86,7 +86,7 @@ class Observer:
             self._region = self._site("no_grad", "cuts")
         return None if self._region is None else (self._region, self._region not in self._forbidden)
 
-    def look(self, name: str, args: tuple[Any, ...]) -> None:
+    def observe(self, name: str, args: tuple[Any, ...]) -> None:
         """Called before every operation."""
         self._inference = torch.is_inference_mode_enabled()
         if name == "_set_grad_enabled":

@@ -7,9 +7,9 @@ from typing import Any
 
 from auditor.errors import LoadError
 from auditor.subject.samples import Images, Samples, choose_samples
-from auditor.testing.offered import Subject
+from auditor.testing.offered import Offered
 from auditor.testing.property import Violation
-from auditor.testing.trial import crash
+from auditor.testing.run import crash
 
 _NOWHERE = "there-is-no-such-file"
 
@@ -17,13 +17,13 @@ _NOWHERE = "there-is-no-such-file"
 class AdapterTrial:
     """A data adapter, and what it loaded."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
+    def __init__(self, offered: Offered) -> None:
+        self.offered = offered
 
     @cached_property
     def loaded(self) -> Images | Violation:
         """The images, or what went wrong."""
-        return _load(self.subject.made)
+        return _load(self.offered.made)
 
 
 def _load(made: Any) -> Images | Violation:
@@ -51,7 +51,7 @@ def _drawn(trial: AdapterTrial) -> Samples | None:
 
 def described(trial: AdapterTrial) -> Violation | None:
     """It has a docstring; each parameter says what it is for."""
-    spec = trial.subject.spec
+    spec = trial.offered.spec
     missing = [one.name for one in spec.parameters if not one.doc]
     if not spec.summary or spec.summary.startswith(f"{spec.cls.__name__}("):
         seen, cause = "no docstring", "its first line is what `auditor list data` shows"
@@ -104,7 +104,7 @@ def named(trial: AdapterTrial) -> Violation | None:
 
 def repeatable(trial: AdapterTrial) -> Violation | None:
     """Loading twice gives the same images in the same order."""
-    first, again = _drawn(trial), _load(trial.subject.made)
+    first, again = _drawn(trial), _load(trial.offered.made)
     if first is None or not isinstance(again, Images):
         return None
     if choose_samples(again, None, 0).sha256 == first.sha256:
@@ -120,10 +120,10 @@ def repeatable(trial: AdapterTrial) -> Violation | None:
 def missing_file(trial: AdapterTrial) -> Violation | None:
     """A path that does not exist is a LoadError that says so."""
     for name in ("path", "folder", "file", "directory", "root"):
-        if not trial.subject.has(name):
+        if not trial.offered.has(name):
             continue
         try:
-            trial.subject.variant(**{name: _NOWHERE}).load()
+            trial.offered.variant(**{name: _NOWHERE}).load()
         except LoadError as error:
             if error.remedy:
                 return None

@@ -14,9 +14,9 @@ from auditor.maths.norms import Ball, Norm
 from auditor.maths.randomness import Noise
 from auditor.protocols.attack import GRADIENT, AttackSpec, Observation, Task, wishes_of
 from auditor.testing.models import BROKEN_KINDS, Broken
-from auditor.testing.offered import Subject
+from auditor.testing.offered import Offered
 from auditor.testing.property import Violation
-from auditor.testing.trial import Fight, Setting, crash, fight, smooth, unbroken
+from auditor.testing.run import Run, Setting, crash, run_in, smooth, unbroken
 
 _SAME = 1e-6
 _OUTCOMES = ("broken", "margin", "loss", "adversarial")
@@ -25,37 +25,37 @@ _OUTCOMES = ("broken", "margin", "loss", "adversarial")
 class AttackTrial:
     """An attack, and what was seen of it so far."""
 
-    def __init__(self, subject: Subject) -> None:
-        assert isinstance(subject.spec, AttackSpec)
-        self.subject, self.spec = subject, subject.spec
+    def __init__(self, offered: Offered) -> None:
+        assert isinstance(offered.spec, AttackSpec)
+        self.offered, self.spec = offered, offered.spec
 
     @cached_property
     def norms(self) -> list[Norm]:
         """The norms that it declares."""
-        known = self.subject.registry.norms
+        known = self.offered.registry.norms
         return [known[name] for name in sorted(self.spec.norms) if name in known]
 
     @property
     def composite(self) -> bool:
         """Whether it is made of stages."""
-        return hasattr(self.subject.made, "stages")
+        return hasattr(self.offered.made, "stages")
 
     @property
     def loops(self) -> bool:
         """Whether how far it goes is its own: a composite, or an attack that keeps its own loop."""
-        return self.composite or hasattr(self.subject.made, "perturb")
+        return self.composite or hasattr(self.offered.made, "perturb")
 
     @cached_property
-    def tour(self) -> list[Fight]:
+    def runs(self) -> list[Run]:
         """In every norm and precision, on images of which some fall."""
-        return [fight(self.subject.made, smooth(norm, dtype=dtype)) for norm in self.norms
+        return [run_in(self.offered.made, smooth(norm, dtype=dtype)) for norm in self.norms
                 for dtype in (torch.float32, torch.float64)]  # fmt: skip
 
     @cached_property
     def known(self) -> dict[str, Violation]:
-        """The first violation of each property on the tour."""
+        """The first violation of each property on the runs."""
         found: dict[str, Violation] = {}
-        for visit in self.tour:
+        for visit in self.runs:
             for name, violation in visit.record.violations.items():
                 found.setdefault(name, violation)
         return found
@@ -68,7 +68,7 @@ class AttackTrial:
     def elsewhere(self, name: str, where: str, settings: Iterator[Setting]) -> Violation | None:
         """What goes wrong on these settings alone, as a violation of the property `name`."""
         for setting in settings:
-            for found in fight(self.subject.made, setting).record.violations.values():
+            for found in run_in(self.offered.made, setting).record.violations.values():
                 if found.property not in self.known and self.stands:
                     seen = f"{where}: {found.seen} ({found.property})"
                     return replace(found, property=name, seen=seen)
@@ -80,7 +80,7 @@ Look = Callable[[AttackTrial], Violation | None]
 
 def described(trial: AttackTrial) -> Violation | None:
     """It has a docstring, a reference, known norms, its own name; parameters have meanings."""
-    spec, registry = trial.spec, trial.subject.registry
+    spec, registry = trial.spec, trial.offered.registry
     missing = [one.name for one in spec.parameters if not one.doc]
     unknown = sorted(spec.norms - registry.norms.keys())
     taken = registry.attacks.get(spec.name)
@@ -113,7 +113,7 @@ def seen_to_hold(name: str, look: Look) -> Look:
     def looked(trial: AttackTrial) -> Violation | None:
         if not trial.norms:
             declared = ", ".join(sorted(trial.spec.norms)) or "none"
-            known = ", ".join(sorted(trial.subject.registry.norms))
+            known = ", ".join(sorted(trial.offered.registry.norms))
             return Violation(
                 name,
                 f"it was not run: of the norms it declares ({declared}), none is known",
@@ -135,7 +135,7 @@ def empty_batch(trial: AttackTrial) -> Violation | None:
     """`start` and `step` take a batch without any image."""
     if not trial.stands or trial.composite:
         return None
-    attack, wishes = trial.subject.made, wishes_of(trial.subject.made)
+    attack, wishes = trial.offered.made, wishes_of(trial.offered.made)
     for norm in trial.norms:
         setting = smooth(norm)
         x = setting.x[:0]
@@ -194,8 +194,8 @@ def repeatable(trial: AttackTrial) -> Violation | None:
     """The same seed gives the same points."""
     if not trial.stands:
         return None
-    for first in trial.tour:
-        again = fight(trial.subject.made, first.setting)
+    for first in trial.runs:
+        again = run_in(trial.offered.made, first.setting)
         difference = _difference(first, again)
         if difference:
             return Violation(
@@ -209,7 +209,7 @@ def repeatable(trial: AttackTrial) -> Violation | None:
     return None
 
 
-def _difference(first: Fight, again: Fight) -> str:
+def _difference(first: Run, again: Run) -> str:
     pairs = zip(first.record.calls, again.record.calls, strict=False)
     for number, (one, other) in enumerate(pairs):
         if not torch.equal(one.x, other.x):
@@ -223,12 +223,12 @@ def seed(trial: AttackTrial) -> Violation | None:
     """Where it draws random numbers, the seed matters; and so does the restart."""
     if not trial.stands:
         return None
-    subject = trial.subject
-    restarts = subject.has("restarts")
-    attack = subject.variant(restarts=2) if restarts else subject.made
+    offered = trial.offered
+    restarts = offered.has("restarts")
+    attack = offered.variant(restarts=2) if restarts else offered.made
     for norm in trial.norms:
         setting = unbroken(smooth(norm, images=24))
-        one, other = fight(attack, setting), fight(attack, replace(setting, seed=1))
+        one, other = run_in(attack, setting), run_in(attack, replace(setting, seed=1))
         if one.record.draws and not _difference(one, other):
             return Violation(
                 "seed",
@@ -247,7 +247,7 @@ def seed(trial: AttackTrial) -> Violation | None:
     return None
 
 
-def _restart_repeats(run: Fight) -> bool:
+def _restart_repeats(run: Run) -> bool:
     lanes = run.record.by_lane()
     pairs = [(x, lanes.get((image, 1, step))) for (image, restart, step), x in lanes.items()
              if restart == 0]  # fmt: skip
@@ -267,9 +267,9 @@ def batch(trial: AttackTrial) -> Violation | None:
         }
         if not trial.composite:  # a composite may look at all images to plan its stages
             others["alone"] = {"rows": (2,)}
-        usual = fight(trial.subject.made, setting)
+        usual = run_in(trial.offered.made, setting)
         for name, change in others.items():
-            again = fight(trial.subject.made, replace(setting, **change))
+            again = run_in(trial.offered.made, replace(setting, **change))
             if difference := _by_image(usual, again):
                 return Violation(
                     "batch",
@@ -283,7 +283,7 @@ def batch(trial: AttackTrial) -> Violation | None:
     return None
 
 
-def _by_image(usual: Fight, again: Fight) -> str:
+def _by_image(usual: Run, again: Run) -> str:
     """How the images of `again` fared otherwise than in `usual`."""
     if usual.outcome is None or again.outcome is None:
         return "it fails"

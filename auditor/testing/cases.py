@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from auditor.testing import adapters, attacks, checks, strength
-from auditor.testing.offered import Parameters, Subject, subjects
+from auditor.testing.offered import Offered, Parameters, offers_in
 from auditor.testing.property import Case, Violation
 
 
@@ -22,8 +22,8 @@ def _attack_properties() -> dict[str, tuple[str, attacks.Look]]:
     }
 
 
-#: What is made of a subject, and its properties by name: (meaning, look).
-_KINDS: dict[str, tuple[Callable[[Subject], Any], dict[str, Any]]] = {
+#: What is made of what is offered, and its properties by name: (meaning, how to see it).
+_KINDS: dict[str, tuple[Callable[[Offered], Any], dict[str, Any]]] = {
     "attack": (attacks.AttackTrial, _attack_properties()),
     "check": (checks.CheckTrial, checks.PROPERTIES),
     "data adapter": (adapters.AdapterTrial, adapters.PROPERTIES),
@@ -41,20 +41,20 @@ def cases(module: ModuleType, parameters: Parameters) -> list[Case]:
     Raises:
         LoadError: what it offers cannot be read.
     """
-    return [case for subject in subjects(module, parameters) for case in _cases(subject)]
+    return [case for offered in offers_in(module, parameters) for case in _cases(offered)]
 
 
-def _cases(subject: Subject) -> list[Case]:
+def _cases(offered: Offered) -> list[Case]:
     try:
-        _ = subject.made
+        _ = offered.made
     except (ValidationError, TypeError, ValueError) as error:
-        return [_not_built(subject, error)]
-    make, properties = _KINDS[subject.kind]
-    trial = make(subject)
-    if hasattr(subject.made, "perturb"):
+        return [_not_built(offered, error)]
+    make, properties = _KINDS[offered.kind]
+    trial = make(offered)
+    if hasattr(offered.made, "perturb"):
         properties = {key: one for key, one in properties.items() if key not in _NOT_OF_WHOLE}
     return [
-        Case(subject.name, name, meaning, _bound(look, trial))
+        Case(offered.name, name, meaning, _bound(look, trial))
         for name, (meaning, look) in properties.items()
     ]
 
@@ -63,18 +63,18 @@ def _bound(look: Callable[[Any], Violation | None], trial: Any) -> Callable[[], 
     return lambda: look(trial)
 
 
-def _not_built(subject: Subject, error: Exception) -> Case:
+def _not_built(offered: Offered, error: Exception) -> Case:
     """A case that fails: it cannot be built from the parameters."""
     why = str(error)
     if isinstance(error, ValidationError):
         why = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
-    needed = ", ".join(one.name for one in subject.spec.parameters if one.required)
+    needed = ", ".join(one.name for one in offered.spec.parameters if one.required)
     violation = Violation(
         "built",
         f"it cannot be built: {why}",
         "that defaults, and the parameters given here, suffice",
-        f'give {needed or "the parameters"}: parameters={{"{subject.spec.name}": {{...}}}} in the '
-        f"mark, or --set {subject.spec.name}.KEY=VALUE on the command line",
+        f'give {needed or "the parameters"}: parameters={{"{offered.spec.name}": {{...}}}} in the '
+        f"mark, or --set {offered.spec.name}.KEY=VALUE on the command line",
         error,
     )
-    return Case(subject.name, "built", "It can be built.", lambda: violation)
+    return Case(offered.name, "built", "It can be built.", lambda: violation)

@@ -20,9 +20,9 @@ from auditor.protocols.check import CheckReport
 from auditor.subject.victim import Victim
 from auditor.surrogate import naive
 from auditor.testing.models import Counted, Smooth, pictures, radius
-from auditor.testing.offered import Subject
+from auditor.testing.offered import Offered
 from auditor.testing.property import Violation
-from auditor.testing.trial import changes, crash, weights
+from auditor.testing.run import changes, crash, weights
 from auditor.testing.watch import World
 
 _SHAPE = (1, 6, 7)
@@ -162,8 +162,8 @@ def _visit(made: Any, circumstance: Circumstance) -> Visit:
 class CheckTrial:
     """A check, and what was seen of it so far."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
+    def __init__(self, offered: Offered) -> None:
+        self.offered = offered
 
     @cached_property
     def usual(self) -> Visit:
@@ -177,7 +177,7 @@ class CheckTrial:
 
     def visit(self, circumstance: Circumstance) -> Visit:
         """Run it once."""
-        return _visit(self.subject.made, circumstance)
+        return _visit(self.offered.made, circumstance)
 
     def visits(self) -> Iterator[tuple[str, Visit]]:
         """Everything that has been run, by the name of the circumstance."""
@@ -187,7 +187,7 @@ class CheckTrial:
 
 def described(trial: CheckTrial) -> Violation | None:
     """It has a docstring, and a name of its own; each parameter says what it is for."""
-    spec, registry = trial.subject.spec, trial.subject.registry
+    spec, registry = trial.offered.spec, trial.offered.registry
     missing = [one.name for one in spec.parameters if not one.doc]
     taken = registry.checks.get(spec.name)
     if not spec.summary or spec.summary.startswith(f"{spec.cls.__name__}("):

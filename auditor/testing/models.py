@@ -111,7 +111,7 @@ BROKEN_KINDS = ("NaN logits", "infinite logits", "NaN gradient", "infinite gradi
 
 
 @dataclass(frozen=True)
-class Ladder:
+class StrengthCurve:
     """A linear model, and images each of which is a known way from being misclassified.
 
     Image j falls exactly if an attack reaches the part `rung[j]` of what is possible in its ball;
@@ -129,7 +129,7 @@ class Ladder:
     SHAPE = (1, 12, 11)
 
     @classmethod
-    def for_norm(cls, norm: Norm, epsilon: float) -> Ladder:
+    def for_norm(cls, norm: Norm, epsilon: float) -> StrengthCurve:
         """Rungs at 0.05, 0.1, ..., 0.95 and 1.1 of the best gain max <w, x' - x> of the ball."""
         rung = torch.cat([torch.arange(1, 20) / 20, torch.tensor([1.1])]).double()
         pixels = math.prod(cls.SHAPE)

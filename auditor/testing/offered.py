@@ -52,7 +52,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Offered:
     """An attack, check or data adapter, and the parameters to try it with."""
 
     #: "attack", "check" or "data adapter".
@@ -88,7 +88,7 @@ class Subject:
 _KINDS = ("attacks", "checks", "data")
 
 
-def subjects(module: ModuleType, parameters: Parameters) -> Iterator[Subject]:
+def offers_in(module: ModuleType, parameters: Parameters) -> Iterator[Offered]:
     """All that the hooks of a module offer and the kit can try, in their order.
 
     They are read as an audit reads them, and what else the module offers, such as a norm of its
@@ -115,7 +115,7 @@ def subjects(module: ModuleType, parameters: Parameters) -> Iterator[Subject]:
         getattr(registry, offer.kind).setdefault(offer.name, offer.value)
     for offer in tried:
         spec, given = offer.value, parameters.get(offer.name, {})
-        yield Subject(WORDS[offer.kind], spec, given, registry)
+        yield Offered(WORDS[offer.kind], spec, given, registry)
 
 
 def _refused(module: ModuleType, why: str, remedy: str = "") -> LoadError:

@@ -11,9 +11,9 @@ from auditor.maths.norms import Ball, Norm
 from auditor.protocols.attack import GRADIENT, attack, wishes_of
 from auditor.protocols.composite import Brief, Stage
 from auditor.testing.attacks import AttackTrial
-from auditor.testing.models import Ladder, Linear, numbers, radius
+from auditor.testing.models import Linear, StrengthCurve, numbers, radius
 from auditor.testing.property import Violation
-from auditor.testing.trial import Fight, Setting, fight
+from auditor.testing.run import Run, Setting, run_in
 
 #: What has to be reached of the optimum: in one step, and in at least ten.
 _ONE_STEP, _MANY_STEPS = 0.75, 0.9
@@ -25,62 +25,62 @@ _COMPOSITE, _MOST_NOISE = 100, 5000
 
 
 @dataclass(frozen=True)
-class _Climb:
-    """A whole run on the ladder."""
+class _StrengthRun:
+    """A whole run on the curve."""
 
     norm: Norm
-    ladder: Ladder
+    curve: StrengthCurve
     epsilon: float
-    run: Fight
+    run: Run
 
     def broken(self, most: float = 1.0) -> torch.Tensor:
         """(m,) bool, of the rungs up to `most`."""
         assert self.run.outcome is not None
-        return self.run.outcome.broken[self.ladder.rung <= most + 1e-9]
+        return self.run.outcome.broken[self.curve.rung <= most + 1e-9]
 
 
-def _climbs(trial: AttackTrial) -> list[_Climb]:
+def _strength_runs(trial: AttackTrial) -> list[_StrengthRun]:
     """Whole runs in every norm; kept for the next property."""
-    kept: list[_Climb] | None = vars(trial).get("climbs")
+    kept: list[_StrengthRun] | None = vars(trial).get("strength runs")
     if kept is None:
-        kept = [_climb(trial, norm) for norm in trial.norms]
-        vars(trial)["climbs"] = kept
+        kept = [_strength_run(trial, norm) for norm in trial.norms]
+        vars(trial)["strength runs"] = kept
     return kept
 
 
-def _climb(trial: AttackTrial, norm: Norm) -> _Climb:
-    epsilon = radius(norm, Ladder.SHAPE)
-    ladder = Ladder.for_norm(norm, epsilon)
-    labels = torch.zeros(len(ladder.x), dtype=torch.int64)
-    setting = Setting(norm, ladder.model, ladder.x, labels, epsilon=epsilon, whole=True)
-    return _Climb(norm, ladder, epsilon, fight(trial.subject.made, setting))
+def _strength_run(trial: AttackTrial, norm: Norm) -> _StrengthRun:
+    epsilon = radius(norm, StrengthCurve.SHAPE)
+    curve = StrengthCurve.for_norm(norm, epsilon)
+    labels = torch.zeros(len(curve.x), dtype=torch.int64)
+    setting = Setting(norm, curve.model, curve.x, labels, epsilon=epsilon, whole=True)
+    return _StrengthRun(norm, curve, epsilon, run_in(trial.offered.made, setting))
 
 
 def budget(trial: AttackTrial) -> Violation | None:
     """It takes no more evaluations than its steps, restarts, targets and points say, and ends."""
     if not trial.stands:
         return None
-    subject = trial.subject
-    if hasattr(subject.made, "passes"):
-        passes = subject.made.passes(10)
+    offered = trial.offered
+    if hasattr(offered.made, "passes"):
+        passes = offered.made.passes(10)
         if not (isinstance(passes, tuple) and len(passes) == 2 and min(passes) >= 0):
             return Violation("budget", f"passes(10) gave {passes!r}", "two numbers, (forward, "
                              "backward)", "`auditor run --plan` prints them")  # fmt: skip
-    elif queries := getattr(subject.made, "queries", None):
-        wishes = wishes_of(subject.made)
-        points = (subject.made.steps + 1) * wishes.points
+    elif queries := getattr(offered.made, "queries", None):
+        wishes = wishes_of(offered.made)
+        points = (offered.made.steps + 1) * wishes.points
         if points > queries:
             return Violation("budget", f"queries = {queries}, and {points} points are evaluated",
                              "no more points per restart than `queries`",
                              "the start is a point as well: steps = queries - 1")  # fmt: skip
-    for climb in _climbs(trial):
-        if found := climb.run.record.violations.get("budget"):
+    for strength in _strength_runs(trial):
+        if found := strength.run.record.violations.get("budget"):
             return found
-        if climb.run.passed > climb.run.counted:
+        if strength.run.passed > strength.run.counted:
             return Violation(
                 "budget",
-                f"{climb.run.passed} images went through the model, and the engine knows of "
-                f"{climb.run.counted}",
+                f"{strength.run.passed} images went through the model, and the engine knows of "
+                f"{strength.run.counted}",
                 "every evaluation is the engine's, so that the report's cost is true",
                 "it calls the model by itself: propose points in State.x and look at `seen`",
             )
@@ -91,31 +91,31 @@ def optimum(trial: AttackTrial) -> Violation | None:
     """On a linear model, whose best adversarial example is known, it comes near it."""
     if not trial.stands or trial.spec.needs != GRADIENT:
         return None
-    steps = _ENOUGH_STEPS if trial.loops else trial.subject.made.steps
+    steps = _ENOUGH_STEPS if trial.loops else trial.offered.made.steps
     needed = _MANY_STEPS if steps >= _ENOUGH_STEPS else _ONE_STEP
-    for climb in _climbs(trial):
-        if climb.run.outcome is None:
-            return _failed(climb, "optimum")
-        broken = climb.broken(needed)
+    for strength in _strength_runs(trial):
+        if strength.run.outcome is None:
+            return _failed(strength, "optimum")
+        broken = strength.broken(needed)
         if not broken.all():
-            reached = climb.ladder.rung[: len(broken)][broken]
+            reached = strength.curve.rung[: len(broken)][broken]
             best = reached.max().item() if len(reached) else 0.0
             return Violation(
                 "optimum",
                 f"of images that take at most {needed:.0%} of what is possible in the ball, "
-                f"{int((~broken).sum())} of {len(broken)} withstood ({climb.norm.name}); the "
+                f"{int((~broken).sum())} of {len(broken)} withstood ({strength.norm.name}); the "
                 f"hardest it broke takes {best:.0%}",
                 f"all of them fall: logits are W x + b here, and the optimum is known "
                 f"({steps} steps: {needed:.0%} of it suffice)",
-                _why_weak(climb),
+                _why_weak(strength),
             )
     return None
 
 
-def _why_weak(climb: _Climb) -> str:
-    if climb.run.record.moved == 0:
+def _why_weak(strength: _StrengthRun) -> str:
+    if strength.run.record.moved == 0:
         return "it does nothing: every point it proposed is the clean image"
-    if not climb.broken().any():
+    if not strength.broken().any():
         return (
             "it walks the wrong way, or hardly moves: seen.gradient points to success (x + step, "
             "not x - step)"
@@ -130,19 +130,19 @@ def noise(trial: AttackTrial) -> Violation | None:
     """On a linear model it breaks at least what random points of the same number break."""
     if not trial.stands:
         return None
-    for climb in _climbs(trial):
-        if climb.run.outcome is None:
-            return _failed(climb, "noise")
-        points = _points(trial.subject.made)
-        by_noise = int((climb.ladder.rung <= _noise_reaches(climb, points)).sum())
-        broken = int(climb.broken().sum())
+    for strength in _strength_runs(trial):
+        if strength.run.outcome is None:
+            return _failed(strength, "noise")
+        points = _points(trial.offered.made)
+        by_noise = int((strength.curve.rung <= _noise_reaches(strength, points)).sum())
+        broken = int(strength.broken().sum())
         if broken < by_noise - _LUCK:
             return Violation(
                 "noise",
-                f"{points} random points of the ball break {by_noise} of {len(climb.broken())} "
-                f"images, and the attack {broken} ({climb.norm.name})",
+                f"{points} random points of the ball break {by_noise} of {len(strength.broken())} "
+                f"images, and the attack {broken} ({strength.norm.name})",
                 "at least as many as noise of the same number of evaluations",
-                _why_weak(climb) if climb.run.record.moved == 0 or not broken else
+                _why_weak(strength) if strength.run.record.moved == 0 or not broken else
                 "it keeps to a small part of the ball, or does not keep what it finds",
             )  # fmt: skip
     return None
@@ -156,26 +156,26 @@ def _points(made: Any) -> int:
     return min(_MOST_NOISE, wishes.restarts * wishes.points * (int(made.steps) + 1))
 
 
-def _noise_reaches(climb: _Climb, points: int) -> torch.Tensor:
+def _noise_reaches(strength: _StrengthRun, points: int) -> torch.Tensor:
     """(n,) the part of the optimum that the best of `points` random points reaches.
 
     Half of them come from the inside of the ball, half are the extreme points of random directions.
     """
-    ladder, best = climb.ladder, []
-    for row in range(len(ladder.x)):
-        x0 = ladder.x[row : row + 1].expand(points, *ladder.SHAPE)
-        ball = Ball(climb.norm, climb.epsilon, x0)
+    curve, best = strength.curve, []
+    for row in range(len(curve.x)):
+        x0 = curve.x[row : row + 1].expand(points, *curve.SHAPE)
+        ball = Ball(strength.norm, strength.epsilon, x0)
         drawn = numbers(points, purpose=f"noise {row}")
-        corners = ball.steepest(x0, drawn.named("corner").normal(*ladder.SHAPE), climb.epsilon)
+        corners = ball.steepest(x0, drawn.named("corner").normal(*curve.SHAPE), strength.epsilon)
         inside = ball.sample(drawn.named("inside"))
         odd = (torch.arange(points) % 2 == 1).view(-1, 1, 1, 1)
         x = torch.where(odd, ball.project(corners), inside)
-        best.append(((x - x0).flatten(1) @ ladder.direction).max() / ladder.gain[row])
+        best.append(((x - x0).flatten(1) @ curve.direction).max() / curve.gain[row])
     return torch.stack(best)
 
 
-def _failed(climb: _Climb, name: str) -> Violation:
-    (found, *_) = climb.run.record.violations.values()
+def _failed(strength: _StrengthRun, name: str) -> Violation:
+    (found, *_) = strength.run.record.violations.values()
     return replace(found, property=name)
 
 
@@ -183,9 +183,9 @@ def targets(trial: AttackTrial) -> Violation | None:
     """Aimed at a class, it comes nearer to that class than aimed at another."""
     if not trial.stands or trial.loops:
         return None
-    made = trial.subject.made
-    if trial.subject.has("targets"):
-        made = trial.subject.variant(targets=2)
+    made = trial.offered.made
+    if trial.offered.has("targets"):
+        made = trial.offered.variant(targets=2)
     if not wishes_of(made).targets:
         return None
     for norm in trial.norms:
@@ -212,7 +212,7 @@ def _reach(made: Any, norm: Norm, aim: int) -> dict[int, torch.Tensor]:
     x = 0.3 + 0.4 * numbers(6, purpose="aims").uniform(*shape)
     labels = torch.zeros(len(x), dtype=torch.int64)
     setting = Setting(norm, model, x, labels)
-    run = fight(_aimed(made, aim), setting)
+    run = run_in(_aimed(made, aim), setting)
     best: dict[int, torch.Tensor] = {}
     for k in (1, 2):
         w = rows[k] - rows[0]

@@ -8,9 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from auditor.maths.objectives import OBJECTIVE_NAMES, ObjectiveName
-from auditor.parameters import Spec, param
+from auditor.parameters import NonNegativeInt, PixelLength, PositiveInt, Spec, param, parse_number
 from auditor.protocols.attack import SCORES, attack, spec_of
-from auditor.quantities import NonNegativeInt, PixelLength, PositiveInt, parse_number
 
 
 @dataclass(frozen=True)

@@ -12,27 +12,27 @@ from pathlib import Path
 import pytest
 import synthetic_audits
 
-from auditor.report import Source, write_reports
+from auditor.report import ReportSource, write_reports
 from auditor.results import to_json
 
 AUDITS = ("small", "large", "hostile", "empty", "many", "masks")
 
 
 @pytest.fixture(scope="session")
-def source() -> Callable[[str], Source]:
+def source() -> Callable[[str], ReportSource]:
     """The synthetic audit of a name."""
 
     @cache
-    def get(name: str) -> Source:
+    def get(name: str) -> ReportSource:
         result = getattr(synthetic_audits, name)()
-        return Source(result, to_json(result).encode())
+        return ReportSource(result, to_json(result).encode())
 
     return get
 
 
 @pytest.fixture(scope="session")
 def reported(
-    tmp_path_factory: pytest.TempPathFactory, source: Callable[[str], Source]
+    tmp_path_factory: pytest.TempPathFactory, source: Callable[[str], ReportSource]
 ) -> Callable[[str], Path]:
     """The run directory of a synthetic audit with both reports in it, free of warnings.
 

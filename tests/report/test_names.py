@@ -19,7 +19,7 @@ from auditor.cli import console
 from auditor.cli.terminal import show_summary
 from auditor.errors import LoadError
 from auditor.printable import encodable, printable
-from auditor.report import Source, write_reports
+from auditor.report import ReportSource, write_reports
 from auditor.results import AuditResult, from_json, to_json
 
 COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -80,7 +80,7 @@ def test_terminal(encoding: str, wide: None, monkeypatch: pytest.MonkeyPatch) ->
 def test_html() -> None:
     for start in range(0, 60, 15):
         names = NAMES[start : start + 15]
-        page = Source(named(*names), b"raw").page
+        page = ReportSource(named(*names), b"raw").page
         assert not COMMANDS.search(page)
         assert "<script" not in page
         assert "onerror=x()>" not in page
@@ -119,7 +119,7 @@ def test_a_title_of_200000_letters_is_bounded_and_told() -> None:
     result = named("a")
     finding = replace(result.models[0].findings[0], summary=long)
     model = replace(result.models[0], findings=(finding,))
-    page = Source(replace(result, title=long, models=(model,)), b"raw").page
+    page = ReportSource(replace(result, title=long, models=(model,)), b"raw").page
     assert "n" * 5_001 not in page
     assert "(195,000 more letters are in audit.json)" in page
 

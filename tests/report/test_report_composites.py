@@ -14,7 +14,7 @@ from synthetic_attacks import autoattack, cascade, composite, fab, threat
 from synthetic_audits import audit, model
 from test_report_page import Page
 
-from auditor.report import Source, html, wording
+from auditor.report import ReportSource, html, wording
 from auditor.report.stage_view import StageTable, stage_tables
 from auditor.report.step_curves import step_curves
 from auditor.results import (
@@ -51,7 +51,7 @@ def rows(markup: str) -> list[list[str]]:
     return [[plain(re.sub("<.*?>", "", cell)) for cell in row] for row in cells]
 
 
-def test_the_table_says_where_the_images_fell(source: Callable[[str], Source]) -> None:
+def test_the_table_says_where_the_images_fell(source: Callable[[str], ReportSource]) -> None:
     large = source("large")
     shown = rows(large.page)
     found = [{a.label: a for a in t.attacks}["autoattack"] for t in large.result.models[0].threats]
@@ -68,7 +68,7 @@ def test_the_table_says_where_the_images_fell(source: Callable[[str], Source]) -
 
 
 def test_every_composite_has_a_table_and_the_caption_comes_once_a_model(
-    source: Callable[[str], Source],
+    source: Callable[[str], ReportSource],
 ) -> None:
     text = Page(source("large").page).text
     for label in ("autoattack", "cascade"):
@@ -78,7 +78,7 @@ def test_every_composite_has_a_table_and_the_caption_comes_once_a_model(
 
 
 def test_of_many_epsilons_the_ends_and_the_middle_are_shown(
-    source: Callable[[str], Source],
+    source: Callable[[str], ReportSource],
 ) -> None:
     many = source("many").page
     assert rows(many)[0][1:] == ["ε = 1/255", "ε = 4/255", "ε = 32/255"]
@@ -170,7 +170,7 @@ def test_runs_that_agree_and_runs_that_do_not() -> None:
     )
 
 
-def test_notes_stand_below_the_attack_they_are_about(source: Callable[[str], Source]) -> None:
+def test_notes_stand_below_the_attack_they_are_about(source: Callable[[str], ReportSource]) -> None:
     page = plain(source("large").page)
     start = page.index('<th scope="row"><bdi>autoattack</bdi>')
     body = page[start : page.index("</tbody>", start)]
@@ -233,7 +233,7 @@ def test_only_the_lowest_step_curves_of_attacks_that_are_drawn_are_shown() -> No
 
 @pytest.mark.parametrize("name", ["small", "large"])
 def test_the_chart_has_the_step_curve_and_says_what_it_means(
-    name: str, source: Callable[[str], Source]
+    name: str, source: Callable[[str], ReportSource]
 ) -> None:
     page = Page(source(name).page)
     named = [svg for svg in page.charts() if "fab, from its distances" in svg]
@@ -241,7 +241,7 @@ def test_the_chart_has_the_step_curve_and_says_what_it_means(
     assert "the smallest perturbation of each image that fab found" in page.text
 
 
-def test_an_audit_from_before_is_reported_as_it_was(source: Callable[[str], Source]) -> None:
+def test_an_audit_from_before_is_reported_as_it_was(source: Callable[[str], ReportSource]) -> None:
     old = json.loads(source("small").raw)
     for one in old["models"]:
         for threat_ in one["threats"]:

@@ -14,7 +14,7 @@ from synthetic_attacks import threat
 from synthetic_audits import audit, model, picture
 from test_report_page import Page
 
-from auditor.report import Source, html, wording
+from auditor.report import ReportSource, html, wording
 from auditor.report.checks_view import checks_view
 from auditor.report.masking_charts import directions
 from auditor.report.masking_view import masking_view
@@ -61,7 +61,7 @@ def cover(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(source: Callable[[str], Source]) -> str:
+def whole(source: Callable[[str], ReportSource]) -> str:
     """The page on a masked and an honest model."""
     return words(source("masks").page)
 
@@ -141,7 +141,7 @@ def test_the_self_test_stands_in_the_appendix(whole: str) -> None:
     assert "jpeg suspected or confirmed ● possible ▲ wrong" in whole
 
 
-def test_what_an_old_audit_lacks_is_left_out(source: Callable[[str], Source]) -> None:
+def test_what_an_old_audit_lacks_is_left_out(source: Callable[[str], ReportSource]) -> None:
     text = words(source("large").page)
     for absent in (
         "each verified on", "Does the gradient lead", "White box against",

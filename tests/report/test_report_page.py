@@ -13,7 +13,7 @@ from conftest import AUDITS
 from synthetic_audits import HOSTILE
 
 from auditor.printable import printable
-from auditor.report import Source, html
+from auditor.report import ReportSource, html
 
 
 class Page(HTMLParser):
@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def page(source: Callable[[str], Source]) -> Callable[[str], Page]:
+def page(source: Callable[[str], ReportSource]) -> Callable[[str], Page]:
     return lambda name: Page(source(name).page)
 
 
@@ -63,7 +63,7 @@ def squeezed(text: str) -> str:
 
 @pytest.mark.parametrize("name", AUDITS)
 def test_every_attack_and_finding_is_on_the_page(
-    name: str, source: Callable[[str], Source], page: Callable[[str], Page]
+    name: str, source: Callable[[str], ReportSource], page: Callable[[str], Page]
 ) -> None:
     text = page(name).text
     for model in source(name).result.models:
@@ -88,7 +88,7 @@ def test_nothing_is_loaded_and_nothing_runs(name: str, page: Callable[[str], Pag
 
 
 @pytest.mark.parametrize("name", AUDITS)
-def test_the_style_sheet_loads_nothing(name: str, source: Callable[[str], Source]) -> None:
+def test_the_style_sheet_loads_nothing(name: str, source: Callable[[str], ReportSource]) -> None:
     markup = source(name).page
     assert markup.count("<style>") == markup.count("</style>") == 1
     sheet = markup[markup.index("<style>") : markup.index("</style>")]
@@ -112,7 +112,7 @@ def test_every_picture_has_words(name: str, page: Callable[[str], Page]) -> None
     assert all(attributes.get("alt") for tag, attributes in parsed.tags if tag == "img")
 
 
-def test_the_same_audit_gives_the_same_page(source: Callable[[str], Source]) -> None:
+def test_the_same_audit_gives_the_same_page(source: Callable[[str], ReportSource]) -> None:
     large = source("large")
     assert html.render(large.result, large.raw) == large.page
 
@@ -124,7 +124,7 @@ def test_hostile_text_is_shown_and_not_obeyed(text: str, page: Callable[[str], P
     assert "{{ 7*7 }}" in parsed.text
 
 
-def test_no_invisible_character_reaches_the_page(source: Callable[[str], Source]) -> None:
+def test_no_invisible_character_reaches_the_page(source: Callable[[str], ReportSource]) -> None:
     markup = source("hostile").page
     assert not re.search(r"[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", markup)
 

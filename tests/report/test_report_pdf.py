@@ -14,7 +14,7 @@ import pytest
 from conftest import AUDITS
 from pypdf import PdfReader
 
-from auditor.report import Source, pdf
+from auditor.report import ReportSource, pdf
 from auditor.report.drawing import spread
 
 
@@ -54,7 +54,7 @@ def test_the_answer_fits_on_page_one(name: str, reported: Callable[[str], Path])
 
 @pytest.mark.parametrize("name", AUDITS)
 def test_audit_json_comes_back_byte_for_byte(
-    name: str, reported: Callable[[str], Path], source: Callable[[str], Source]
+    name: str, reported: Callable[[str], Path], source: Callable[[str], ReportSource]
 ) -> None:
     reader = PdfReader(reported(name) / "report.pdf")
     assert reader.attachments["audit.json"] == [source(name).raw]
@@ -98,7 +98,7 @@ def test_the_same_audit_gives_the_same_bytes(
 
 
 def test_the_environment_is_left_as_it_was(
-    source: Callable[[str], Source], monkeypatch: pytest.MonkeyPatch
+    source: Callable[[str], ReportSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = "<!DOCTYPE html><html lang=en><title>a</title><p>b"
     small = source("small")

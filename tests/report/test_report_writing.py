@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from auditor.errors import LoadError, UsageError
-from auditor.report import FORMATS, Source, wording, write_reports
+from auditor.report import FORMATS, ReportSource, wording, write_reports
 from auditor.results import to_json
 
 
 @pytest.fixture
-def run_directory(tmp_path: Path, source: Callable[[str], Source]) -> Path:
+def run_directory(tmp_path: Path, source: Callable[[str], ReportSource]) -> Path:
     (tmp_path / "audit.json").write_bytes(source("small").raw)
     return tmp_path
 
@@ -82,11 +82,11 @@ def test_a_missing_or_foreign_audit_is_refused(tmp_path: Path, content: str | No
 
 
 def test_audit_json_survives_the_round_trip(
-    source: Callable[[str], Source], tmp_path: Path
+    source: Callable[[str], ReportSource], tmp_path: Path
 ) -> None:
     raw = to_json(source("hostile").result).encode()
     (tmp_path / "audit.json").write_bytes(raw)
-    assert Source.read(tmp_path) == Source(source("hostile").result, raw)
+    assert ReportSource.read(tmp_path) == ReportSource(source("hostile").result, raw)
 
 
 @pytest.mark.parametrize(

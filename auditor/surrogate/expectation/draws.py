@@ -16,7 +16,7 @@ from auditor.surrogate.expectation.laws import Chance, Kind, Known, Law
 
 Drawn: TypeAlias = "tuple[torch.Tensor, Known | None]"
 #: Called with the function, its arguments and its keyword arguments.
-Source: TypeAlias = Callable[[Any, tuple[Any, ...], dict[str, Any]], Drawn]
+Draw: TypeAlias = Callable[[Any, tuple[Any, ...], dict[str, Any]], Drawn]
 
 
 def _filled(tensor: torch.Tensor, kind: Kind, shift: float, scale: float) -> Drawn:
@@ -26,7 +26,7 @@ def _filled(tensor: torch.Tensor, kind: Kind, shift: float, scale: float) -> Dra
     return tensor, law if tensor.is_floating_point() else None
 
 
-def _factory(kind: Kind) -> Source:
+def _factory(kind: Kind) -> Draw:
     """rand, randn: sizes in any form."""
 
     def make(func: Any, args: Any, kwargs: Any) -> Drawn:
@@ -36,7 +36,7 @@ def _factory(kind: Kind) -> Source:
     return make
 
 
-def _like(kind: Kind) -> Source:
+def _like(kind: Kind) -> Draw:
     def make(func: Any, args: Any, kwargs: Any) -> Drawn:
         kwargs = {key: value for key, value in kwargs.items() if key != "generator"}
         return _filled(torch.zeros_like(*args, **kwargs), kind, 0.0, 1.0)
@@ -75,7 +75,7 @@ def _exponential_(func: Any, args: Any, kwargs: Any) -> Drawn:
     return _filled(args[0], "exponential", 0.0, 1 / rate)
 
 
-def _constant_(value: Callable[..., float]) -> Source:
+def _constant_(value: Callable[..., float]) -> Draw:
     """In place, a number that depends on the parameters."""
 
     def fill(func: Any, args: Any, kwargs: Any) -> Drawn:
@@ -149,7 +149,7 @@ def _gumbel_softmax(func: Any, args: Any, kwargs: Any) -> Drawn:
     return (logits / tau / Law("gumbel", 0.0, 1 / tau).damping(2)).softmax(dim), None
 
 
-def _as_deployed(place: int, *names: str) -> Source:
+def _as_deployed(place: int, *names: str) -> Draw:
     """The function with its flag for training off."""
 
     def call(func: Any, args: Any, kwargs: Any) -> Drawn:
@@ -176,7 +176,7 @@ _DROPOUTS = (
     "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout"
     " dropout_ alpha_dropout_ feature_dropout_ feature_alpha_dropout_"
 )
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, Draw] = {
     "rand": _factory("uniform"),
     "randn": _factory("normal"),
     "rand_like": _like("uniform"),

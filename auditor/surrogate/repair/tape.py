@@ -161,7 +161,7 @@ class Tape(TorchFunctionMode):
         if self.paused:
             return func(*args, **kwargs)
         if self.observer is not None:
-            self.observer.look(name, args)
+            self.observer.observe(name, args)
         relevant = args[:1] if name in LIKE else (args, kwargs)
         found = (self.link(tensor) for tensor in tensors(relevant))
         links = [link for link in found if link is not None]

@@ -62,7 +62,7 @@ class Setting:
 
 
 @dataclass
-class Fight:
+class Run:
     """What came of a run."""
 
     setting: Setting
@@ -111,9 +111,9 @@ class _Always(nn.Module):
         return self.bias + 0 * x.flatten(1).sum(1, keepdim=True)
 
 
-def fight(attack: Any, setting: Setting) -> Fight:
+def run_in(attack: Any, setting: Setting) -> Run:
     """Run `attack` on `setting`; whatever it does wrong is noted, nothing is raised."""
-    result = Fight(setting)
+    result = Run(setting)
     victim = Victim("kit", Counted(setting.model), precision=setting.dtype)
     searched = victim
     if setting.searched is not None:

@@ -50,7 +50,7 @@ class Seen:
     notes: tuple[str, ...] = ()
 
 
-def look(config: AuditConfig, registry: Registry) -> Seen:
+def survey(config: AuditConfig, registry: Registry) -> Seen:
     """Load the data and the first model, and ask the model about some images.
 
     Raises:
