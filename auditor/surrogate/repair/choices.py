@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from auditor.surrogate.repair.links import Choice, Entry, entries, tensors
+from auditor.surrogate.repair.links import Call, Choice, tensors
 from auditor.surrogate.repair.soft import sloped, straight, tempered
+from auditor.surrogate.repair.twins import Entry, Twins, entries
 from auditor.surrogate.sites import Treatment
-
-if TYPE_CHECKING:
-    from auditor.surrogate.repair.links import Call
-    from auditor.surrogate.repair.tape import Tape
 
 
 def _choice_of(scores: torch.Tensor, dim: int, keepdim: bool, sign: int) -> Choice:
@@ -30,15 +27,15 @@ def _expected(choice: Choice) -> torch.Tensor:
     return choice.weights @ places
 
 
-def _index(tape: Tape, hard: torch.Tensor, choice: Choice) -> torch.Tensor:
+def _index(tape: Twins, hard: torch.Tensor, choice: Choice) -> torch.Tensor:
     return tape.mark(hard, straight(_expected(choice), hard), choice=choice)
 
 
-def _live(tape: Tape, call: Call) -> Treatment | None:
+def _live(tape: Twins, call: Call) -> Treatment | None:
     return "cuts" if tape.live(call.args[0]) else None
 
 
-def _argmax(tape: Tape, call: Call) -> Any:
+def _argmax(tape: Twins, call: Call) -> Any:
     dim, keepdim = call.argument(1, "dim"), bool(call.argument(2, "keepdim", False))
     scores = tape.soft(call.args[0])
     if dim is None:
@@ -47,7 +44,7 @@ def _argmax(tape: Tape, call: Call) -> Any:
     return _index(tape, call.hard(), _choice_of(scores, dim, keepdim, sign))
 
 
-def _top_effect(tape: Tape, call: Call) -> Treatment | None:
+def _top_effect(tape: Twins, call: Call) -> Treatment | None:
     if not tape.live(call.args[0]):
         return None
     if call.name == "topk":
@@ -55,7 +52,7 @@ def _top_effect(tape: Tape, call: Call) -> Treatment | None:
     return "quiet" if isinstance(call.argument(1, "dim"), int) else None
 
 
-def _top(tape: Tape, call: Call) -> Any:
+def _top(tape: Twins, call: Call) -> Any:
     """max, min and topk of 1: honest values, and an index that is a choice."""
     top = call.name == "topk"
     dim = call.argument(2, "dim", -1) if top else call.argument(1, "dim")
@@ -68,16 +65,16 @@ def _top(tape: Tape, call: Call) -> Any:
     return kind((tape.emit(values), _index(tape, index, choice)))
 
 
-def _choice(tape: Tape, value: Any) -> Choice | None:
+def _choice(tape: Twins, value: Any) -> Choice | None:
     link = tape.link(value) if isinstance(value, torch.Tensor) else None
     return None if link is None or not link.live else link.choice
 
 
-def _chosen(tape: Tape, call: Call) -> Treatment | None:
+def _chosen(tape: Twins, call: Call) -> Treatment | None:
     return "quiet" if _choice(tape, call.args[0]) is not None else None
 
 
-def _reshaped(tape: Tape, call: Call) -> Any:
+def _reshaped(tape: Twins, call: Call) -> Any:
     """The same choices in another shape."""
     hard, choice = call.hard(), _choice(tape, call.args[0])
     assert choice is not None
@@ -88,18 +85,18 @@ def _reshaped(tape: Tape, call: Call) -> Any:
     return _index(tape, hard, kept)
 
 
-def _item_effect(tape: Tape, call: Call) -> Treatment | None:
+def _item_effect(tape: Twins, call: Call) -> Treatment | None:
     if _picked(tape, call):
         return "quiet"
     return _lookup_effect(tape, call)
 
 
-def _picked(tape: Tape, call: Call) -> bool:
+def _picked(tape: Twins, call: Call) -> bool:
     """Whether some of several choices are taken, not an entry of a table."""
     return _choice(tape, call.args[0]) is not None and not list(tensors(call.args[1:]))
 
 
-def _item(tape: Tape, call: Call) -> Any:
+def _item(tape: Twins, call: Call) -> Any:
     if not _picked(tape, call):
         return _lookup(tape, call)
     hard, choice = call.hard(), _choice(tape, call.args[0])
@@ -108,12 +105,12 @@ def _item(tape: Tape, call: Call) -> Any:
     return _index(tape, hard, kept) if kept.weights.shape[:-1] == hard.shape else tape.plain(call)
 
 
-def _joined_effect(tape: Tape, call: Call) -> Treatment | None:
+def _joined_effect(tape: Twins, call: Call) -> Treatment | None:
     parts = call.argument(0, "tensors")
     return "quiet" if all(_choice(tape, part) is not None for part in parts) else None
 
 
-def _joined(tape: Tape, call: Call) -> Any:
+def _joined(tape: Twins, call: Call) -> Any:
     hard, dim = call.hard(), call.argument(1, "dim", 0)
     choices = [_choice(tape, part) for part in call.argument(0, "tensors")]
     at = dim if dim >= 0 else dim - 1
@@ -122,7 +119,7 @@ def _joined(tape: Tape, call: Call) -> Any:
     return _index(tape, hard, Choice(weights, scores))
 
 
-def _one_hot(tape: Tape, call: Call) -> Any:
+def _one_hot(tape: Twins, call: Call) -> Any:
     hard, choice = call.hard(), _choice(tape, call.args[0])
     if choice is not None and choice.weights.shape == hard.shape:
         return tape.mark(hard, straight(choice.weights, hard), scores=choice.scores)
@@ -137,11 +134,11 @@ def _bump(distance: torch.Tensor, hard: torch.Tensor) -> torch.Tensor:
     return sloped(distance, hard, -away.sign() / (1 + away.abs()) ** 2)
 
 
-def _equal_effect(tape: Tape, call: Call) -> Treatment | None:
+def _equal_effect(tape: Twins, call: Call) -> Treatment | None:
     return "cuts"
 
 
-def _equal(tape: Tape, call: Call) -> Any:
+def _equal(tape: Twins, call: Call) -> Any:
     """== and !=: with a range of classes, the weights of the choice."""
     hard, first, second = call.hard(), call.args[0], call.argument(1, "other")
     flip = call.name in ("ne", "__ne__", "not_equal")
@@ -169,7 +166,7 @@ def _is_range(value: Any, choice: Choice, hard: torch.Tensor) -> bool:
     return fits and bool((value.flatten() == places).all())
 
 
-def _mode(tape: Tape, call: Call) -> Any:
+def _mode(tape: Twins, call: Call) -> Any:
     """The most frequent of several choices: the mean of their weights."""
     choice = _choice(tape, call.args[0])
     assert choice is not None
@@ -180,7 +177,7 @@ def _mode(tape: Tape, call: Call) -> Any:
     return torch.return_types.mode((_index(tape, values, kept), tape.mark(index, None)))
 
 
-def _sorted(tape: Tape, call: Call) -> Any:
+def _sorted(tape: Twins, call: Call) -> Any:
     """argsort; and the argsort of that, which is the rank: it grows with the scores."""
     hard, link = call.hard(), tape.link(call.args[0])
     assert link is not None
@@ -197,7 +194,7 @@ def _sorted(tape: Tape, call: Call) -> Any:
 # Tables --------------------------------------------------------------------------------------
 
 
-def _lookup_effect(tape: Tape, call: Call) -> Treatment | None:
+def _lookup_effect(tape: Twins, call: Call) -> Treatment | None:
     """A table of constants, looked up with an index that depends on the input."""
     table, index = _table(call)
     if not isinstance(index, torch.Tensor) or index.dtype == torch.bool:
@@ -218,7 +215,7 @@ def _table(call: Call) -> tuple[Any, Any]:
     return call.args[0], call.argument(1, "index")
 
 
-def _lookup(tape: Tape, call: Call) -> Any:
+def _lookup(tape: Twins, call: Call) -> Any:
     hard = call.hard()
     table, index = _table(call)
     choice = _choice(tape, index)
@@ -234,7 +231,7 @@ def _lookup(tape: Tape, call: Call) -> Any:
     return tape.emit(sloped(wide, hard, slope))
 
 
-def _bucket_effect(tape: Tape, call: Call) -> Treatment | None:
+def _bucket_effect(tape: Twins, call: Call) -> Treatment | None:
     return "cuts" if tape.live(_bucketed(call)[0]) else None
 
 
@@ -244,7 +241,7 @@ def _bucketed(call: Call) -> tuple[Any, Any]:
     return call.argument(0, "input"), call.argument(1, "boundaries")
 
 
-def _bucket(tape: Tape, call: Call) -> Any:
+def _bucket(tape: Twins, call: Call) -> Any:
     """Which interval x falls into: as many steps as there are boundaries below it."""
     value, edges = _bucketed(call)
     x = tape.soft(value)
@@ -252,7 +249,7 @@ def _bucket(tape: Tape, call: Call) -> Any:
     return tape.result(call.hard(), x * (edges.shape[-1] / span))
 
 
-def _scattered_effect(tape: Tape, call: Call) -> Treatment | None:
+def _scattered_effect(tape: Twins, call: Call) -> Treatment | None:
     """A constant written to the chosen class of an empty tensor: one-hot by hand."""
     choice = _choice(tape, call.argument(2, "index"))
     value = call.argument(3, "src", call.kwargs.get("value"))
@@ -261,7 +258,7 @@ def _scattered_effect(tape: Tape, call: Call) -> Treatment | None:
     return None if tape.live(call.args[0]) else "cuts"
 
 
-def _scattered(tape: Tape, call: Call) -> Any:
+def _scattered(tape: Twins, call: Call) -> Any:
     hard, dim = call.hard(), call.argument(1, "dim")
     choice = _choice(tape, call.argument(2, "index"))
     assert choice is not None

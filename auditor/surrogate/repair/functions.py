@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.autograd import Function
 
 from auditor.surrogate.repair.links import Link, attach, link_of, mapped, tensors
-
-if TYPE_CHECKING:
-    from auditor.surrogate.repair.tape import Tape
+from auditor.surrogate.repair.twins import Twins
 
 #: torch's own functions are honest, and ours are the repair.
 _TRUSTED = ("torch.", "auditor.")
 
 
 @contextlib.contextmanager
-def differentiated(tape: Tape) -> Iterator[None]:
+def differentiated(tape: Twins) -> Iterator[None]:
     """The forward of every custom function reports to the tape meanwhile."""
     kinds = [(kind, kind.forward) for kind in _custom(Function)]
     own = {kind: kind.__dict__["forward"] for kind, _ in kinds if "forward" in kind.__dict__}
@@ -51,7 +49,9 @@ def _custom(parent: type[Function]) -> Iterator[type[Function]]:
             yield from _custom(kind)
 
 
-def _reporting(tape: Tape, kind: type[Function], forward: Callable[..., Any]) -> Callable[..., Any]:
+def _reporting(
+    tape: Twins, kind: type[Function], forward: Callable[..., Any]
+) -> Callable[..., Any]:
     def reporting(*args: Any, **kwargs: Any) -> Any:
         links = [link for t in tensors(args) if (link := tape.link(t)) is not None]
         if not any(link.live for link in links) or tape.paused:
@@ -74,7 +74,7 @@ def _reporting(tape: Tape, kind: type[Function], forward: Callable[..., Any]) ->
 
 
 def _attached(
-    tape: Tape, args: tuple[Any, ...], out: torch.Tensor, sites: frozenset[Any]
+    tape: Twins, args: tuple[Any, ...], out: torch.Tensor, sites: frozenset[Any]
 ) -> torch.Tensor:
     """An output with a twin: its own, or else the argument of its shape."""
     link = link_of(out, tape)
@@ -92,7 +92,7 @@ def _attached(
 
 
 def _as_declared(
-    tape: Tape,
+    tape: Twins,
     kind: type[Function],
     args: tuple[Any, ...],
     out: Any,

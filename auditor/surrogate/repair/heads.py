@@ -12,21 +12,19 @@ stays the model's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
 from auditor.surrogate.repair.links import REFUSALS, Call, link_of, tensors
-
-if TYPE_CHECKING:
-    from auditor.surrogate.repair.tape import Tape
+from auditor.surrogate.repair.twins import Twins
 
 _Scores: TypeAlias = "torch.Tensor | None"
 #: The scores of an operation's result, given the call, its live argument and that one's scores.
-_Carry = Callable[["Tape", Call, torch.Tensor, _Scores], _Scores]
+_Carry = Callable[["Twins", Call, torch.Tensor, _Scores], _Scores]
 
 
-def carry(tape: Tape, call: Call, out: Any) -> None:
+def carry(tape: Twins, call: Call, out: Any) -> None:
     """Give the result of a call the scores that decided it, if the call keeps their order."""
     if call.name in _RULES and isinstance(out, torch.Tensor):
         link = link_of(out, tape)
@@ -34,7 +32,7 @@ def carry(tape: Tape, call: Call, out: Any) -> None:
             link.scores = carried(tape, call, out)
 
 
-def carried(tape: Tape, call: Call, out: torch.Tensor) -> torch.Tensor | None:
+def carried(tape: Twins, call: Call, out: torch.Tensor) -> torch.Tensor | None:
     """The scores of a call's result, whose shape is that of `out`; None if their order is lost."""
     live = [one for one in tensors((call.args, call.kwargs)) if tape.live(one)]
     rule = _RULES.get(call.name)
@@ -46,14 +44,14 @@ def carried(tape: Tape, call: Call, out: torch.Tensor) -> torch.Tensor | None:
     return scores if scores is not None and scores.shape == out.shape else None
 
 
-def known_scores(tape: Tape, values: Any) -> list[torch.Tensor]:
+def known_scores(tape: Twins, values: Any) -> list[torch.Tensor]:
     """The scores of tensors that go into code which cannot be seen through, or they themselves."""
     links = [tape.link(one) for one in tensors(values) if tape.live(one)]
     found = [link.soft if link.scores is None else link.scores for link in links if link]
     return [one for one in found if one is not None and one.is_floating_point()]
 
 
-def opaque(tape: Tape, known: list[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
+def opaque(tape: Twins, known: list[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
     """What came out of such code: it may be a head, if what went in has its shape."""
     link = link_of(out, tape)
     if link is not None:
@@ -61,7 +59,7 @@ def opaque(tape: Tape, known: list[torch.Tensor], out: torch.Tensor) -> torch.Te
     return out
 
 
-def _begun(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
+def _begun(tape: Twins, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     """An increasing function of each entry: what went into the first of them counts."""
     if scores is not None:
         return scores
@@ -69,23 +67,23 @@ def _begun(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Sc
     return soft if soft.is_floating_point() else None
 
 
-def _softmax(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
+def _softmax(tape: Twins, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     """The same, if it is over the classes and not over the images."""
     dim = call.argument(1, "dim")
     over_images = dim is not None and source.dim() > 1 and dim % source.dim() == 0
     return None if over_images else _begun(tape, call, source, scores)
 
 
-def _kept(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
+def _kept(tape: Twins, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     return scores
 
 
-def _turned(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
+def _turned(tape: Twins, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     """A decreasing function of each entry."""
     return None if scores is None else -scores
 
 
-def _reshaped(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
+def _reshaped(tape: Twins, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     """The same entries in another shape."""
     if scores is None:
         return None
@@ -107,7 +105,7 @@ def _other(call: Call, source: torch.Tensor) -> Any:
     return call.argument(1, "other") if call.args[0] is source else call.args[0]
 
 
-def _shifted(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
+def _shifted(tape: Twins, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     """Something added to all classes alike, or they taken from it."""
     if scores is None or not _even(_other(call, source)):
         return None
@@ -115,7 +113,7 @@ def _shifted(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _
     return -scores if taken else scores
 
 
-def _scaled(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
+def _scaled(tape: Twins, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     """All classes times, or divided by, the same number; a negative one turns their order."""
     other = _other(call, source)
     if not _even(other) or ("div" in call.name and call.args[0] is not source):
@@ -129,7 +127,7 @@ def _scaled(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _S
     return scores * other.detach().sign()
 
 
-def _joined(tape: Tape, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
+def _joined(tape: Twins, call: Call, source: torch.Tensor, scores: _Scores) -> _Scores:
     """Classes put together, each with scores of its own."""
     parts = call.argument(0, "tensors")
     found = [link.scores for part in parts if (link := tape.link(part)) is not None]

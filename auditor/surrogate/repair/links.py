@@ -5,13 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from auditor.surrogate.repair.tape import Tape
-    from auditor.surrogate.sites import Treatment
 
 #: Where a tensor of the model carries its link.
 _KEY = "_auditor_link"
@@ -76,26 +72,6 @@ class Call:
     def hard(self) -> Any:
         """What the model would get: the true result."""
         return self.func(*self.args, **self.kwargs)
-
-
-class Entry(NamedTuple):
-    """What is done about one operation.
-
-    `effect` says what it does to the gradient here, None if nothing bad; `repair` is called then
-    and returns what the model gets.
-    """
-
-    effect: Callable[[Tape, Call], Treatment | None]
-    repair: Callable[[Tape, Call], Any]
-
-
-def entries(
-    names: str,
-    effect: Callable[[Tape, Call], Treatment | None],
-    repair: Callable[[Tape, Call], Any],
-) -> dict[str, Entry]:
-    """The same for several operations, by their names."""
-    return dict.fromkeys(names.split(), Entry(effect, repair))
 
 
 def link_of(tensor: torch.Tensor, owner: object) -> Link | None:

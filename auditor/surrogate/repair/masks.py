@@ -6,18 +6,14 @@ a comparison stays what it is); between constants it carries the gradient.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from auditor.surrogate.repair.links import Entry, entries
+from auditor.surrogate.repair.links import Call
 from auditor.surrogate.repair.soft import sloped, step_slope
+from auditor.surrogate.repair.twins import Entry, Twins, entries
 from auditor.surrogate.sites import Treatment
-
-if TYPE_CHECKING:
-    from auditor.surrogate.repair.links import Call
-    from auditor.surrogate.repair.tape import Tape
-
 
 #: How many kept values it takes to tell whether there is a jump, ...
 _ENOUGH = 200
@@ -25,15 +21,15 @@ _ENOUGH = 200
 _JUMP = 0.1
 
 
-def _any(tape: Tape, call: Call) -> Treatment | None:
+def _any(tape: Twins, call: Call) -> Treatment | None:
     return "cuts"
 
 
-def _quiet(tape: Tape, call: Call) -> Treatment | None:
+def _quiet(tape: Twins, call: Call) -> Treatment | None:
     return "quiet"
 
 
-def _comparison(tape: Tape, call: Call) -> Any:
+def _comparison(tape: Twins, call: Call) -> Any:
     x, y = tape.soft(call.args[0]), tape.soft(call.argument(1, "other"))
     hard = call.hard()
     u = (x - y if call.name in ("gt", "ge", "greater", "greater_equal") else y - x).expand(
@@ -42,7 +38,7 @@ def _comparison(tape: Tape, call: Call) -> Any:
     return tape.mark(hard, sloped(u, hard, step_slope(u)), mask=True)
 
 
-def _logic(tape: Tape, call: Call) -> Any:
+def _logic(tape: Twins, call: Call) -> Any:
     """and, or, xor of masks; on integers the identity (a quantiser by its bits)."""
     hard = call.hard()
     softs = [tape.soft(value) for value in call.args[:2]]
@@ -56,12 +52,12 @@ def _logic(tape: Tape, call: Call) -> Any:
     return tape.result(hard, live.expand(hard.shape))
 
 
-def _not(tape: Tape, call: Call) -> Any:
+def _not(tape: Twins, call: Call) -> Any:
     hard, soft = call.hard(), tape.soft(call.args[0])
     return tape.result(hard, 1 - soft, mask=hard.dtype == torch.bool)
 
 
-def _shift(tape: Tape, call: Call) -> Any:
+def _shift(tape: Twins, call: Call) -> Any:
     hard, count = call.hard(), call.args[1]
     power = 2.0 ** (count if isinstance(count, int) else count.to(torch.float64))
     factor = power if "lshift" in call.name or "left" in call.name else 1 / power
@@ -78,7 +74,7 @@ def _jumps(x: torch.Tensor, rest: Any, kept: torch.Tensor) -> bool:
         return len(gap) >= _ENOUGH and bool(gap.amin() > _JUMP * gap.median())
 
 
-def _branch(tape: Tape, x: Any, rest: Any, mask: torch.Tensor) -> Treatment | None:
+def _branch(tape: Twins, x: Any, rest: Any, mask: torch.Tensor) -> Treatment | None:
     """Live values x beside constants: an honest mask, unless there is a jump."""
     live = tape.live(x) and not tape.live(rest) and x.is_floating_point()
     if not live or mask.shape != x.shape:
@@ -86,7 +82,7 @@ def _branch(tape: Tape, x: Any, rest: Any, mask: torch.Tensor) -> Treatment | No
     return "flattens" if _jumps(x, rest, mask) else "quiet"
 
 
-def _where_effect(tape: Tape, call: Call) -> Treatment | None:
+def _where_effect(tape: Twins, call: Call) -> Treatment | None:
     mask = call.args[0]
     if len(call.args) < 3 or mask.dtype != torch.bool or not tape.live(mask):
         return None
@@ -100,7 +96,7 @@ def _where_effect(tape: Tape, call: Call) -> Treatment | None:
     return found if found == "flattens" or not (tape.live(first) or tape.live(second)) else None
 
 
-def _where(tape: Tape, call: Call) -> Any:
+def _where(tape: Twins, call: Call) -> Any:
     """Between constants the mask carries the gradient; with a jump, the live values do."""
     mask, first, second = call.args
     for value in (first, second):
@@ -110,7 +106,7 @@ def _where(tape: Tape, call: Call) -> Any:
     return tape.result(call.hard(), soft * first + (1 - soft) * second)
 
 
-def _filled_effect(tape: Tape, call: Call) -> Treatment | None:
+def _filled_effect(tape: Twins, call: Call) -> Treatment | None:
     mask, x = call.argument(1, "mask"), call.args[0]
     dense = isinstance(mask, torch.Tensor) and mask.dtype == torch.bool
     value = call.argument(2, "value")
@@ -122,7 +118,7 @@ def _filled_effect(tape: Tape, call: Call) -> Treatment | None:
     return "quiet"
 
 
-def _filled(tape: Tape, call: Call) -> Any:
+def _filled(tape: Twins, call: Call) -> Any:
     x, mask, value = call.args[0], call.argument(1, "mask"), call.argument(2, "value")
     hard = torch.where(mask, torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
     if tape.live(x):
@@ -131,7 +127,7 @@ def _filled(tape: Tape, call: Call) -> Any:
     return tape.result(hard, soft * value + (1 - soft) * kept)
 
 
-def _parts(tape: Tape, call: Call) -> tuple[Any, Any] | None:
+def _parts(tape: Twins, call: Call) -> tuple[Any, Any] | None:
     """The mask and the live values of a product of the two."""
     if len(call.args) < 2:
         return None
@@ -144,12 +140,12 @@ def _parts(tape: Tape, call: Call) -> tuple[Any, Any] | None:
     return call.args[:2] if first else (call.args[1], call.args[0])
 
 
-def _product_effect(tape: Tape, call: Call) -> Treatment | None:
+def _product_effect(tape: Twins, call: Call) -> Treatment | None:
     parts = _parts(tape, call)
     return None if parts is None else _branch(tape, parts[1], 0, parts[0] != 0)
 
 
-def _product(tape: Tape, call: Call) -> Any:
+def _product(tape: Twins, call: Call) -> Any:
     """A mask times live values: the mask is a constant in it; with a jump, it is passed by."""
     parts = _parts(tape, call)
     assert parts is not None

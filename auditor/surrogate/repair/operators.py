@@ -9,16 +9,13 @@ keeps the gradient it declares.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch._library.custom_ops import OPDEFS
 
-from auditor.surrogate.repair.links import REFUSALS, Entry, link_of, mapped, tensors
-
-if TYPE_CHECKING:
-    from auditor.surrogate.repair.links import Call
-    from auditor.surrogate.repair.tape import Tape
+from auditor.surrogate.repair.links import REFUSALS, Call, link_of, mapped, tensors
+from auditor.surrogate.repair.twins import Entry, Twins
 
 
 def rule_of(name: str) -> Entry | None:
@@ -36,11 +33,11 @@ def _implementation(call: Call) -> Callable[..., Any] | None:
     return found
 
 
-def _effect(tape: Tape, call: Call) -> Any:
+def _effect(tape: Twins, call: Call) -> Any:
     return "replaces" if _implementation(call) is not None else None
 
 
-def _differentiated(tape: Tape, call: Call) -> Any:
+def _differentiated(tape: Twins, call: Call) -> Any:
     """The outputs with the twins that the implementation's own operations lead to."""
     implementation = _implementation(call)
     assert implementation is not None

@@ -7,19 +7,16 @@ relaxations (softmax for argmax, its expectation for a table that is looked up i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from auditor.surrogate.repair.choices import CHOICE_RULES
-from auditor.surrogate.repair.links import Entry, entries
+from auditor.surrogate.repair.links import Call
 from auditor.surrogate.repair.masks import MASK_RULES
 from auditor.surrogate.repair.soft import finite, mostly, sloped, step_slope, straight, tempered
+from auditor.surrogate.repair.twins import Entry, Twins, entries
 from auditor.surrogate.sites import Treatment
-
-if TYPE_CHECKING:
-    from auditor.surrogate.repair.links import Call
-    from auditor.surrogate.repair.tape import Tape
 
 #: The slope of a staircase. Below 1, so that x - floor(x) keeps a gradient.
 _STAIRS = 0.75
@@ -29,43 +26,43 @@ _REMAINDER = 0.5
 _VANISHED = 0.01
 
 
-def _first_live(effect: Treatment) -> Callable[[Tape, Call], Treatment | None]:
+def _first_live(effect: Treatment) -> Callable[[Twins, Call], Treatment | None]:
     return lambda tape, call: effect if tape.live(call.args[0]) else None
 
 
-def _any_live(effect: Treatment) -> Callable[[Tape, Call], Treatment | None]:
+def _any_live(effect: Treatment) -> Callable[[Twins, Call], Treatment | None]:
     return lambda tape, call: effect
 
 
 # Staircases, casts, detached tensors ---------------------------------------------------------
 
 
-def _staircase(tape: Tape, call: Call) -> Any:
+def _staircase(tape: Twins, call: Call) -> Any:
     return tape.result(call.hard(), _STAIRS * tape.soft(call.args[0]))
 
 
-def _step(tape: Tape, call: Call) -> Any:
+def _step(tape: Twins, call: Call) -> Any:
     x = tape.soft(call.args[0])
     return tape.emit(sloped(x, call.hard(), step_slope(x)))
 
 
-def _quotient(tape: Tape, call: Call) -> Any:
+def _quotient(tape: Twins, call: Call) -> Any:
     first, second = (tape.soft(call.argument(i, n)) for i, n in enumerate(("input", "other")))
     if call.name == "__rfloordiv__":
         first, second = second, first
     return tape.result(call.hard(), _STAIRS * torch.true_divide(first, second))
 
 
-def _rounds(tape: Tape, call: Call) -> Treatment | None:
+def _rounds(tape: Twins, call: Call) -> Treatment | None:
     return "flattens" if call.kwargs.get("rounding_mode") else None
 
 
-def _remainder(tape: Tape, call: Call) -> Any:
+def _remainder(tape: Twins, call: Call) -> Any:
     hard = call.hard()
     return tape.result(hard, (_REMAINDER * tape.soft(call.args[0])).expand(hard.shape))
 
 
-def _same(tape: Tape, call: Call) -> Any:
+def _same(tape: Twins, call: Call) -> Any:
     """The operation hides where its result comes from, and changes no value."""
     hard, link = call.hard(), tape.link(call.args[0])
     assert link is not None
@@ -75,7 +72,7 @@ def _same(tape: Tape, call: Call) -> Any:
     return tape.mark(hard, link.soft, choice=link.choice, mask=link.mask)
 
 
-def _alias(tape: Tape, call: Call) -> Any:
+def _alias(tape: Twins, call: Call) -> Any:
     """detach and .data: a view, so that what is written to one is seen in the other."""
     source = call.args[0]
     link = tape.link(source)
@@ -86,7 +83,7 @@ def _alias(tape: Tape, call: Call) -> Any:
     return tape.emit(link.soft.view_as(link.soft), scores=link.scores, mask=link.mask)
 
 
-def _cast_effect(tape: Tape, call: Call) -> Treatment | None:
+def _cast_effect(tape: Twins, call: Call) -> Treatment | None:
     source = call.args[0]
     if not isinstance(source, torch.Tensor) or not tape.live(source):
         return None
@@ -115,7 +112,7 @@ def _target_type(call: Call) -> torch.dtype | None:
     return None
 
 
-def _cast(tape: Tape, call: Call) -> Any:
+def _cast(tape: Twins, call: Call) -> Any:
     source, kind = call.args[0], _target_type(call)
     if source.is_floating_point() and kind is not None and kind.is_floating_point:
         return tape.plain(call)
@@ -150,7 +147,7 @@ _CASTS = {
 # Saturation ----------------------------------------------------------------------------------
 
 
-def _clamp_effect(tape: Tape, call: Call) -> Treatment | None:
+def _clamp_effect(tape: Twins, call: Call) -> Treatment | None:
     if not tape.live(call.args[0]) or call.argument(1, "min") is None:
         return None
     if call.argument(2, "max") is None:
@@ -158,7 +155,7 @@ def _clamp_effect(tape: Tape, call: Call) -> Treatment | None:
     return "flattens" if bool(mostly(call.args[0] != call.hard()).any()) else None
 
 
-def _clamp(tape: Tape, call: Call) -> Any:
+def _clamp(tape: Twins, call: Call) -> Any:
     """Where most of an image is clamped, straight; else as it is."""
     x, hard = tape.soft(call.args[0]), call.hard()
     inside = (x == hard) | mostly(x != hard)
@@ -173,13 +170,13 @@ def _vanished(name: str, y: torch.Tensor) -> torch.Tensor:
     return mostly(_slope(name, y) < _VANISHED * (0.25 if name == "sigmoid" else 1))
 
 
-def _sigmoid_effect(tape: Tape, call: Call) -> Treatment | None:
+def _sigmoid_effect(tape: Twins, call: Call) -> Treatment | None:
     if not tape.live(call.args[0]):
         return None
     return "flattens" if bool(_vanished(call.name, call.hard()).any()) else None
 
 
-def _sigmoid(tape: Tape, call: Call) -> Any:
+def _sigmoid(tape: Twins, call: Call) -> Any:
     x, hard = tape.soft(call.args[0]), call.hard().detach()
     slope = torch.where(_vanished(call.name, hard), step_slope(x), _slope(call.name, hard))
     return tape.emit(sloped(x, hard, slope))
@@ -194,13 +191,13 @@ def _softmax_dim(call: Call) -> int:
     return -1 if dim is None else int(dim)
 
 
-def _softmax_effect(tape: Tape, call: Call) -> Treatment | None:
+def _softmax_effect(tape: Twins, call: Call) -> Treatment | None:
     if not tape.live(call.args[0]):
         return None
     return "flattens" if bool(_saturated(call.hard(), _softmax_dim(call)).any()) else None
 
 
-def _softmax(tape: Tape, call: Call) -> Any:
+def _softmax(tape: Twins, call: Call) -> Any:
     x, dim, hard = tape.soft(call.args[0]), _softmax_dim(call), call.hard()
     own = call.func(x, *call.args[1:], **call.kwargs)
     soft = torch.where(_saturated(hard, dim), tempered(x, dim).to(hard.dtype), own)
@@ -210,7 +207,7 @@ def _softmax(tape: Tape, call: Call) -> Any:
 # Slopes that may be infinite -----------------------------------------------------------------
 
 
-def _steep_effect(tape: Tape, call: Call) -> Treatment | None:
+def _steep_effect(tape: Twins, call: Call) -> Treatment | None:
     """Only where an entry sits where the slope is not finite."""
     x = call.args[0]
     if not tape.live(x):
@@ -223,12 +220,12 @@ def _steep_effect(tape: Tape, call: Call) -> Treatment | None:
     return "replaces" if bool(edge.any()) else None
 
 
-def _steep(tape: Tape, call: Call) -> Any:
+def _steep(tape: Twins, call: Call) -> Any:
     args = [finite(tape.soft(v)) if tape.live(v) else v for v in call.args]
     return tape.emit(call.func(*args, **call.kwargs))
 
 
-def _leaving(tape: Tape, call: Call) -> Any:
+def _leaving(tape: Twins, call: Call) -> Any:
     link = tape.link(call.args[0])
     assert link is not None
     assert link.soft is not None
@@ -236,7 +233,7 @@ def _leaving(tape: Tape, call: Call) -> Any:
     return call.hard()
 
 
-def _sampled(tape: Tape, call: Call) -> Any:
+def _sampled(tape: Twins, call: Call) -> Any:
     """A coin with the probability x: its expectation is x."""
     return tape.result(call.hard(), tape.soft(call.args[0]))
 

@@ -13,146 +13,36 @@ Source: the idea of replacing gradients only, Athalye et al. 2018, arXiv:1802.00
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from auditor.surrogate.names import INDEXING, LIKE, MULTIPLE, RANDOM, RAW, in_place, name_of
-from auditor.surrogate.observer import Observer
 from auditor.surrogate.repair.heads import carry
 from auditor.surrogate.repair.links import (
     REFUSALS,
     Call,
-    Entry,
-    Link,
     attach,
     graph,
     link_of,
     mapped,
-    shared,
     tensors,
     usable,
 )
 from auditor.surrogate.repair.operators import rule_of
 from auditor.surrogate.repair.rules import RULES
-from auditor.surrogate.repair.soft import straight
-from auditor.surrogate.repair.truncation import Departures
+from auditor.surrogate.repair.twins import Entry, Twins
 from auditor.surrogate.repair.writing import into_out, write
 
 
-class Tape(TorchFunctionMode):
-    """Keeps the twins; active while the model runs.
-
-    Args:
-        observer: told of every repair, and may forbid some; None to repair all.
-        cautious: the model writes over parts of tensors in a way that autograd forbids.
-    """
-
-    def __init__(self, observer: Observer | None = None, *, cautious: bool = False) -> None:
-        super().__init__()
-        self.cautious = cautious
-        self.observer = observer
-        self.departures = Departures()
-        #: Whether operations are left alone for now.
-        self.paused = False
-        #: Whether the model itself records a graph.
-        self.recorded = False
-        self._sites: frozenset[Any] = frozenset()
+class Tape(Twins):
+    """Carries out every operation of the model on its twins; active while the model runs."""
 
     def entrance(self, point: torch.Tensor) -> torch.Tensor:
         """The model's own copy of the input `point`, whose twin is attached to it."""
         with graph():
             return self.emit(point.clone())
-
-    def link(self, tensor: torch.Tensor) -> Link | None:
-        """What is known of the tensor; also where it is a view, or comes back from outside."""
-        link = link_of(tensor, self)
-        if link is not None:
-            return link
-        base = tensor._base
-        known = None if base is None else link_of(base, self)
-        if known is not None:
-            return self.of_view(tensor, known)
-        if self.departures.pending and not isinstance(tensor, torch.nn.Parameter):
-            with graph():
-                found = self.departures.returned(tensor)
-                if found is not None:
-                    soft, scores, sites = found
-                    link = Link(self, straight(soft, tensor), scores=scores, sites=sites)
-                    attach(tensor, link)
-        return link
-
-    def of_view(self, tensor: torch.Tensor, known: Link) -> Link:
-        """The link of a view of a tensor whose link is known."""
-        soft = known.soft
-        if soft is not None and soft.dtype == tensor.dtype and shared(soft, tensor):
-            with graph():
-                soft = soft.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-        elif soft is not None and soft.shape != tensor.shape:
-            soft = None
-        link = Link(self, soft, known.mask, sites=known.sites)
-        attach(tensor, link)
-        return link
-
-    def emit(self, soft: torch.Tensor, **marks: Any) -> torch.Tensor:
-        """A tensor for the model: the values of a floating-point twin."""
-        return attach(soft.detach(), Link(self, soft, sites=self._sites, **marks))
-
-    def mark(self, hard: torch.Tensor, soft: torch.Tensor | None, **marks: Any) -> torch.Tensor:
-        """A tensor of the model's own (an integer, a mask), with that twin."""
-        return attach(hard, Link(self, soft, sites=self._sites, **marks))
-
-    def result(self, hard: torch.Tensor, soft: torch.Tensor, **marks: Any) -> torch.Tensor:
-        """The values of `hard` for the model, the gradient of `soft` for the twin."""
-        if hard.is_floating_point():
-            return self.emit(straight(soft, hard), **marks)
-        return self.mark(hard, straight(soft, hard), **marks)
-
-    def soft(self, value: Any) -> Any:
-        """The twin of a tensor; itself where it does not depend on the input."""
-        if not isinstance(value, torch.Tensor):
-            return value
-        link = self.link(value)
-        return value if link is None or link.soft is None else link.soft
-
-    def live(self, value: Any) -> bool:
-        """Whether it is a tensor with a gradient to the input."""
-        link = self.link(value) if isinstance(value, torch.Tensor) else None
-        return link is not None and link.live
-
-    @property
-    def sites(self) -> frozenset[Any]:
-        """Where the arguments of the present operation have come from."""
-        return self._sites
-
-    def carried(
-        self, hard: torch.Tensor, source: torch.Tensor, sites: frozenset[Any] = frozenset()
-    ) -> torch.Tensor:
-        """`hard` with the gradient of `source`, a tensor of its shape."""
-        with graph():
-            soft = straight(self.soft(source), hard)
-        link = self.link(source)
-        assert link is not None
-        return attach(soft.detach(), Link(self, soft, sites=sites | link.sites))
-
-    def adopt(self, soft: torch.Tensor, sites: frozenset[Any]) -> torch.Tensor:
-        """A tensor for the model, of a twin that the tape did not see being made."""
-        if not soft.requires_grad:
-            return soft
-        return attach(soft.detach(), Link(self, soft, sites=sites))
-
-    @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
-        """Operations are torch's own meanwhile, and recorded."""
-        self.paused = True
-        try:
-            with graph():
-                yield
-        finally:
-            self.paused = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -212,19 +102,6 @@ class Tape(TorchFunctionMode):
 
         return mapped(one, hard)
 
-    def differentiated(self, call: Call) -> bool:
-        """Whether the model itself wants a gradient of this operation (a purifier does)."""
-        wanted = any(tensor.requires_grad for tensor in tensors((call.args, call.kwargs)))
-        return wanted and self.recorded
-
-    def permits(self, operation: str, effect: Any) -> bool:
-        """Whether the operation is to be repaired; it becomes a site of what comes of it."""
-        if self.observer is None or effect == "quiet":
-            return True
-        site, allowed = self.observer.note(operation, effect)
-        self._sites |= {site}
-        return allowed
-
     def plain(self, call: Call) -> Any:
         """An operation as autograd differentiates it, on the twins."""
         whole = [t for t in tensors((call.args, call.kwargs)) if self._whole(t)]
@@ -268,15 +145,6 @@ class Tape(TorchFunctionMode):
         if out.requires_grad or not any(link.live for link in call.links):
             return self.emit(self.passed(out))
         return self._unknown(call, out)
-
-    def passed(self, soft: Any) -> Any:
-        """The twin, cut where an observer wants to see what no_grad would do."""
-        if self.observer is not None and isinstance(soft, torch.Tensor) and soft.requires_grad:
-            region = self.observer.region()
-            if region is not None:
-                self._sites |= {region[0]}
-                return soft if region[1] else soft.detach()
-        return soft
 
     def _unknown(self, call: Call, hard: Any) -> Any:
         """A result without a graph: the identity where the shape is an argument's."""

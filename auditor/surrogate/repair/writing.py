@@ -7,7 +7,7 @@ autograd itself knows what that means for every other view of them.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -25,16 +25,14 @@ from auditor.surrogate.repair.links import (
 )
 from auditor.surrogate.repair.rules import RULES
 from auditor.surrogate.repair.soft import straight
-
-if TYPE_CHECKING:
-    from auditor.surrogate.repair.tape import Tape
+from auditor.surrogate.repair.twins import Twins
 
 
 class OverwrittenError(RuntimeError):
     """The model writes to one of several views of a tensor: to be repeated cautiously."""
 
 
-def into_out(tape: Tape, call: Call) -> Any:
+def into_out(tape: Twins, call: Call) -> Any:
     """An operation whose result is written to `out`."""
     kwargs = dict(call.kwargs)
     out = kwargs.pop("out")
@@ -44,7 +42,7 @@ def into_out(tape: Tape, call: Call) -> Any:
     return out
 
 
-def write(tape: Tape, call: Call) -> Any:
+def write(tape: Twins, call: Call) -> Any:
     """An operation that writes to its first argument."""
     base = base_name(call.name)
     target: torch.Tensor = call.args[0]
@@ -75,7 +73,7 @@ def write(tape: Tape, call: Call) -> Any:
     return target
 
 
-def _beside(tape: Tape, call: Call, link: Link) -> Any:
+def _beside(tape: Twins, call: Call, link: Link) -> Any:
     """In place on a tensor that does not share its memory with its twin."""
     target, soft = call.args[0], link.soft
     copy = target.detach().to(torch.get_default_dtype()) if soft is None else soft.clone()
@@ -92,12 +90,12 @@ def _beside(tape: Tape, call: Call, link: Link) -> Any:
     return target
 
 
-def _written(tape: Tape, value: Any) -> Any:
+def _written(tape: Twins, value: Any) -> Any:
     """The twin of what is written; autograd does not follow it where gradients are off."""
     return tape.passed(tape.soft(value))
 
 
-def _target(tape: Tape, tensor: torch.Tensor) -> Link:
+def _target(tape: Twins, tensor: torch.Tensor) -> Link:
     """The link of a tensor about to be written to; it gets one if it has none."""
     link = tape.link(tensor)
     if link is None and tensor.is_floating_point() and not tensor.is_inference():
@@ -114,7 +112,7 @@ def _target(tape: Tape, tensor: torch.Tensor) -> Link:
     return link
 
 
-def _assign(tape: Tape, target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def _assign(tape: Twins, target: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Write `value`, a tensor of the model, over `target`."""
     link, source = _target(tape, target), tape.link(value)
     scores = None if source is None else _apart(source.scores, link.soft)
