@@ -35,6 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	mkdir -p $(VENV)/packages && ln -sfn ../../plugins $(VENV)/packages/auditor_plugins  # for mypy
 	touch $@
 
 clean:  ## remove the virtual environment and what tools left behind

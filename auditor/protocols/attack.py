@@ -110,7 +110,7 @@ class Attack(Protocol):
     def start(self, task: Task) -> State:
         """The first points to evaluate."""
 
-    def step(self, task: Task, state: State, seen: Observation) -> State:
+    def step(self, task: Task, state: Any, seen: Observation) -> State:
         """The next points, from what was seen at the current ones."""
 
 

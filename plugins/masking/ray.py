@@ -64,7 +64,7 @@ class GradientRay:
     reference="Kurakin et al. 2017, arXiv:1607.02533, section 2.2",
 )
 @dataclass(frozen=True)
-class FromImage(PGD):  # type: ignore[misc]
+class FromImage(PGD):
     """PGD from the clean image: in a large ball a random start alone would change the answer."""
 
     def start(self, task: Task) -> State:
