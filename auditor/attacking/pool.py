@@ -317,7 +317,7 @@ def challenge_of(
     if not itself:
         return None
     if spec.needs != GRADIENT:
-        return None if getattr(attack, "blind", False) else "queries"
+        return None if wishes_of(attack).blind else "queries"
     return "repaired" if surrogate.repairs else None
 
 

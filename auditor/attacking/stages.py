@@ -96,7 +96,7 @@ class Campaign:
             OutOfTimeError: `stop` says so.
         """
         outcome, log = self._once(block, progress)
-        if getattr(self.attack, "second_run", False):
+        if wishes_of(self.attack).second_run:
             again = replace(self, key=f"{self.key} second run")
             second, _ = again._once(block, progress)
             log.agreement = _agreement(outcome, second)
@@ -104,13 +104,13 @@ class Campaign:
         return outcome, log
 
     def _once(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
-        if hasattr(self.attack, "stages"):
+        if self.spec.kind == "stages":
             return self._composite(block, progress)
         wishes = wishes_of(self.attack)
         objective = choose_objective(wishes.loss, self.classes, targeted=wishes.targets > 0)
         surrogate = self.exact.averaged(wishes.eot)
         made = (self.spec, self.attack, surrogate, objective)
-        if hasattr(self.attack, "perturb"):
+        if self.spec.kind == "own loop":
             outcome = self._runner(Whole, *made).run(block, progress)
         else:
             outcome = self._runner(Pool, *made).run(block, progress)
@@ -164,7 +164,7 @@ class Campaign:
             spec = spec_of(type(stage.attack))
         except TypeError as error:
             raise AttackDefectError(f"stage {stage.name!r}: {error}") from None
-        if hasattr(stage.attack, "perturb"):
+        if spec.kind == "own loop":
             raise AttackDefectError(f"stage {stage.name!r}: {spec.name!r} keeps its own loop")
         wishes = wishes_of(stage.attack)
         objective = choose_objective(wishes.loss, self.classes, targeted=stage.target is not None)

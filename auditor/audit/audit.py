@@ -266,7 +266,7 @@ class Audit:
                 target.skip(reason)
                 continue
             self._one(ledger, runner, cell, model, target)
-            if cell.block.stop == len(samples) and cell.plan.samples_survivors:
+            if cell.block.stop == len(samples) and cell.plan.spec.sampled:
                 last.append(cell)
         self._sample(ledger, runner, models, outcomes, last)
         return outcomes
@@ -404,7 +404,7 @@ class Audit:
         return self.registry.hashes | {
             ("attacks", name): every
             for name, spec in self.registry.attacks.items()
-            if hasattr(spec.cls, "stages")
+            if spec.kind == "stages"
         }
 
     def _one(

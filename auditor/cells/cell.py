@@ -92,7 +92,7 @@ class CellRunner:
                 "attack": cell.plan.config.use,
                 "parameters": cell.plan.config.parameters,
                 "plugin": self.hashes["attacks", cell.plan.config.use],
-                "search": model.search_precision if hasattr(cell.plan.attack, "stages") else "",
+                "search": model.search_precision if cell.plan.spec.kind == "stages" else "",
                 **surrogate,
             }
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from auditor.protocols.attack import AttackSpec
 from auditor.testing import adapters, attacks, checks, strength
 from auditor.testing.offered import Offered, Parameters, offers_in
 from auditor.testing.property import Case, Violation
@@ -51,7 +52,7 @@ def _cases(offered: Offered) -> list[Case]:
         return [_not_built(offered, error)]
     make, properties = _KINDS[offered.kind]
     trial = make(offered)
-    if hasattr(offered.made, "perturb"):
+    if isinstance(offered.spec, AttackSpec) and offered.spec.kind == "own loop":
         properties = {key: one for key, one in properties.items() if key not in _NOT_OF_WHOLE}
     return [
         Case(offered.name, name, meaning, _bound(look, trial))

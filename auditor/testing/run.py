@@ -120,7 +120,7 @@ def run_in(attack: Any, setting: Setting) -> Run:
         searched = Victim("kit", Counted(setting.searched), precision=setting.dtype)
     victim.seeded = searched.seeded = False  # the kit's models draw no random numbers
     before = weights(searched.module)
-    steps = _STAGE_STEPS if hasattr(attack, "stages") else _STEPS
+    steps = _STAGE_STEPS if spec_of(type(attack)).kind == "stages" else _STEPS
     try:
         result.outcome = _campaign(
             watched(attack, result.record, None if setting.whole else steps),
