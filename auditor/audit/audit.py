@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from auditor.attacking.outcome import Block
-from auditor.attacking.pool import OutOfTimeError
+from auditor.attacking.setup import OutOfTimeError
 from auditor.audit.assemble import RunFacts, assemble
 from auditor.cells.archive import write_adversarial, write_samples
 from auditor.cells.cell import (
