@@ -1,5 +1,21 @@
 """The pool: runs one attack on a block of images, drops the fooled ones, refills the batch.
 
+This is the whole loop, of PGD as of every attack that proposes steps:
+
+    all lanes wait: (image, target, restart, starting point), those of an image in turns
+    while a lane is in the batch, or may join it:
+        if a sixteenth of the batch is free:
+            waiting lanes join: x = attack.start(task)       PGD: a random point of the ball
+        stop here if there is no time for a further step
+        seen = logits and objective at x, and the gradient if any lane goes on
+        each lane keeps its best point; one that looks adversarial is given to the verifier
+        ended = all steps are made, or the attack says done, or the image has fallen
+        for the lanes that ended:
+            passes, best margin and last objective are noted
+            the image's next turn may join, unless the image has fallen
+            they leave the batch
+        x = attack.step(task, x, seen)                       PGD: project(x + steepest(gradient))
+
 An attack that minimises goes on with images that have fallen. Lanes of an image follow one another
 or advance side by side, as their turns say, so what happens to an image is a function of that image
 alone, whatever shares its batch.
