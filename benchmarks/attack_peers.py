@@ -60,8 +60,8 @@ class Comparison(Setting):
         use, parameters, name, their_parameters = ATTACKS[self.attack]
 
         def ours(subject: Subject) -> torch.Tensor:
-            campaign = subject.campaign(use, parameters, self.norm, self.size, self.batch_size)
-            return campaign.run(subject.block, lambda finished, broken: None)[0].adversarial
+            setup = subject.setup(use, parameters, self.norm, self.size, self.batch_size)
+            return subject.attacked(setup)[0].adversarial
 
         def theirs(peer: str) -> Callable[[Subject], torch.Tensor]:
             attack = getattr(peers, f"{peer}_{name}")

@@ -63,8 +63,8 @@ class Setting:
 
     def _ours(self, name: str) -> Callable[[Subject], torch.Tensor]:
         def attack(subject: Subject) -> torch.Tensor:
-            campaign = subject.campaign(name, {}, self.norm, self.size, self.batch_size)
-            return campaign.run(subject.block, lambda finished, broken: None)[0].adversarial
+            setup = subject.setup(name, {}, self.norm, self.size, self.batch_size)
+            return subject.attacked(setup)[0].adversarial
 
         return attack
 

@@ -39,7 +39,7 @@ from schedules import schedules
 from subjects import Counted, Subject, subject_of_tensors
 from whole_cascade import WholeCascade
 
-from auditor.attacking.stages import Campaign
+from auditor.attacking.setup import Setup
 
 BATCH = 128
 PEERS = ("pyautoattack", "torchattacks")
@@ -64,16 +64,16 @@ class Case:
         evidence = whole.run()
         return whole.points, {"evidence": asdict(evidence), "stages": whole.stages}
 
-    def ours(self, campaign: Campaign, subject: Subject) -> tuple[torch.Tensor, dict[str, Any]]:
-        """The same of any other campaign."""
-        outcome, log = campaign.run(subject.block, lambda finished, broken: None)
+    def ours(self, setup: Setup, subject: Subject) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The same of any other attack."""
+        outcome, log = subject.attacked(setup)
         return outcome.adversarial, {"stages": log.stages}
 
     def peer(self, name: str, subject: Subject) -> torch.Tensor:
         """The points of an AutoAttack, ours or another's."""
         if name == "autoattack":
             settings = ({}, self.norm, self.epsilon, BATCH, self.seed)
-            return self.ours(subject.campaign("autoattack", *settings), subject)[0]
+            return self.ours(subject.setup("autoattack", *settings), subject)[0]
         attack = {"pyautoattack": peers.pyautoattack_autoattack,
                   "torchattacks": peers.torchattacks_autoattack}[name]  # fmt: skip
         block, module = subject.block, subject.victim.module
@@ -129,7 +129,7 @@ def times(case: Case, names: list[str]) -> dict[str, Any]:
         if case.norm in attack.attack_spec.norms:
             settings = (attack, name, case.norm, case.epsilon, BATCH, case.seed)
             contenders[name] = lambda part, settings=settings: case.ours(
-                part.campaign_of(*settings), part
+                part.setup_of(*settings), part
             )
     row["by"] = {}
     for name, attack in contenders.items():

@@ -12,15 +12,15 @@ import torch
 from common import HERE
 from torch import nn
 
-from auditor.attacking.outcome import Block
+from auditor.attacking.outcome import Block, Outcome
 from auditor.attacking.pool import Pool
-from auditor.attacking.stages import Campaign
+from auditor.attacking.setup import Setup
+from auditor.attacking.stages import Log, attack_block
 from auditor.attacking.verify import Verifier
-from auditor.maths.norms import Ball
 from auditor.maths.objectives import choose_objective
 from auditor.maths.randomness import Noise
 from auditor.preflight import read_batch
-from auditor.protocols.attack import Observation, Task, spec_of, wishes_of
+from auditor.protocols.attack import Observation, Task, spec_of
 from auditor.registry import Registry, load_registry
 from auditor.subject.loading import Factory, Weights, load_module
 from auditor.subject.samples import Samples, choose_samples
@@ -73,15 +73,11 @@ class Subject:
         self, parameters: dict[str, Any], norm: str, epsilon: float, batch_size: int, seed: int = 0
     ) -> Pool:
         """PGD with these parameters, as an audit runs it."""
-        spec = self.registry.attacks["pgd"]
-        attack = spec.build(parameters)
-        verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
-        objective = choose_objective(wishes_of(attack).loss, 10)
-        return Pool(
-            spec, attack, naive(self.victim), objective, verifier, seed, "benchmark", batch_size
-        )
+        attack = self.registry.attacks["pgd"].build(parameters)
+        setup = self.setup_of(attack, "benchmark", norm, epsilon, batch_size, seed)
+        return Pool(setup, choose_objective(setup.wishes.loss, setup.classes))
 
-    def campaign(
+    def setup(
         self,
         use: str,
         parameters: dict[str, Any],
@@ -89,22 +85,30 @@ class Subject:
         epsilon: float,
         batch_size: int,
         seed: int = 0,
-    ) -> Campaign:
+    ) -> Setup:
         """Any attack with these parameters, as an audit runs it."""
         attack = self.registry.attacks[use].build(parameters)
         key = f"{use} {sorted(parameters.items())}"
-        return self.campaign_of(attack, key, norm, epsilon, batch_size, seed)
+        return self.setup_of(attack, key, norm, epsilon, batch_size, seed)
 
-    def campaign_of(
+    def setup_of(
         self, attack: Any, key: str, norm: str, epsilon: float, batch_size: int, seed: int = 0
-    ) -> Campaign:
+    ) -> Setup:
         """Any attack that is there already; `key` names it in the random numbers."""
-        verifier = Verifier(self.victim, self.registry.norms[norm], epsilon)
-        exact, classes = naive(self.victim), self.victim.logits(self.block.x[:1]).shape[1]
-        return Campaign(
-            spec_of(type(attack)), attack, exact, exact, verifier, classes, True, seed, key,
-            batch_size,
-        )  # fmt: skip
+        return Setup(
+            spec=spec_of(type(attack)),
+            attack=attack,
+            surrogate=naive(self.victim),
+            verifier=Verifier(self.victim, self.registry.norms[norm], epsilon),
+            classes=self.victim.logits(self.block.x[:1]).shape[1],
+            seed=seed,
+            key=key,
+            batch_size=batch_size,
+        )
+
+    def attacked(self, setup: Setup) -> tuple[Outcome, Log]:
+        """What comes of its images."""
+        return attack_block(setup, self.block, lambda finished, broken: None)
 
     def at(self, rows: torch.Tensor) -> Subject:
         """The same with the images at these places of the block, (m,)."""
@@ -163,21 +167,21 @@ def plain_loop(pool: Pool, block: Block) -> torch.Tensor:
 
     Returns the final points, (n, C, H, W).
     """
-    points = []
-    for rows in torch.arange(len(block)).split(pool.batch_size):
+    setup, points = pool.setup, []
+    for rows in torch.arange(len(block)).split(setup.batch_size):
         x, y, image = block.x[rows], block.y[rows], block.image[rows]
-        ball = Ball(pool.verifier.norm, pool.verifier.epsilon, x)
+        ball = setup.verifier.ball(x)
         zero = torch.zeros_like(rows)
 
         def task(step: int, x=x, y=y, image=image, ball=ball, zero=zero) -> Task:
-            noise = Noise(pool.seed, (pool.key,), image, zero, zero + step, x.dtype)
+            noise = Noise(setup.seed, (setup.key,), image, zero, zero + step, x.dtype)
             return Task(x, y, ball, zero + step, noise)
 
-        state = pool.attack.start(task(0))
-        for step in range(pool.attack.steps):
-            seen = pool.surrogate.evaluate(state.x, y, pool.objective, gradient=True)
+        state = setup.attack.start(task(0))
+        for step in range(setup.attack.steps):
+            seen = setup.surrogate.evaluate(state.x, y, pool.objective, gradient=True)
             seen = Observation(seen.logits, seen.loss, seen.gradient)
-            state = pool.attack.step(task(step), state, seen)
+            state = setup.attack.step(task(step), state, seen)
         points.append(state.x)
     return torch.cat(points)
 

@@ -22,7 +22,8 @@ from development_models import DATA_HELP, PLANS, held_out, load, radius, weights
 
 from auditor.api import GRADIENT, Brief, Stage, Standing, attack
 from auditor.attacking.outcome import Block
-from auditor.attacking.stages import Campaign, Log
+from auditor.attacking.setup import Setup
+from auditor.attacking.stages import Log, attack_block
 from auditor.attacking.verify import Verifier
 from auditor.protocols.attack import spec_of
 from auditor.registry import load_registry
@@ -74,13 +75,17 @@ class Setting:
     def run(self, composite: InOrder) -> tuple[list[dict[str, Any]], int]:
         """What each stage did, and the passes of all, verification included."""
         registry = load_registry()
-        verifier = Verifier(self.victim, registry.norms[self.norm], self.epsilon)
-        exact, classes = naive(self.victim), self.victim.logits(self.block.x[:1]).shape[1]
-        # The same key for either order: the same random numbers for the same class.
-        campaign = Campaign(
-            spec_of(InOrder), composite, exact, exact, verifier, classes, True, 0, "order", 128
+        setup = Setup(
+            spec=spec_of(InOrder),
+            attack=composite,
+            surrogate=naive(self.victim),
+            verifier=Verifier(self.victim, registry.norms[self.norm], self.epsilon),
+            classes=self.victim.logits(self.block.x[:1]).shape[1],
+            seed=0,
+            key="order",  # the same for either order: the same random numbers for the same class
+            batch_size=128,
         )
-        outcome, log = campaign.run(self.block, lambda finished, broken: None)
+        outcome, log = attack_block(setup, self.block, lambda finished, broken: None)
         assert isinstance(log, Log)
         return log.stages, int(outcome.forwards.sum() + outcome.backwards.sum())
 

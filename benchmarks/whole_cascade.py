@@ -24,8 +24,8 @@ Parameters = dict[str, Any]
 class WholeCascade:
     """One run of it on a subject whose model has a gradient and draws no random numbers.
 
-    `points` (n, C, H, W) are the adversarial examples, `stages` what was done, as a campaign tells
-    it, the sample's work included.
+    `points` (n, C, H, W) are the adversarial examples, `stages` what was done, as an attack's log
+    tells it, the sample's work included.
     """
 
     subject: Subject
@@ -53,10 +53,10 @@ class WholeCascade:
 
     def cheap(self) -> Outcome:
         """The stages alone."""
-        campaign = self.subject.campaign(
+        setup = self.subject.setup(
             "cascade", self.parameters, self.norm, self.epsilon, self.batch_size, self.seed
         )
-        outcome, log = campaign.run(self.subject.block, lambda finished, broken: None)
+        outcome, log = self.subject.attacked(setup)
         self.points, self.stages = outcome.adversarial, log.stages
         return outcome
 
@@ -69,10 +69,10 @@ class WholeCascade:
     def part(self, part: Part, positions: Positions) -> tuple[Outcome, dict[str, Any]]:
         """One part on the images at these places of the block; its outcome and its only stage."""
         some = self.subject.at(torch.from_numpy(positions))
-        campaign = some.campaign(
+        setup = some.setup(
             "cascade", self.parameters, self.norm, self.epsilon, self.batch_size, self.seed
         )
-        outcome, log = replace(campaign, attack=part).run(some.block, lambda done, broken: None)
+        outcome, log = some.attacked(replace(setup, attack=part))
         return outcome, log.stages[0]
 
     def drawn(self, number: int, positions: Positions) -> NDArray[np.float64]:

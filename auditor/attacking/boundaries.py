@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from auditor.attacking.pool import OutOfTimeError, Stop, go_on
+from auditor.attacking.setup import Stop, go_on, proceed
 from auditor.maths.norms import Ball
 from auditor.subject.memory import Pieces
 from auditor.surrogate import NoGradientError, Surrogate
@@ -42,8 +42,7 @@ def linear_distances(
     """
 
     def work(rows: slice) -> torch.Tensor:
-        if reason := stop():
-            raise OutOfTimeError(reason)
+        proceed(stop)
         part = Ball(ball.norm, ball.epsilon, ball.x0[rows])
         return _distances(surrogate, part, y[rows], targets[rows])
 

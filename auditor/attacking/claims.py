@@ -9,7 +9,6 @@ import torch
 from auditor.attacking.lanes import Lanes, select
 from auditor.attacking.outcome import Block, Outcome
 from auditor.attacking.verify import Verifier
-from auditor.maths.norms import Ball
 from auditor.protocols.attack import Trust, Wishes
 
 
@@ -53,7 +52,7 @@ class Claims:
         """The margins `reached` (B, Q), -inf at points outside the ball that a minimiser visits."""
         if not self.wishes.minimises:
             return reached
-        ball = self._ball(self.block.x[lanes.row].repeat_interleave(reached.shape[1], 0))
+        ball = self.verifier.ball(self.block.x[lanes.row].repeat_interleave(reached.shape[1], 0))
         outside = ball.distance(points) > self.verifier.reach(ball)
         return reached.masked_fill(outside.view(reached.shape), -torch.inf)
 
@@ -71,7 +70,7 @@ class Claims:
         if not self.wishes.minimises:
             self._verify(select(lanes, hits), x)
             return
-        ball = self._ball(x0)
+        ball = self.verifier.ball(x0)
         distance = torch.where(ball.in_box(x), ball.distance(x), torch.inf)
         # Of an image that has fallen, the nearest example is verified at the end of the lane.
         now = (distance <= self.verifier.reach(ball)) & ~self.outcome.broken[lanes.row[hits]]
@@ -102,11 +101,8 @@ class Claims:
         """(B,) the point (of B, Q) to claim: the best in ball and box, if one there is a hit."""
         if reached.shape[1] == 1:
             return torch.zeros_like(reached[:, 0], dtype=torch.int64)
-        ball = self._ball(x0.repeat_interleave(reached.shape[1], 0))
+        ball = self.verifier.ball(x0.repeat_interleave(reached.shape[1], 0))
         in_box, in_ball = ball.contains(candidates.flatten(0, 1))
         allowed = torch.where((in_box & in_ball).view(reached.shape), reached, -torch.inf)
         some = (allowed >= 0).any(1, keepdim=True)
         return torch.where(some, allowed, reached).argmax(1)
-
-    def _ball(self, x0: torch.Tensor) -> Ball:
-        return Ball(self.verifier.norm, self.verifier.epsilon, x0)

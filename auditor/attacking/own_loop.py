@@ -9,47 +9,23 @@ import torch
 from auditor.attacking.claims import Claims, note_best
 from auditor.attacking.lanes import Lanes
 from auditor.attacking.outcome import Block, Outcome
-from auditor.attacking.pool import (
-    AttackDefectError,
-    OutOfTimeError,
-    Progress,
-    Stop,
-    challenge_of,
-    reached_at,
-    trusts,
-)
-from auditor.attacking.verify import Verifier
-from auditor.maths.norms import Ball
+from auditor.attacking.pool import AttackDefectError, reached_at
+from auditor.attacking.setup import Progress, Setup, proceed
 from auditor.maths.objectives import Objective
 from auditor.maths.randomness import Noise, derive_key, generators_seeded
-from auditor.protocols.attack import AttackSpec, Task, Trust, Wishes, wishes_of
-from auditor.protocols.own_loop import WholeAttack
-from auditor.surrogate import Surrogate
+from auditor.protocols.attack import Task
 
 
-@dataclass
-class Whole:
-    """One such attack, one surrogate, one threat; attributes as in `Pool`.
+@dataclass(frozen=True)
+class OwnLoop:
+    """Runs such an attack with its setup, and looks at what it returns with an objective.
 
     Images are handed over in batches of `batch_size`, restart by restart, those that withstood.
     The generators of torch, NumPy and Python are seeded for each batch, and put back.
     """
 
-    spec: AttackSpec
-    attack: WholeAttack
-    surrogate: Surrogate
+    setup: Setup
     objective: Objective
-    verifier: Verifier
-    seed: int
-    key: str
-    batch_size: int
-    trust: Trust | None
-    stop: Stop
-    itself: bool
-
-    def __post_init__(self) -> None:
-        self._wishes: Wishes = wishes_of(self.attack)
-        self._challenge = challenge_of(self.spec, self.attack, self.surrogate, self.itself)
 
     def run(self, block: Block, progress: Progress) -> Outcome:
         """Attack every image of the block.
@@ -58,30 +34,29 @@ class Whole:
             AttackDefectError: the attack broke the protocol.
             OutOfTimeError: `stop` says so, which is looked at between two batches.
         """
-        outcome = Outcome.empty(block, self._wishes.restarts)
-        trust = self.trust or trusts(self.spec, self.surrogate, self.objective)
-        claims = Claims(block, outcome, self.verifier, self._wishes, trust)
-        for restart in range(self._wishes.restarts):
+        restarts, size = self.setup.wishes.restarts, self.setup.batch_size
+        outcome = Outcome.empty(block, restarts)
+        trust = self.setup.trusts(self.objective)
+        claims = Claims(block, outcome, self.setup.verifier, self.setup.wishes, trust)
+        for restart in range(restarts):
             withstood = (~outcome.broken).nonzero().flatten()
-            for start in range(0, len(withstood), self.batch_size):
-                rows = withstood[start : start + self.batch_size]
-                if reason := self.stop():
-                    raise OutOfTimeError(reason)
-                self._batch(block, rows, restart, outcome, claims)
-                if restart == self._wishes.restarts - 1:
+            for start in range(0, len(withstood), size):
+                rows = withstood[start : start + size]
+                proceed(self.setup.stop)
+                self._batch(rows, restart, claims)
+                if restart == restarts - 1:
                     progress(int(rows[-1]) + 1, int(outcome.broken.sum()))
         progress(len(block), int(outcome.broken.sum()))
         return outcome
 
-    def _batch(
-        self, block: Block, rows: torch.Tensor, restart: int, outcome: Outcome, claims: Claims
-    ) -> None:
-        lanes = self._lanes(block, rows, restart)
-        passes = self.surrogate.model.passes
+    def _batch(self, rows: torch.Tensor, restart: int, claims: Claims) -> None:
+        outcome, surrogate = claims.outcome, self.setup.surrogate
+        lanes = self._lanes(claims.block, rows, restart)
+        passes = surrogate.model.passes
         before = passes.forwards, passes.backwards
         points = self._perturbed(lanes)
         spent = passes.forwards - before[0], passes.backwards - before[1]
-        seen = self.surrogate.evaluate(points, lanes.y, self.objective, gradient=False)
+        seen = surrogate.evaluate(points, lanes.y, self.objective, gradient=False)
         reached, some_hit = reached_at(seen.logits, lanes.y)
         reached = reached[:, None]
         note_best(lanes, points, claims.inside(lanes, points, reached))
@@ -89,14 +64,14 @@ class Whole:
             claims.claim(lanes, points, reached)
         claims.claim_nearest(lanes)
         forwards, backwards = (_shared(total, len(lanes), points.device) for total in spent)
-        outcome.note_end(lanes, seen.loss, (forwards + self.surrogate.draws, backwards))
-        if self._challenge:
-            looked_at = forwards // self.surrogate.draws + 1
-            outcome.note_challenge(self._challenge, lanes.row, looked_at)
+        outcome.note_end(lanes, seen.loss, (forwards + surrogate.draws, backwards))
+        if self.setup.challenge:
+            looked_at = forwards // surrogate.draws + 1
+            outcome.note_challenge(self.setup.challenge, lanes.row, looked_at)
 
     def _lanes(self, block: Block, rows: torch.Tensor, restart: int) -> Lanes:
         x, never = block.x[rows], torch.full_like(rows, torch.inf, dtype=torch.float64)
-        minimises = self._wishes.minimises
+        minimises = self.setup.wishes.minimises
         return Lanes(
             x=x,
             y=block.y[rows],
@@ -114,20 +89,20 @@ class Whole:
 
     def _perturbed(self, lanes: Lanes) -> torch.Tensor:
         """The attack's candidates, if they are a tensor like the images."""
-        x, zero = lanes.x.clone(), torch.zeros_like(lanes.row)
+        setup, x, zero = self.setup, lanes.x.clone(), torch.zeros_like(lanes.row)
         task = Task(
             x=x,
             y=lanes.y.clone(),
-            ball=Ball(self.verifier.norm, self.verifier.epsilon, x),
+            ball=setup.verifier.ball(x),
             step=zero,
-            _noise=Noise(self.seed, (self.key,), lanes.image, lanes.restart, zero, x.dtype),
+            _noise=Noise(setup.seed, (setup.key,), lanes.image, lanes.restart, zero, x.dtype),
             restart=lanes.restart.clone(),
         )
-        names = (self.key, "perturb", *map(str, lanes.image.tolist()), str(int(lanes.restart[0])))
-        seed = derive_key(self.seed, *names)[0]
+        names = (setup.key, "perturb", *map(str, lanes.image.tolist()), str(int(lanes.restart[0])))
+        seed = derive_key(setup.seed, *names)[0]
         with generators_seeded(seed, x.device), torch.enable_grad():
-            found = self.attack.perturb(self.surrogate, task)
-        who = f"attack {self.spec.name!r}"
+            found = setup.attack.perturb(setup.surrogate, task)
+        who = f"attack {setup.spec.name!r}"
         if not isinstance(found, torch.Tensor):
             raise AttackDefectError(f"{who} returned {type(found).__name__}, not a tensor")
         if (found.shape, found.device) != (lanes.x.shape, lanes.x.device):

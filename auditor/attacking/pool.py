@@ -1,12 +1,28 @@
 """The pool: runs one attack on a block of images, drops the fooled ones, refills the batch.
 
-Lanes of an image follow one another or advance side by side, as their turns say, so what happens to
-an image is a function of that image alone, whatever shares its batch.
+This is the whole loop, of PGD as of every attack that proposes steps:
+
+    all lanes wait: (image, target, restart, starting point), those of an image in turns
+    while a lane is in the batch, or may join it:
+        if a sixteenth of the batch is free:
+            waiting lanes join: x = attack.start(task)       PGD: a random point of the ball
+        stop here if there is no time for a further step
+        seen = logits and objective at x, and the gradient if any lane goes on
+        each lane keeps its best point; one that looks adversarial is given to the verifier
+        ended = all steps are made, or the attack says done, or the image has fallen
+        for the lanes that ended:
+            passes, best margin and last objective are noted
+            the image's next turn may join, unless the image has fallen
+            they leave the batch
+        x = attack.step(task, x, seen)                       PGD: project(x + steepest(gradient))
+
+An attack that minimises goes on with images that have fallen. Lanes of an image follow one another
+or advance side by side, as their turns say, so what happens to an image is a function of that image
+alone, whatever shares its batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,24 +31,12 @@ from auditor.attacking.claims import Claims, note_best
 from auditor.attacking.lanes import LanePlan, Lanes, concatenate, select, tensors
 from auditor.attacking.outcome import Block, Outcome
 from auditor.attacking.queue import LaneQueue
-from auditor.attacking.verify import Verifier
-from auditor.maths.norms import Ball
+from auditor.attacking.setup import Progress, Setup, proceed
 from auditor.maths.objectives import Objective, margin
 from auditor.maths.randomness import Noise
-from auditor.protocols.attack import (
-    GRADIENT,
-    Attack,
-    AttackSpec,
-    Observation,
-    State,
-    Task,
-    Trust,
-    Wishes,
-    wishes_of,
-)
+from auditor.protocols.attack import GRADIENT, Observation, State, Task
 from auditor.protocols.composite import likeliest_rivals
-from auditor.results import Challenge
-from auditor.surrogate import Evaluation, Surrogate
+from auditor.surrogate import Evaluation
 
 #: New images come in once this part of the batch is free: starting a few costs as much as many.
 _REFILL = 1 / 16
@@ -44,60 +48,20 @@ class AttackDefectError(Exception):
     """An attack returned something that the protocol does not allow."""
 
 
-class OutOfTimeError(Exception):
-    """The work was stopped between two steps; the text says why."""
+@dataclass(frozen=True)
+class _Batch:
+    """The lanes under attack, and what the attack proposes for them."""
 
-
-#: Called as images leave the pool, with (finished, broken) so far.
-Progress = Callable[[int, int], None]
-#: Why no further step is to be begun; empty while it may be.
-Stop = Callable[[], str]
-
-
-def go_on() -> str:
-    """Nothing stops the work."""
-    return ""
+    lanes: Lanes
+    state: State
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one evaluation of the whole batch showed."""
-
-    seen: Observation
-    #: (B,) bool: will not be stepped again.
-    ended: torch.Tensor
-    #: Whether gradients were computed.
-    backwards: bool
-
-
-@dataclass
 class Pool:
-    """One attack, one surrogate, one threat.
+    """Runs an attack that proposes steps; `objective` is what it climbs."""
 
-    Attributes:
-        key: names the attack and its parameters in the random numbers.
-        batch_size: at most so many points are evaluated at once, or one image's lanes that advance
-            side by side.
-        trust: what the attack trusts on this surrogate; None works it out for the victim's own.
-        stop: looked at before every step.
-        itself: whether the surrogate is the victim's, repaired or not, and no other model's.
-    """
-
-    spec: AttackSpec
-    attack: Attack
-    surrogate: Surrogate
+    setup: Setup
     objective: Objective
-    verifier: Verifier
-    seed: int
-    key: str
-    batch_size: int
-    trust: Trust | None = None
-    stop: Stop = go_on
-    itself: bool = True
-
-    def __post_init__(self) -> None:
-        self._wishes: Wishes = wishes_of(self.attack)
-        self._challenge = challenge_of(self.spec, self.attack, self.surrogate, self.itself)
 
     def run(self, block: Block, progress: Progress = lambda finished, broken: None) -> Outcome:
         """Attack every image of the block, with the restarts and targets that the attack wants.
@@ -105,8 +69,9 @@ class Pool:
         Raises:
             AttackDefectError: the attack broke the protocol.
             NoGradientError: the attack needs a gradient and there is none.
+            OutOfTimeError: `stop` says so.
         """
-        outcome = Outcome.empty(block, self._wishes.restarts)
+        outcome = Outcome.empty(block, self.setup.wishes.restarts)
         self.run_lanes(block, self._every_lane(block, outcome), outcome, progress)
         return outcome
 
@@ -121,49 +86,37 @@ class Pool:
             OutOfTimeError: `stop` says so.
         """
         reached = torch.full_like(plan.row, -torch.inf, dtype=torch.float64)
-        queue, finished = LaneQueue(plan), 0
-        trust = self.trust or trusts(self.spec, self.surrogate, self.objective)
-        claims = Claims(block, outcome, self.verifier, self._wishes, trust)
-        lanes: Lanes | None = None
-        state: State | None = None
-        capacity = max(1, self.batch_size // self._wishes.points)
-        while True:
-            free = capacity - (0 if lanes is None else len(lanes))
-            if queue and free >= max(1, capacity * _REFILL):
-                numbers = queue.take(free, idle=lanes is None)
-                if numbers:
-                    arriving, started = self._start(block, plan, numbers, outcome)
-                    lanes = arriving if lanes is None else concatenate(lanes, arriving)
-                    state = started if state is None else concatenate(state, started)
-            if lanes is None or state is None:
-                return reached
-            if reason := self.stop():
-                raise OutOfTimeError(reason)
-            look = self._look(lanes, state, outcome, claims)
-            seen = look.seen
-            if look.ended.any():
-                reached[lanes.number] = lanes.best
-                finished += self._end(lanes, look, outcome, claims, queue)
+        trust = self.setup.trusts(self.objective)
+        claims = Claims(block, outcome, self.setup.verifier, self.setup.wishes, trust)
+        queue, finished, batch = LaneQueue(plan), 0, None
+        while batch := self._refilled(batch, queue, plan, claims):
+            proceed(self.setup.stop)
+            seen, ended = self._evaluated(batch, claims)
+            if ended.any():
+                reached[batch.lanes.number] = batch.lanes.best
+                finished += self._end(batch.lanes, seen, ended, claims, queue)
                 progress(finished, int(outcome.broken.sum()))
-                stay = (~look.ended).nonzero().flatten()
+                stay = (~ended).nonzero().flatten()
                 if not len(stay):
-                    lanes = state = None
+                    batch = None
                     continue
-                lanes, state, seen = select(lanes, stay), select(state, stay), select(seen, stay)
-            state = self._checked(self.attack.step(self._task(lanes, calls=1), state, seen), lanes)
-            lanes.step = lanes.step + 1
+                batch = _Batch(select(batch.lanes, stay), select(batch.state, stay))
+                seen = select(seen, stay)
+            batch = self._stepped(batch, seen)
+        return reached
 
     def _every_lane(self, block: Block, outcome: Outcome) -> LanePlan:
         """All restarts, and in each all targets, one after another."""
         rows = torch.arange(len(block), device=block.x.device)
+        wishes, surrogate = self.setup.wishes, self.setup.surrogate
         target, aims = None, 1
-        if self._wishes.targets and len(block):
-            seen = self.surrogate.evaluate(block.x, block.y, self.objective, gradient=False)
-            outcome.forwards += self.surrogate.draws
-            rivals = likeliest_rivals(seen.logits, block.y, self._wishes.targets)
+        if wishes.targets and len(block):
+            seen = surrogate.evaluate(block.x, block.y, self.objective, gradient=False)
+            outcome.forwards += surrogate.draws
+            rivals = likeliest_rivals(seen.logits, block.y, wishes.targets)
             aims = rivals.shape[1]
-            target = rivals.repeat(1, self._wishes.restarts).flatten()
-        turn = torch.arange(self._wishes.restarts * aims, device=rows.device)
+            target = rivals.repeat(1, wishes.restarts).flatten()
+        turn = torch.arange(wishes.restarts * aims, device=rows.device)
         return LanePlan(
             row=rows.repeat_interleave(len(turn)),
             target=target,
@@ -171,36 +124,31 @@ class Pool:
             turn=turn.repeat(len(rows)),
         )
 
-    def _task(self, lanes: Lanes, calls: int, origin: torch.Tensor | None = None) -> Task:
-        """What the attack may use, and may spoil: claims are verified against the block's images.
-
-        `calls` is 0 for `start` and 1 for `step`, so that each call has random numbers of its own.
-        """
-        ball = Ball(self.verifier.norm, self.verifier.epsilon, lanes.x)
-        drawn = lanes.step + calls
-        target, restart = lanes.target, lanes.restart
-        if target is not None:
-            target, restart = target.clone(), restart + MOST_RESTARTS * (target + 1)
-        noise = Noise(self.seed, (self.key,), lanes.image, restart, drawn, lanes.x.dtype)
-        return Task(
-            x=lanes.x,
-            y=lanes.y.clone(),
-            ball=ball,
-            step=lanes.step.clone(),
-            _noise=noise,
-            target=target,
-            origin=origin,
-            restart=lanes.restart.clone(),
+    def _refilled(
+        self, batch: _Batch | None, queue: LaneQueue, plan: LanePlan, claims: Claims
+    ) -> _Batch | None:
+        """The batch with the lanes that may join it, once there is room; None if it is empty."""
+        capacity = max(1, self.setup.batch_size // self.setup.wishes.points)
+        free = capacity - (0 if batch is None else len(batch.lanes))
+        if not queue or free < max(1, capacity * _REFILL):
+            return batch
+        numbers = queue.take(free, idle=batch is None)
+        if not numbers:
+            return batch
+        joining = self._started(numbers, plan, claims)
+        if batch is None:
+            return joining
+        return _Batch(
+            concatenate(batch.lanes, joining.lanes), concatenate(batch.state, joining.state)
         )
 
-    def _start(
-        self, block: Block, plan: LanePlan, numbers: list[int], outcome: Outcome
-    ) -> tuple[Lanes, State]:
-        """The lanes with these numbers, and where the attack starts on them."""
+    def _started(self, numbers: list[int], plan: LanePlan, claims: Claims) -> _Batch:
+        """The lanes with these numbers, where the attack starts on them."""
+        block = claims.block
         number = torch.tensor(numbers, dtype=torch.int64, device=block.x.device)
         row = plan.row[number]
         x, never = block.x[row], torch.full_like(row, torch.inf, dtype=torch.float64)
-        minimises = self._wishes.minimises
+        minimises = self.setup.wishes.minimises
         lanes = Lanes(
             x=x,
             y=block.y[row],
@@ -211,34 +159,47 @@ class Pool:
             target=None if plan.target is None else plan.target[number],
             step=torch.zeros_like(row),
             best=-never,
-            best_point=None if outcome.best_point is None else x.clone(),
+            best_point=None if claims.outcome.best_point is None else x.clone(),
             nearest=never if minimises else None,
             nearest_point=x.clone() if minimises else None,
         )
         origin = None if plan.origin is None else plan.origin[number]
-        return lanes, self._checked(self.attack.start(self._task(lanes, 0, origin)), lanes)
+        state = self.setup.attack.start(self._task(lanes, 0, origin))
+        return _Batch(lanes, self._checked(state, lanes))
 
-    def _look(self, lanes: Lanes, state: State, outcome: Outcome, claims: Claims) -> _Look:
-        """Evaluate the proposed points, and verify what looks adversarial."""
-        x, points = state.x.detach(), self._wishes.points
+    def _stepped(self, batch: _Batch, seen: Observation) -> _Batch:
+        """The lanes where the attack goes on to, from what was seen of them."""
+        lanes = batch.lanes
+        state = self.setup.attack.step(self._task(lanes, calls=1), batch.state, seen)
+        checked = self._checked(state, lanes)
+        lanes.step = lanes.step + 1
+        return _Batch(lanes, checked)
+
+    def _evaluated(self, batch: _Batch, claims: Claims) -> tuple[Observation, torch.Tensor]:
+        """What is seen at the proposed points, and (B,) bool which lanes have ended.
+
+        What looks adversarial is verified.
+        """
+        lanes, state, wishes = batch.lanes, batch.state, self.setup.wishes
+        x, points = state.x.detach(), wishes.points
         flat, y, target = x, lanes.y, lanes.target
         if points > 1:
             flat, y = x.flatten(0, 1), y.repeat_interleave(points)
             target = None if target is None else target.repeat_interleave(points)
-        going_on = lanes.step < self.attack.steps
+        going_on = lanes.step < self.setup.attack.steps
         done = getattr(state, "done", None)
         if done is not None:
             going_on &= ~done
-        backwards = self.spec.needs == GRADIENT and bool(going_on.any())
-        seen = self.surrogate.evaluate(
+        gradient = self.setup.spec.needs == GRADIENT and bool(going_on.any())
+        seen = self.setup.surrogate.evaluate(
             flat,
             y,
             self.objective,
-            gradient=backwards,
+            gradient=gradient,
             target=target,
-            jacobian=backwards and self._wishes.jacobian,
+            jacobian=gradient and wishes.jacobian,
         )
-        outcome.note_gradients(lanes, seen, going_on)
+        claims.outcome.note_gradients(lanes, seen, going_on)
         reached, some_hit = reached_at(seen.logits, y)
         reached = reached.view(-1, points)
         outside = getattr(state, "outside", None)
@@ -249,36 +210,63 @@ class Pool:
         if some_hit:
             claims.claim(lanes, flat, reached)
         ended = ~going_on
-        if not self._wishes.minimise:
-            ended |= outcome.broken[lanes.row]
-        return _Look(_observation(seen, x), ended, backwards)
+        if not wishes.minimise:
+            ended |= claims.outcome.broken[lanes.row]
+        return _observation(seen, x), ended
 
     def _end(
-        self, lanes: Lanes, look: _Look, outcome: Outcome, claims: Claims, queue: LaneQueue
+        self,
+        lanes: Lanes,
+        seen: Observation,
+        ended: torch.Tensor,
+        claims: Claims,
+        queue: LaneQueue,
     ) -> int:
         """Note the lanes that ended; returns how many images are thereby finished."""
-        ended = select(lanes, look.ended)
-        claims.claim_nearest(ended)
-        each = self._wishes.points * self.surrogate.draws
-        slopes = look.seen.logits.shape[-1] if self._wishes.jacobian else 1
-        slopes *= int(self.spec.needs == GRADIENT)
-        backwards = each * slopes * (ended.step + int(look.backwards))
-        loss = look.seen.loss[look.ended].view(len(ended), -1).amax(1)
-        outcome.note_end(ended, loss, (each * (ended.step + 1), backwards))
-        if self._challenge:
-            seen = self._wishes.points * (ended.step + 1)
-            outcome.note_challenge(self._challenge, ended.row, seen)
-        fallen = outcome.broken[ended.row] & (not self._wishes.minimise)
-        return queue.end(ended.row.tolist(), fallen.tolist())
+        setup, outcome, wishes = self.setup, claims.outcome, self.setup.wishes
+        leaving = select(lanes, ended)
+        claims.claim_nearest(leaving)
+        each = wishes.points * setup.surrogate.draws
+        slopes = seen.logits.shape[-1] if wishes.jacobian else 1
+        slopes *= int(setup.spec.needs == GRADIENT)
+        backwards = each * slopes * (leaving.step + int(seen.gradient is not None))
+        loss = seen.loss[ended].view(len(leaving), -1).amax(1)
+        outcome.note_end(leaving, loss, (each * (leaving.step + 1), backwards))
+        if setup.challenge:
+            looked_at = wishes.points * (leaving.step + 1)
+            outcome.note_challenge(setup.challenge, leaving.row, looked_at)
+        fallen = outcome.broken[leaving.row] & (not wishes.minimise)
+        return queue.end(leaving.row.tolist(), fallen.tolist())
+
+    def _task(self, lanes: Lanes, calls: int, origin: torch.Tensor | None = None) -> Task:
+        """What the attack may use, and may spoil: claims are verified against the block's images.
+
+        `calls` is 0 for `start` and 1 for `step`, so that each call has random numbers of its own.
+        """
+        setup, drawn = self.setup, lanes.step + calls
+        target, restart = lanes.target, lanes.restart
+        if target is not None:
+            target, restart = target.clone(), restart + MOST_RESTARTS * (target + 1)
+        noise = Noise(setup.seed, (setup.key,), lanes.image, restart, drawn, lanes.x.dtype)
+        return Task(
+            x=lanes.x,
+            y=lanes.y.clone(),
+            ball=setup.verifier.ball(lanes.x),
+            step=lanes.step.clone(),
+            _noise=noise,
+            target=target,
+            origin=origin,
+            restart=lanes.restart.clone(),
+        )
 
     def _checked(self, state: State, lanes: Lanes) -> State:
         """The state, if it is one that rows can be taken from."""
-        who = f"attack {self.spec.name!r}"
+        who = f"attack {self.setup.spec.name!r}"
         if not isinstance(state, State):
             raise AttackDefectError(f"{who} returned {type(state).__name__}, not a State")
         if not isinstance(state.x, torch.Tensor):
             raise AttackDefectError(f"{who} proposed {type(state.x).__name__} as x, not a tensor")
-        points, expected = self._wishes.points, tuple(lanes.x.shape)
+        points, expected = self.setup.wishes.points, tuple(lanes.x.shape)
         if points > 1:
             expected = (expected[0], points, *expected[1:])
         if (tuple(state.x.shape), state.x.dtype) != (expected, lanes.x.dtype):
@@ -296,29 +284,6 @@ class Pool:
                     f"{who} keeps {name} of shape {tuple(tensor.shape)}, without a row per image"
                 )
         return state
-
-
-def trusts(spec: AttackSpec, surrogate: Surrogate, objective: Objective) -> Trust:
-    """What an attack trusts on the victim's own autograd."""
-    if spec.needs != GRADIENT or surrogate.draws > 1:
-        return "nothing"
-    return "cross-entropy" if objective.name == "cross-entropy" else "gradient"
-
-
-def challenge_of(
-    spec: AttackSpec, attack: object, surrogate: Surrogate, itself: bool
-) -> Challenge | None:
-    """How an attack challenges what withstood the gradient; None where it does not.
-
-    A search that asks for scores alone does, and so does the repaired gradient. Points that do not
-    depend on what was seen are no search. Other models, other losses and averages of the model's
-    own gradient say nothing of a gradient that is not there.
-    """
-    if not itself:
-        return None
-    if spec.needs != GRADIENT:
-        return None if getattr(attack, "blind", False) else "queries"
-    return "repaired" if surrogate.repairs else None
 
 
 def reached_at(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, bool]:

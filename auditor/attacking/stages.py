@@ -5,31 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import torch
 
 from auditor.attacking.boundaries import linear_distances
 from auditor.attacking.lanes import LanePlan
 from auditor.attacking.outcome import Block, Outcome
-from auditor.attacking.own_loop import Whole
-from auditor.attacking.pool import (
-    MOST_RESTARTS,
-    AttackDefectError,
-    OutOfTimeError,
-    Pool,
-    Progress,
-    Stop,
-    go_on,
-)
-from auditor.attacking.verify import Verifier
-from auditor.maths.norms import Ball
-from auditor.maths.objectives import Objective, choose_objective
-from auditor.protocols.attack import AttackSpec, Trust, spec_of, wishes_of
+from auditor.attacking.own_loop import OwnLoop
+from auditor.attacking.pool import MOST_RESTARTS, AttackDefectError, Pool
+from auditor.attacking.setup import Progress, Setup, proceed
+from auditor.maths.objectives import choose_objective
+from auditor.protocols.attack import spec_of, wishes_of
 from auditor.protocols.composite import Brief, Stage, StagePrecision, Standing
 from auditor.surrogate import Surrogate
-
-_R = TypeVar("_R", Pool, Whole)
 
 
 @dataclass(frozen=True)
@@ -60,74 +49,59 @@ class Log:
     agreement: dict[str, int] | None = None
 
 
-@dataclass(frozen=True)
-class Campaign:
-    """Everything it takes to attack a block.
+def attack_block(setup: Setup, block: Block, progress: Progress) -> tuple[Outcome, Log]:
+    """Attack every image; with `second_run` of the attack, twice from the start.
 
-    Attributes:
-        exact: the surrogate that attacks run on by default.
-        search: the one for stages that ask for a faster precision.
-        key: names the attack and its parameters in the random numbers.
-        trust: what the attack trusts on these surrogates; None works it out for the victim's own.
-        stop: looked at before every step.
-        itself: whether `exact` and `search` are the victim's, repaired or not.
+    Raises:
+        AttackDefectError: the attack broke the protocol.
+        NoGradientError: the attack needs a gradient and there is none.
+        OutOfTimeError: `stop` says so.
     """
+    outcome, log = _once(setup, block, progress)
+    if setup.wishes.second_run:
+        second, _ = _once(replace(setup, key=f"{setup.key} second run"), block, progress)
+        log.agreement = _agreement(outcome, second)
+        outcome.merge(second)
+    return outcome, log
 
-    spec: AttackSpec
-    attack: Any
-    exact: Surrogate
-    search: Surrogate
-    verifier: Verifier
-    classes: int
-    has_gradient: bool
-    seed: int
-    key: str
-    batch_size: int
-    trust: Trust | None = None
-    stop: Stop = go_on
-    itself: bool = True
+
+def _once(setup: Setup, block: Block, progress: Progress) -> tuple[Outcome, Log]:
+    if setup.spec.kind == "stages":
+        return Stages(setup).run(block, progress)
+    wishes, classes = setup.wishes, setup.classes
+    objective = choose_objective(wishes.loss, classes, targeted=wishes.targets > 0)
+    averaged = replace(setup, surrogate=setup.surrogate.averaged(wishes.eot))
+    if setup.spec.kind == "steps":
+        outcome = Pool(averaged, objective).run(block, progress)
+    else:
+        outcome = OwnLoop(averaged, objective).run(block, progress)
+    note = joined([objective.note, _few_targets(wishes.targets, classes)])
+    return outcome, Log(objective.name, note, averaged.surrogate.name)
+
+
+def _few_targets(wanted: int, classes: int) -> str:
+    """What is to be said where there are fewer wrong classes than an attack wants to aim at."""
+    if wanted < classes:
+        return ""
+    return f"{wanted} targets are asked for and there are {classes - 1} wrong classes"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Runs a composite: one stage after another, each in the pool."""
+
+    setup: Setup
+
+    @property
+    def _search(self) -> Surrogate:
+        return self.setup.search or self.setup.surrogate
 
     def run(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
-        """Attack every image; with `second_run` of the attack, twice from the start.
-
-        Raises:
-            AttackDefectError: the attack broke the protocol.
-            NoGradientError: the attack needs a gradient and there is none.
-            OutOfTimeError: `stop` says so.
-        """
-        outcome, log = self._once(block, progress)
-        if getattr(self.attack, "second_run", False):
-            again = replace(self, key=f"{self.key} second run")
-            second, _ = again._once(block, progress)
-            log.agreement = _agreement(outcome, second)
-            outcome.merge(second)
-        return outcome, log
-
-    def _once(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
-        if hasattr(self.attack, "stages"):
-            return self._composite(block, progress)
-        wishes = wishes_of(self.attack)
-        objective = choose_objective(wishes.loss, self.classes, targeted=wishes.targets > 0)
-        surrogate = self.exact.averaged(wishes.eot)
-        made = (self.spec, self.attack, surrogate, objective)
-        if hasattr(self.attack, "perturb"):
-            outcome = self._runner(Whole, *made).run(block, progress)
-        else:
-            outcome = self._runner(Pool, *made).run(block, progress)
-        note = joined([objective.note, self._few_targets(wishes.targets)])
-        return outcome, Log(objective.name, note, surrogate.name)
-
-    def _few_targets(self, wanted: int) -> str:
-        """What is to be said where there are fewer wrong classes than an attack wants to aim at."""
-        if wanted < self.classes:
-            return ""
-        return f"{wanted} targets are asked for and there are {self.classes - 1} wrong classes"
-
-    def _composite(self, block: Block, progress: Progress) -> tuple[Outcome, Log]:
+        """Attack every image; raises as `attack_block`."""
         outcome = Outcome.empty(block, 0, points=True)
-        log = Log(surrogate=self.exact.name)
+        log = Log(surrogate=self.setup.surrogate.name)
         if len(block):
-            stages = self.attack.stages(self._brief(block, outcome))
+            stages = self.setup.attack.stages(self._brief(block, outcome))
             self._advance(stages, block, outcome, log, progress)
         log.note = joined(stage["note"] for stage in log.stages)
         progress(len(block), int(outcome.broken.sum()))
@@ -144,15 +118,14 @@ class Campaign:
         """Run one stage after another, until the attack has no more."""
         standing: Standing | None = None
         while True:
-            if reason := self.stop():
-                raise OutOfTimeError(reason)
+            proceed(self.setup.stop)
             try:
                 stage = next(stages) if standing is None else stages.send(standing)
             except StopIteration:
                 return
             if not isinstance(stage, Stage):
                 raise AttackDefectError(
-                    f"attack {self.spec.name!r} yielded {type(stage).__name__}, not a Stage"
+                    f"attack {self.setup.spec.name!r} yielded {type(stage).__name__}, not a Stage"
                 )
             record, standing = self._stage(stage, block, outcome, progress)
             log.stages.append(asdict(record))
@@ -164,24 +137,30 @@ class Campaign:
             spec = spec_of(type(stage.attack))
         except TypeError as error:
             raise AttackDefectError(f"stage {stage.name!r}: {error}") from None
-        if hasattr(stage.attack, "perturb"):
+        if spec.kind == "own loop":
             raise AttackDefectError(f"stage {stage.name!r}: {spec.name!r} keeps its own loop")
         wishes = wishes_of(stage.attack)
-        objective = choose_objective(wishes.loss, self.classes, targeted=stage.target is not None)
-        base = self.search if stage.precision == "search" else self.exact
-        surrogate = base.averaged(wishes.eot)
-        pool = self._runner(Pool, spec, stage.attack, surrogate, objective, f" {stage.name}")
+        targeted = stage.target is not None
+        objective = choose_objective(wishes.loss, self.setup.classes, targeted=targeted)
+        base = self._search if stage.precision == "search" else self.setup.surrogate
+        setup = replace(
+            self.setup,
+            spec=spec,
+            attack=stage.attack,
+            surrogate=base.averaged(wishes.eot),
+            key=f"{self.setup.key} {stage.name}",
+        )
         before = (int(outcome.broken.sum()), outcome.forwards.sum(), outcome.backwards.sum())
         plan = self._plan(stage, block)
         begin = time.perf_counter()
-        reached = pool.run_lanes(
+        reached = Pool(setup, objective).run_lanes(
             block, plan, outcome, lambda finished, broken: progress(broken, broken)
         )
         record = StageRecord(
             name=stage.name,
             objective=objective.name,
             note=joined([objective.note, stage.note]),
-            surrogate=surrogate.name,
+            surrogate=setup.surrogate.name,
             images=len(set(plan.row.tolist())),
             broken=int(outcome.broken.sum()) - before[0],
             forwards=int(outcome.forwards.sum() - before[1]),
@@ -205,8 +184,8 @@ class Campaign:
         Raises:
             AttackDefectError: its tensors do not fit together, or name what is not there.
         """
-        who = f"stage {stage.name!r} of attack {self.spec.name!r}"
-        limits = {"image": len(block), "target": self.classes, "restart": MOST_RESTARTS}
+        who = f"stage {stage.name!r} of attack {self.setup.spec.name!r}"
+        limits = {"image": len(block), "target": self.setup.classes, "restart": MOST_RESTARTS}
         for name in ("image", "target", "restart", "turn"):
             column = getattr(stage, name)
             if column is None and name != "image":
@@ -232,20 +211,21 @@ class Campaign:
 
     def _brief(self, block: Block, outcome: Outcome) -> Brief:
         """What the composite gets to know."""
+        setup, exact = self.setup, self.setup.surrogate
 
         def clean_logits() -> torch.Tensor:
-            objective = choose_objective("margin", self.classes)
-            seen = self.exact.evaluate(block.x, block.y, objective, gradient=False)
-            outcome.forwards += self.exact.draws
+            objective = choose_objective("margin", setup.classes)
+            seen = exact.evaluate(block.x, block.y, objective, gradient=False)
+            outcome.forwards += exact.draws
             return seen.logits
 
         def distances(rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            draws = torch.full_like(rows, self.exact.draws)
+            draws = torch.full_like(rows, exact.draws)
             outcome.forwards.index_add_(0, rows, draws)
             outcome.backwards.index_add_(0, rows, draws * targets.shape[1])
-            ball = Ball(self.verifier.norm, self.verifier.epsilon, block.x[rows])
+            ball = setup.verifier.ball(block.x[rows])
             return linear_distances(
-                self.exact, ball, block.y[rows], targets, self.batch_size, self.stop
+                exact, ball, block.y[rows], targets, setup.batch_size, setup.stop
             )
 
         # A copy: claims are verified against the block, whatever is written into the brief.
@@ -253,36 +233,13 @@ class Campaign:
         return Brief(
             x=x,
             y=block.y.clone(),
-            ball=Ball(self.verifier.norm, self.verifier.epsilon, x),
-            classes=self.classes,
-            random=self.verifier.victim.draws > 1,
-            has_gradient=self.has_gradient,
-            coarse_search=self.search != self.exact,
+            ball=setup.verifier.ball(x),
+            classes=setup.classes,
+            random=setup.verifier.victim.draws > 1,
+            has_gradient=setup.has_gradient,
+            coarse_search=self._search != exact,
             _ask=clean_logits,
-            _distances=distances if self.has_gradient else None,
-        )
-
-    def _runner(
-        self,
-        kind: type[_R],
-        spec: AttackSpec,
-        attack: Any,
-        surrogate: Surrogate,
-        objective: Objective,
-        name: str = "",
-    ) -> _R:
-        return kind(
-            spec,
-            attack,
-            surrogate,
-            objective,
-            self.verifier,
-            self.seed,
-            self.key + name,
-            self.batch_size,
-            self.trust,
-            self.stop,
-            self.itself,
+            _distances=distances if setup.has_gradient else None,
         )
 
 

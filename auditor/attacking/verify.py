@@ -50,6 +50,10 @@ class Verifier:
     rejected: dict[str, int] = field(default_factory=dict)
     _reach: float | None = None
 
+    def ball(self, x: torch.Tensor) -> Ball:
+        """The threat's ball around clean images `x` (B, C, H, W)."""
+        return Ball(self.norm, self.epsilon, x)
+
     def reach(self, ball: Ball) -> float:
         """The largest distance that counts as inside the ball."""
         if self._reach is None:
@@ -63,7 +67,7 @@ class Verifier:
 
         `anywhere`: they are not claimed to lie in the ball, and not counted as rejected if not.
         """
-        ball = Ball(self.norm, self.epsilon, x0)
+        ball = self.ball(x0)
         in_box, distance = ball.in_box(x), ball.distance(x)
         in_ball = distance <= self.reach(ball)
         rounded = to_8bit(x.nan_to_num(), ball)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from auditor.attacking.outcome import Block
-from auditor.attacking.pool import OutOfTimeError
+from auditor.attacking.setup import OutOfTimeError
 from auditor.audit.assemble import RunFacts, assemble
 from auditor.cells.archive import write_adversarial, write_samples
 from auditor.cells.cell import (
@@ -266,7 +266,7 @@ class Audit:
                 target.skip(reason)
                 continue
             self._one(ledger, runner, cell, model, target)
-            if cell.block.stop == len(samples) and cell.plan.samples_survivors:
+            if cell.block.stop == len(samples) and cell.plan.spec.sampled:
                 last.append(cell)
         self._sample(ledger, runner, models, outcomes, last)
         return outcomes
@@ -404,7 +404,7 @@ class Audit:
         return self.registry.hashes | {
             ("attacks", name): every
             for name, spec in self.registry.attacks.items()
-            if hasattr(spec.cls, "stages")
+            if spec.kind == "stages"
         }
 
     def _one(

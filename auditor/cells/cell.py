@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from auditor.attacking.outcome import Block
-from auditor.attacking.pool import AttackDefectError, OutOfTimeError, Progress, Stop, go_on
-from auditor.attacking.stages import Campaign
+from auditor.attacking.pool import AttackDefectError
+from auditor.attacking.setup import OutOfTimeError, Progress, Setup, Stop, go_on
+from auditor.attacking.stages import attack_block
 from auditor.attacking.verify import Verifier
 from auditor.cells.ledger import CellMeta, CellRecord, Ledger, attack_name, cell_key, record_of
 from auditor.cells.plan import AttackPlan, Cell
@@ -92,7 +93,7 @@ class CellRunner:
                 "attack": cell.plan.config.use,
                 "parameters": cell.plan.config.parameters,
                 "plugin": self.hashes["attacks", cell.plan.config.use],
-                "search": model.search_precision if hasattr(cell.plan.attack, "stages") else "",
+                "search": model.search_precision if cell.plan.spec.kind == "stages" else "",
                 **surrogate,
             }
         )
@@ -129,20 +130,20 @@ class CellRunner:
         block, position = self.block(further.positions if further else cell.block, model)
         verifier = Verifier(victim, self.norms[cell.norm], cell.epsilon.value)
         attack = attack_name(plan.config.use, plan.config.parameters)
-        campaign = Campaign(
-            plan.spec,
-            further.part if further else plan.attack,
-            exact,
-            search,
-            verifier,
-            model.preflight.classes,
-            has_gradient,
-            self.seed,
-            attack,
-            self.batch_size,
-            trust,
-            self.stop,
-            plan.surrogate is None or exact.model is model.surrogate.model,
+        setup = Setup(
+            spec=plan.spec,
+            attack=further.part if further else plan.attack,
+            surrogate=exact,
+            verifier=verifier,
+            classes=model.preflight.classes,
+            seed=self.seed,
+            key=attack,
+            batch_size=self.batch_size,
+            search=search,
+            has_gradient=has_gradient,
+            trust=trust,
+            stop=self.stop,
+            itself=plan.surrogate is None or exact.model is model.surrogate.model,
         )
         what = f"{further.stage} {further.positions[0]}" if further else f"{cell.block.start}"
         threat = f"{cell.norm} {cell.epsilon.value.hex()}"
@@ -151,7 +152,7 @@ class CellRunner:
         passes, begin = victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
         try:
-            outcome, log = campaign.run(block, progress)
+            outcome, log = attack_block(setup, block, progress)
             if further:
                 log.stages = [{**stage, "name": further.stage} for stage in log.stages]
         except AttackDefectError as error:

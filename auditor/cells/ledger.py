@@ -39,7 +39,7 @@ class CellMeta:
     objective: str
     note: str
     rejected: dict[str, int] = field(default_factory=dict)
-    #: Of a composite attack; `campaign.Log` says what they hold.
+    #: Of a composite attack; `stages.StageRecord` says what they hold.
     stages: list[dict[str, Any]] = field(default_factory=list)
     agreement: dict[str, int] | None = None
     #: Of a check; `battery` says what it holds.

@@ -42,11 +42,6 @@ class AttackPlan:
             return 0, 0
         return images * forwards, images * backwards
 
-    @property
-    def samples_survivors(self) -> bool:
-        """Whether survivors are drawn at random and attacked with everything the attack has."""
-        return hasattr(self.attack, "battery")
-
     def sample_cost(self, drawn: int, norm: str) -> tuple[int, int]:
         """Passes of a sample of `drawn` images of which none falls, as far as known."""
         try:
@@ -170,7 +165,7 @@ def sample_price(cell: Cell, images: int) -> Price | None:
     Args:
         images: all audited images; the sample is drawn once the last block is in.
     """
-    if not cell.plan.samples_survivors or cell.block.stop != images:
+    if not cell.plan.spec.sampled or cell.block.stop != images:
         return None
     drawn = min(images, cell.plan.attack.sample)
     cost = cell.plan.sample_cost(drawn, cell.norm)

@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from auditor.attacking.outcome import Block
-from auditor.attacking.pool import OutOfTimeError, Stop
+from auditor.attacking.setup import OutOfTimeError, Stop
 from auditor.attacking.verify import Verifier
 from auditor.cells.cell import ModelUnderAudit
 from auditor.cells.columns import Outcomes

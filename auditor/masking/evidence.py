@@ -217,7 +217,7 @@ def _trusted(
     for attack in config.attacks:
         outcome = outcomes.get(model, threat.norm, threat.epsilons[-1].value, attack.label)
         spec = registry.attacks[attack.use]
-        follows = spec.needs == GRADIENT or hasattr(spec.cls, "stages")
+        follows = spec.needs == GRADIENT or spec.kind == "stages"
         if outcome is None or not outcome.metas or attack.surrogate or not follows:
             continue
         found.add("gradient")

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from auditor.attacking.outcome import TRUSTS, Block, Outcome
-from auditor.attacking.pool import Progress, Stop, go_on
-from auditor.attacking.stages import Campaign
+from auditor.attacking.setup import Progress, Setup, Stop, go_on
+from auditor.attacking.stages import attack_block
 from auditor.attacking.verify import Verifier
 from auditor.cells.cell import ModelUnderAudit
 from auditor.maths.norms import Ball, Norm
@@ -158,23 +158,21 @@ class EngineProbe:
         used = surrogate or self.surrogate
         if trust is None and surrogate not in (None, self.surrogate):
             trust = "nothing"
-        campaign = Campaign(
-            spec_of(type(attack)),
-            attack,
-            used,
-            used,
-            verifier,
-            self.classes,
-            True,
-            self.seed,
-            f"check {self.label} {name}",
-            self.batch_size,
-            trust,
-            self.stop,
-            used.model is self.surrogate.model,
+        setup = Setup(
+            spec=spec_of(type(attack)),
+            attack=attack,
+            surrogate=used,
+            verifier=verifier,
+            classes=self.classes,
+            seed=self.seed,
+            key=f"check {self.label} {name}",
+            batch_size=self.batch_size,
+            trust=trust,
+            stop=self.stop,
+            itself=used.model is self.surrogate.model,
         )
         self.begins(name, len(rows), len(rows) * used.draws * self._each(attack))
-        found, _ = campaign.run(part, self.progress)
+        found, _ = attack_block(setup, part, self.progress)
         self.attempts.append(
             AttemptSummary(
                 name,

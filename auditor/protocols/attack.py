@@ -9,7 +9,7 @@ images, refilling the batch, restarts and verification are the engine's.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 import torch
@@ -26,6 +26,13 @@ SCORES = "scores"
 #: What an attack trusts: the gradient of the cross-entropy, the model's own gradient of another
 #: objective, or no gradient of the model.
 Trust = Literal["cross-entropy", "gradient", "nothing"]
+
+#: What an attack does: proposes steps, composes stages of others, or keeps a loop of its own.
+Kind = Literal["steps", "stages", "own loop"]
+#: What tells its kind: the first of these methods that it has.
+_KINDS: dict[str, Kind] = {"stages": "stages", "perturb": "own loop", "start": "steps"}
+#: The methods that it may have besides.
+_OPTIONAL = ("passes", "lane_passes", "battery")
 
 _T = TypeVar("_T")
 
@@ -99,6 +106,8 @@ class Attack(Protocol):
     `minimise` (default as `minimises`): whether it goes on with an image that has fallen;
     `blind` (default False): its points do not depend on what was seen at those before, so that
         it is no search;
+    `second_run` (default False): it is run twice from the start, with other random numbers, and the
+        two are compared;
     `lane_passes(classes)`: forward and backward passes of one restart with one target, if it finds
         nothing; where an attack does not say it, they follow from `steps` and the fields above.
     """
@@ -116,15 +125,26 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class AttackSpec(Spec):
-    """An attack class with its abilities."""
+    """An attack class with its abilities.
+
+    Attributes:
+        has: the methods among `passes`, `lane_passes` and `battery` that it has.
+    """
 
     norms: frozenset[str]
     needs: str
-    any_norm: bool = False
+    any_norm: bool
+    kind: Kind
+    has: frozenset[str]
 
     def knows(self, norm: str) -> bool:
         """Whether it attacks under this norm."""
         return self.any_norm or norm in self.norms
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it is a composite whose survivors are sampled (`composite.Sampled`)."""
+        return self.kind == "stages" and "battery" in self.has
 
 
 @dataclass(frozen=True)
@@ -139,6 +159,8 @@ class Wishes:
     jacobian: bool
     minimises: bool
     minimise: bool
+    blind: bool
+    second_run: bool
 
 
 def wishes_of(attack: Any) -> Wishes:
@@ -153,6 +175,8 @@ def wishes_of(attack: Any) -> Wishes:
         jacobian=bool(getattr(attack, "jacobian", False)),
         minimises=minimises,
         minimise=minimises and bool(getattr(attack, "minimise", True)),
+        blind=bool(getattr(attack, "blind", False)),
+        second_run=bool(getattr(attack, "second_run", False)),
     )
 
 
@@ -160,14 +184,16 @@ def lane_passes_of(attack: Any, classes: int) -> tuple[int, int]:
     """Forward and backward passes of one restart with one target, if it finds nothing.
 
     Raises:
+        TypeError: its class was not decorated.
         Exception: whatever the attack's own code raises.
     """
-    if hasattr(attack, "lane_passes"):
+    spec = spec_of(type(attack))
+    if "lane_passes" in spec.has:
         forwards, backwards = attack.lane_passes(classes)
         return int(forwards), int(backwards)
     wishes = wishes_of(attack)
     each = wishes.eot * wishes.points
-    slopes = 0 if spec_of(type(attack)).needs != GRADIENT else classes if wishes.jacobian else 1
+    slopes = 0 if spec.needs != GRADIENT else classes if wishes.jacobian else 1
     return each * (attack.steps + 1), each * attack.steps * slopes
 
 
@@ -177,15 +203,16 @@ def passes_of(attack: Any, classes: int) -> tuple[int, int]:
     Of a composite, or an attack with a loop of its own, what it says itself.
 
     Raises:
+        TypeError: its class was not decorated.
         Exception: whatever the attack's own code raises.
     """
-    if hasattr(attack, "stages") or hasattr(attack, "perturb"):
-        forwards, backwards = attack.passes(classes)
-    else:
-        wishes = wishes_of(attack)
+    wishes = wishes_of(attack)
+    if spec_of(type(attack)).kind == "steps":
         lanes = wishes.restarts * (min(wishes.targets, classes - 1) or 1)
         forwards, backwards = (lanes * each for each in lane_passes_of(attack, classes))
-    runs = 2 if getattr(attack, "second_run", False) else 1
+    else:
+        forwards, backwards = attack.passes(classes)
+    runs = 2 if wishes.second_run else 1
     return int(runs * forwards), int(runs * backwards)
 
 
@@ -201,18 +228,46 @@ def attack(
         reference: the paper, with equation or algorithm number.
         any_norm: whether the norms of plugins will do as well: it uses nothing of a norm but the
             methods of `task.ball`.
+
+    Raises:
+        TypeError: the class has none of the methods that an attack of any kind has.
     """
 
     def describe(cls: type[_T]) -> type[_T]:
-        spec = AttackSpec(name, cls, reference, frozenset(norms), needs, any_norm)
-        cls.attack_spec = spec  # type: ignore[attr-defined]
+        kind = _kind_of(cls)
+        if kind is None:
+            raise TypeError(
+                f"{cls!r} is not an attack: it has neither `start` and `step`, nor `stages`, nor "
+                "`perturb`"
+            )
+        cls.attack_spec = AttackSpec(  # type: ignore[attr-defined]
+            name=name,
+            cls=cls,
+            reference=reference,
+            norms=frozenset(norms),
+            needs=needs,
+            any_norm=any_norm,
+            kind=kind,
+            has=_methods_of(cls),
+        )
         return cls
 
     return describe
 
 
+def _kind_of(cls: type) -> Kind | None:
+    return next((kind for name, kind in _KINDS.items() if callable(getattr(cls, name, None))), None)
+
+
+def _methods_of(cls: type) -> frozenset[str]:
+    return frozenset(name for name in _OPTIONAL if callable(getattr(cls, name, None)))
+
+
 def spec_of(cls: Any) -> AttackSpec:
     """The description that the `attack` decorator left on a class.
+
+    A class that has it from another, which it inherits from or wraps, is described by its own
+    methods, and by the other's where it has none.
 
     Raises:
         TypeError: the class was not decorated.
@@ -220,4 +275,7 @@ def spec_of(cls: Any) -> AttackSpec:
     spec = getattr(cls, "attack_spec", None)
     if not isinstance(spec, AttackSpec):
         raise TypeError(f"{cls!r} is not an attack: decorate it with @attack(...)")
-    return spec
+    if spec.cls is cls or not isinstance(cls, type):
+        return spec
+    kind, has = _kind_of(cls) or spec.kind, spec.has | _methods_of(cls)
+    return replace(spec, cls=cls, kind=kind, has=has)

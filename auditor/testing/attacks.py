@@ -38,12 +38,12 @@ class AttackTrial:
     @property
     def composite(self) -> bool:
         """Whether it is made of stages."""
-        return hasattr(self.offered.made, "stages")
+        return self.spec.kind == "stages"
 
     @property
     def loops(self) -> bool:
         """Whether how far it goes is its own: a composite, or an attack that keeps its own loop."""
-        return self.composite or hasattr(self.offered.made, "perturb")
+        return self.spec.kind != "steps"
 
     @cached_property
     def runs(self) -> list[Run]:

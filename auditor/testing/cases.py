@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from auditor.protocols.attack import AttackSpec
 from auditor.testing import adapters, attacks, checks, strength
 from auditor.testing.offered import Offered, Parameters, offers_in
 from auditor.testing.property import Case, Violation
@@ -32,7 +33,7 @@ _KINDS: dict[str, tuple[Callable[[Offered], Any], dict[str, Any]]] = {
 
 #: What an attack that keeps its own loop need not hold: it has no State, may draw from one seeded
 #: generator for a whole batch, and is never given an empty one.
-_NOT_OF_WHOLE = ("state-rows", "seed", "batch", "empty-batch")
+_NOT_OF_OWN_LOOPS = ("state-rows", "seed", "batch", "empty-batch")
 
 
 def cases(module: ModuleType, parameters: Parameters) -> list[Case]:
@@ -51,8 +52,8 @@ def _cases(offered: Offered) -> list[Case]:
         return [_not_built(offered, error)]
     make, properties = _KINDS[offered.kind]
     trial = make(offered)
-    if hasattr(offered.made, "perturb"):
-        properties = {key: one for key, one in properties.items() if key not in _NOT_OF_WHOLE}
+    if isinstance(offered.spec, AttackSpec) and offered.spec.kind == "own loop":
+        properties = {key: one for key, one in properties.items() if key not in _NOT_OF_OWN_LOOPS}
     return [
         Case(offered.name, name, meaning, _bound(look, trial))
         for name, (meaning, look) in properties.items()

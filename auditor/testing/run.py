@@ -11,7 +11,8 @@ from torch import nn
 
 from auditor.attacking.outcome import Block, Outcome
 from auditor.attacking.pool import AttackDefectError
-from auditor.attacking.stages import Campaign
+from auditor.attacking.setup import Setup
+from auditor.attacking.stages import attack_block
 from auditor.attacking.verify import Verifier
 from auditor.errors import raised_at
 from auditor.maths.norms import Norm
@@ -120,9 +121,9 @@ def run_in(attack: Any, setting: Setting) -> Run:
         searched = Victim("kit", Counted(setting.searched), precision=setting.dtype)
     victim.seeded = searched.seeded = False  # the kit's models draw no random numbers
     before = weights(searched.module)
-    steps = _STAGE_STEPS if hasattr(attack, "stages") else _STEPS
+    steps = _STAGE_STEPS if spec_of(type(attack)).kind == "stages" else _STEPS
     try:
-        result.outcome = _campaign(
+        result.outcome = _attacked(
             watched(attack, result.record, None if setting.whole else steps),
             setting,
             victim,
@@ -143,23 +144,21 @@ def run_in(attack: Any, setting: Setting) -> Run:
     return result
 
 
-def _campaign(attack: Any, setting: Setting, victim: Victim, searched: Victim) -> Outcome:
+def _attacked(attack: Any, setting: Setting, victim: Victim, searched: Victim) -> Outcome:
     surrogate, verifier = naive(searched), Verifier(victim, setting.norm, setting.radius)
     with torch.no_grad():
         classes = searched.logits(setting.x[:1].to(setting.dtype)).shape[1]
-    campaign = Campaign(
-        spec_of(type(attack)),
-        attack,
-        surrogate,
-        surrogate,
-        verifier,
-        classes,
-        True,
-        setting.seed,
-        "conformance",
-        setting.batch_size,
+    setup = Setup(
+        spec=spec_of(type(attack)),
+        attack=attack,
+        surrogate=surrogate,
+        verifier=verifier,
+        classes=classes,
+        seed=setting.seed,
+        key="conformance",
+        batch_size=setting.batch_size,
     )
-    outcome, _ = campaign.run(setting.block(), lambda finished, broken: None)
+    outcome, _ = attack_block(setup, setting.block(), lambda finished, broken: None)
     return outcome
 
 

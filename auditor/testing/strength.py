@@ -61,7 +61,7 @@ def budget(trial: AttackTrial) -> Violation | None:
     if not trial.stands:
         return None
     offered = trial.offered
-    if hasattr(offered.made, "passes"):
+    if "passes" in trial.spec.has:
         passes = offered.made.passes(10)
         if not (isinstance(passes, tuple) and len(passes) == 2 and min(passes) >= 0):
             return Violation("budget", f"passes(10) gave {passes!r}", "two numbers, (forward, "
@@ -133,7 +133,7 @@ def noise(trial: AttackTrial) -> Violation | None:
     for strength in _strength_runs(trial):
         if strength.run.outcome is None:
             return _failed(strength, "noise")
-        points = _points(trial.offered.made)
+        points = _points(trial)
         by_noise = int((strength.curve.rung <= _noise_reaches(strength, points)).sum())
         broken = int(strength.broken().sum())
         if broken < by_noise - _LUCK:
@@ -148,11 +148,11 @@ def noise(trial: AttackTrial) -> Violation | None:
     return None
 
 
-def _points(made: Any) -> int:
+def _points(trial: AttackTrial) -> int:
     """How many points the attack evaluates on an image that withstands."""
-    if hasattr(made, "stages") or hasattr(made, "perturb"):
+    if trial.loops:
         return _COMPOSITE
-    wishes = wishes_of(made)
+    made, wishes = trial.offered.made, wishes_of(trial.offered.made)
     return min(_MOST_NOISE, wishes.restarts * wishes.points * (int(made.steps) + 1))
 
 

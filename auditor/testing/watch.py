@@ -74,12 +74,10 @@ def watched(attack: Any, record: Record, limit: int | None = None) -> Any:
     Raises:
         TypeError: it was not decorated.
     """
-    if hasattr(attack, "perturb"):
-        kind: type[_Watched] = _Whole
-    else:
-        kind = _Composite if hasattr(attack, "stages") else _Plain
-    cls = type(kind.__name__, (kind,), {"attack_spec": spec_of(type(attack))})
-    return cls(attack, record, limit)
+    spec = spec_of(type(attack))
+    kinds = {"steps": _Plain, "stages": _Composite, "own loop": _OwnLoop}
+    kind: type[_Watched] = kinds[spec.kind]
+    return type(kind.__name__, (kind,), {"attack_spec": spec})(attack, record, limit)
 
 
 class _Watched:
@@ -173,7 +171,7 @@ class _Plain(_Watched):
         self._record.moved = max(self._record.moved, (new.x - clean).abs().amax().item())
 
 
-class _Whole(_Watched):
+class _OwnLoop(_Watched):
     """An attack that keeps its own loop: what it is given and what it returns is looked at.
 
     It may use the global generators, which the engine seeds; torch's switches it may not leave.

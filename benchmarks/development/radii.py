@@ -39,12 +39,11 @@ def measured(name: str, model: nn.Module, x: Tensor, y: Tensor, norm: str) -> di
 def _distances(subject: Subject, norm: str) -> Tensor:
     """(n,) distance of the nearest adversarial example that FAB finds; infinite where none."""
     parameters = {"iterations": 50, "targets": TARGETS}
-    campaign = subject.campaign("fab", parameters, norm, LARGE[norm], 128)
-    return campaign.run(subject.block, lambda finished, broken: None)[0].nearest
+    setup = subject.setup("fab", parameters, norm, LARGE[norm], 128)
+    return subject.attacked(setup)[0].nearest
 
 
 def _surviving(subject: Subject, norm: str, epsilon: float, distance: Tensor) -> float:
     parameters = {"steps": 50, "loss": "margin", "restarts": 2}
-    campaign = subject.campaign("apgd", parameters, norm, epsilon, 128)
-    outcome, _ = campaign.run(subject.block, lambda finished, broken: None)
+    outcome, _ = subject.attacked(subject.setup("apgd", parameters, norm, epsilon, 128))
     return float((~outcome.broken & (distance > epsilon)).double().mean())

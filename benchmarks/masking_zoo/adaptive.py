@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from zoo import Entry
 
 from auditor.attacking.outcome import Block
-from auditor.attacking.stages import Campaign
+from auditor.attacking.setup import Setup
+from auditor.attacking.stages import attack_block
 from auditor.attacking.verify import Verifier
 from auditor.preflight import read_batch
 from auditor.subject.loading import Factory, Weights, load_module
@@ -186,14 +187,19 @@ def attack(
     if not len(block):
         return Result(torch.zeros(0, dtype=torch.bool))
     epsilon = float(Fraction(entry.epsilon))
-    verifier = Verifier(subject.victim, subject.registry.norms[entry.norm], epsilon)
     spec = subject.registry.attacks[use]
-    campaign = Campaign(
-        spec, spec.build(parameters), surrogate, surrogate, verifier, 10, True, seed,
-        f"{use} {sorted(parameters.items())}", 128,
-    )  # fmt: skip
+    setup = Setup(
+        spec=spec,
+        attack=spec.build(parameters),
+        surrogate=surrogate,
+        verifier=Verifier(subject.victim, subject.registry.norms[entry.norm], epsilon),
+        classes=10,
+        seed=seed,
+        key=f"{use} {sorted(parameters.items())}",
+        batch_size=128,
+    )
     try:
-        outcome, _ = campaign.run(block, lambda finished, broken: None)
+        outcome, _ = attack_block(setup, block, lambda finished, broken: None)
     except NoGradientError:
         return Result(torch.ones(len(block), dtype=torch.bool), "no gradient")
     except RuntimeError as error:

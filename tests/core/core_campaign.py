@@ -1,4 +1,4 @@
-"""Composites of the tests, and one way to run them: the campaign that production uses."""
+"""Composites of the tests, and one way to run them: the one that production uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from core_models import NORM, linear_victim, run_attack
 from core_pool import toy
 
 from auditor.attacking.outcome import Block, Outcome
-from auditor.attacking.stages import Campaign, Log
+from auditor.attacking.setup import Setup
+from auditor.attacking.stages import Log, attack_block
 from auditor.attacking.verify import Verifier
 from auditor.cells.sampling import sampled
 from auditor.protocols.attack import State, spec_of
@@ -108,13 +109,12 @@ def run_campaign(
     has_gradient: bool = True,
     key: str = "test",
 ) -> Run:
-    exact = exact or naive(victim)
     verifier = Verifier(victim, NORM[norm], epsilon)
-    campaign = Campaign(
+    setup = Setup(
         spec=spec_of(type(attack)),
         attack=attack,
-        exact=exact,
-        search=search or exact,
+        surrogate=exact or naive(victim),
+        search=search,
         verifier=verifier,
         classes=classes,
         has_gradient=has_gradient,
@@ -123,7 +123,9 @@ def run_campaign(
         batch_size=batch_size,
     )
     progress: list[tuple[int, int]] = []
-    outcome, log = campaign.run(block, lambda finished, broken: progress.append((finished, broken)))
+    outcome, log = attack_block(
+        setup, block, lambda finished, broken: progress.append((finished, broken))
+    )
     return Run(outcome, log, verifier, progress)
 
 

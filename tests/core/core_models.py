@@ -1,4 +1,4 @@
-"""Small victims, and one way to run an attack on them: the campaign that production uses."""
+"""Small victims, and one way to run an attack on them: the one that production uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from auditor.attacking.outcome import Block, Outcome
-from auditor.attacking.stages import Campaign, Log
+from auditor.attacking.setup import Setup
+from auditor.attacking.stages import Log, attack_block
 from auditor.attacking.verify import Verifier
 from auditor.maths.norms import NORMS
 from auditor.protocols.attack import AttackSpec, spec_of
@@ -129,11 +130,10 @@ def run_attack(
     classes = victim.logits(block.x[:1]).shape[1] if len(block) else 2
     verifier = Verifier(victim, NORM[norm], epsilon)
     surrogate = surrogate or naive(victim)
-    campaign = Campaign(
+    setup = Setup(
         spec=spec or spec_of(type(attack)),
         attack=attack,
-        exact=surrogate,
-        search=surrogate,
+        surrogate=surrogate,
         verifier=verifier,
         classes=classes,
         has_gradient=has_gradient,
@@ -141,5 +141,5 @@ def run_attack(
         key="test",
         batch_size=batch_size,
     )
-    outcome, log = campaign.run(block, lambda finished, broken: None)
+    outcome, log = attack_block(setup, block, lambda finished, broken: None)
     return Run(outcome, verifier, log)

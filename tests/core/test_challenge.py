@@ -11,8 +11,10 @@ from auditor_plugins.noise import Noise
 from auditor_plugins.pgd import PGD
 from auditor_plugins.rays import RayS
 from auditor_plugins.square import Square
+from core_models import NORM
 
-from auditor.attacking.pool import challenge_of
+from auditor.attacking.setup import Setup
+from auditor.attacking.verify import Verifier
 from auditor.config import AuditConfig, load_config
 from auditor.masking.challenge import challenges, shortage, shortened
 from auditor.protocols.attack import spec_of
@@ -59,7 +61,18 @@ def test_what_distrusts_the_gradient_and_looks() -> None:
         (PGD(), own.repaired(), False, None),
         (Square(), own, False, None),
     ):
-        assert challenge_of(spec_of(type(attack)), attack, surrogate, itself) == expected
+        setup = Setup(
+            spec=spec_of(type(attack)),
+            attack=attack,
+            surrogate=surrogate,
+            verifier=Verifier(None, NORM["linf"], 0.1),  # type: ignore[arg-type]
+            classes=4,
+            seed=0,
+            key="key",
+            batch_size=1,
+            itself=itself,
+        )
+        assert setup.challenge == expected
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from core_pool import assert_same, toy
 from auditor.attacking.lanes import LanePlan, first_of_each
 from auditor.attacking.outcome import Outcome
 from auditor.attacking.pool import Pool
+from auditor.attacking.setup import Setup
 from auditor.attacking.verify import Verifier
 from auditor.maths.objectives import choose_objective
 from auditor.protocols.attack import GRADIENT, Observation, State, Task, spec_of
@@ -36,10 +37,17 @@ def test_each_lane_starts_at_its_own_point(batch_size):
     origin = X[row] + TINY * torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1)
     plan = LanePlan(row, None, torch.arange(4), torch.tensor([1, 0, 0, 0]), origin)
     attack = Aimed(targets=0, steps=1, images=X)
-    pool = Pool(
-        spec_of(Aimed), attack, naive(victim), choose_objective("margin", 4),
-        Verifier(victim, NORM["linf"], 1e-3), 0, "key", batch_size,
-    )  # fmt: skip
+    setup = Setup(
+        spec=spec_of(Aimed),
+        attack=attack,
+        surrogate=naive(victim),
+        verifier=Verifier(victim, NORM["linf"], 1e-3),
+        classes=4,
+        seed=0,
+        key="key",
+        batch_size=batch_size,
+    )
+    pool = Pool(setup, choose_objective("margin", 4))
     reached = pool.run_lanes(block, plan, Outcome.empty(block, 0), lambda finished, broken: None)
     assert reached.isfinite().all()
     for image, lanes in ((1, [1]), (4, [2, 0]), (7, [3])):

@@ -110,17 +110,25 @@ def test_an_empty_block_has_an_empty_outcome():
 
 def test_progress_ends_with_every_image_and_never_goes_back():
     from auditor.attacking.pool import Pool
+    from auditor.attacking.setup import Setup
     from auditor.attacking.verify import Verifier
     from auditor.maths.objectives import choose_objective
-    from auditor.protocols.attack import spec_of, wishes_of
+    from auditor.protocols.attack import spec_of
 
     victim = cnn_victim(X)
     block, attack = block_of(victim, X, IDS), PGD(steps=5, restarts=3)
-    pool = Pool(
-        spec_of(PGD), attack, naive(victim), choose_objective(wishes_of(attack).loss, 4),
-        Verifier(victim, NORM["linf"], 0.05), 0, "key", 7,
-    )  # fmt: skip
+    setup = Setup(
+        spec=spec_of(PGD),
+        attack=attack,
+        surrogate=naive(victim),
+        verifier=Verifier(victim, NORM["linf"], 0.05),
+        classes=4,
+        seed=0,
+        key="key",
+        batch_size=7,
+    )
     seen: list[tuple[int, int]] = []
+    pool = Pool(setup, choose_objective(setup.wishes.loss, 4))
     outcome = pool.run(block, lambda finished, broken: seen.append((finished, broken)))
     assert seen == sorted(seen)
     assert seen[-1] == (N, int(outcome.broken.sum()))

@@ -120,6 +120,10 @@ BROKEN = {
         ATTACK.format(name="m").replace(": PositiveInt", ": 'Unheard'"),
         "Unheard",
     ),
+    "no method of an attack": (
+        ATTACK.format(name="m").replace("def start", "def begin"),
+        "is not an attack: it has neither",
+    ),
     "no dataclass": (ATTACK.format(name="m").replace("@dataclass(frozen=True)\n", ""), "dataclass"),
     "a name that is taken": (ATTACK.format(name="pgd"), "already taken by plugin 'pgd'"),
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from auditor.maths.objectives import OBJECTIVE_NAMES, ObjectiveName
 from auditor.parameters import NonNegativeInt, PixelLength, PositiveInt, Spec, param, parse_number
-from auditor.protocols.attack import SCORES, attack, spec_of
+from auditor.protocols.attack import SCORES, attack, lane_passes_of, passes_of, spec_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,13 @@ class Thing:
     fast: bool = param(False, "whether")
 
 
+class Starts(Thing):
+    def start(self, task):
+        raise NotImplementedError
+
+
 SPEC = Spec("thing", Thing, "a paper")
+DECORATE = attack(name="n", norms=["l2", "l2"], needs=SCORES, reference="r")
 
 
 def test_description():
@@ -97,8 +104,58 @@ def test_numbers_may_be_fractions(text, value):
 
 def test_only_decorated_classes_are_attacks():
     with pytest.raises(TypeError, match="decorate"):
-        spec_of(Thing)
-    decorated = attack(name="n", norms=["l2", "l2"], needs=SCORES, reference="r")(Thing)
+        spec_of(Starts)
+    decorated = DECORATE(Starts)
     assert spec_of(decorated).norms == {"l2"}
-    assert decorated is Thing
-    del Thing.attack_spec
+    assert decorated is Starts
+    del Starts.attack_spec
+
+
+def test_a_class_without_the_methods_of_any_kind_is_no_attack():
+    with pytest.raises(TypeError, match="neither `start` and `step`, nor `stages`, nor `perturb`"):
+        DECORATE(Thing)
+
+
+def offering(*names: str, **more: Any) -> type:
+    return type("Offers", (), {name: lambda self, *given: (3, 4) for name in names} | more)
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "has"),
+    [
+        (("start", "step"), "steps", set()),
+        (("start", "step", "passes", "lane_passes"), "steps", {"passes", "lane_passes"}),
+        (("perturb", "start", "passes"), "own loop", {"passes"}),
+        (("stages", "perturb", "start", "passes", "battery"), "stages", {"passes", "battery"}),
+    ],
+)
+def test_the_kind_of_an_attack_is_told_by_its_methods(names, kind, has):
+    spec = spec_of(DECORATE(offering(*names)))
+    assert (spec.kind, spec.has, spec.sampled) == (kind, has, "battery" in names)
+
+
+def test_a_parameter_of_a_method_s_name_is_no_method():
+    assert spec_of(DECORATE(offering("start", stages=3, battery="full"))).kind == "steps"
+
+
+def test_what_inherits_from_an_attack_is_told_by_its_own_methods():
+    parent = DECORATE(offering("start", "lane_passes"))
+    child = type(
+        "Child", (parent,), {"stages": lambda self, brief: iter(()), "passes": parent.start}
+    )
+    spec = spec_of(child)
+    assert (spec.cls, spec.name, spec.kind) == (child, "n", "stages")
+    assert spec.has == {"passes", "lane_passes"}
+    assert spec_of(parent).kind == "steps"
+    assert spec_of(parent()) is spec_of(parent)
+
+
+def test_what_wraps_an_attack_is_told_by_what_it_wraps():
+    class Wraps:
+        attack_spec = spec_of(DECORATE(offering("stages", "passes", "lane_passes")))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.attack_spec.cls(), name)
+
+    assert spec_of(Wraps).kind == "stages"
+    assert passes_of(Wraps(), 10) == lane_passes_of(Wraps(), 10) == (3, 4)

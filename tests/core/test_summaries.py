@@ -19,7 +19,7 @@ def meta(**what) -> CellMeta:
 
 
 def stage(name: str, objective: str = "margin", surrogate: str = "naive", **figures) -> dict:
-    """As a campaign's log holds it."""
+    """As an attack's log holds it."""
     figures = {"images": 0, "broken": 0, "forwards": 0, "backwards": 0, "seconds": 0.0, **figures}
     return {
         "name": name,
