@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, get_args
 
 import torch
@@ -55,7 +55,7 @@ class Log:
     objective: str = ""
     note: str = ""
     surrogate: str = ""
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[StageRecord] = field(default_factory=list)
     #: Images on which two independent runs agree, and which only one of them broke.
     agreement: dict[str, int] | None = None
 
@@ -129,7 +129,7 @@ class Campaign:
         if len(block):
             stages = self.attack.stages(self._brief(block, outcome))
             self._advance(stages, block, outcome, log, progress)
-        log.note = joined(stage["note"] for stage in log.stages)
+        log.note = joined(stage.note for stage in log.stages)
         progress(len(block), int(outcome.broken.sum()))
         return outcome, log
 
@@ -155,7 +155,7 @@ class Campaign:
                     f"attack {self.spec.name!r} yielded {type(stage).__name__}, not a Stage"
                 )
             record, standing = self._stage(stage, block, outcome, progress)
-            log.stages.append(asdict(record))
+            log.stages.append(record)
 
     def _stage(
         self, stage: Stage, block: Block, outcome: Outcome, progress: Progress

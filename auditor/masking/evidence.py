@@ -222,7 +222,7 @@ def _trusted(
             continue
         found.add("gradient")
         objectives = {meta.objective for meta in outcome.metas}
-        objectives |= {stage["objective"] for meta in outcome.metas for stage in meta.stages}
+        objectives |= {stage.objective for meta in outcome.metas for stage in meta.stages}
         found |= objectives & {"cross-entropy"}
     return found - {"nothing"}
 
