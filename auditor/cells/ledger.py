@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from auditor.attacking.outcome import Outcome
+from auditor.attacking.outcome import COLUMNS, Outcome
 from auditor.attacking.stages import StageRecord
 from auditor.protocols.check import CheckReport
 from auditor.results import AttemptSummary
@@ -89,11 +89,7 @@ def _hash(parts: dict[str, Any]) -> str:
 
 def record_of(outcome: Outcome, position: torch.Tensor, meta: CellMeta) -> CellRecord:
     """The cell that keeps an attack's outcome."""
-    columns = {
-        name: value.cpu()
-        for name, value in vars(outcome).items()
-        if isinstance(value, torch.Tensor) and name not in ("adversarial", "best_point")
-    }
+    columns = {name: getattr(outcome, name).cpu() for name in (*COLUMNS, "loss")}
     columns["position"] = position.cpu()
     return CellRecord(meta, columns, outcome.adversarial[outcome.broken].cpu())
 
