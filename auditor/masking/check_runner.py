@@ -20,14 +20,7 @@ from auditor.attacking.pool import OutOfTimeError, Stop
 from auditor.attacking.verify import Verifier
 from auditor.cells.cell import ModelUnderAudit
 from auditor.cells.columns import Outcomes
-from auditor.cells.ledger import (
-    CellMeta,
-    CellRecord,
-    CheckRecord,
-    Ledger,
-    cell_key,
-    record_of,
-)
+from auditor.cells.ledger import CellMeta, CellRecord, CheckRecord, Ledger, cell_key, record_of
 from auditor.cells.pace import Pace
 from auditor.cells.plan import CheckPlan
 from auditor.cells.reread import refuted
