@@ -62,12 +62,13 @@ class Case:
         """Points (n, C, H, W) of the cascade as an audit runs it, and what it says of itself."""
         whole = WholeCascade(subject, self.norm, self.epsilon, BATCH, self.seed)
         evidence = whole.run()
-        return whole.points, {"evidence": asdict(evidence), "stages": whole.stages}
+        stages = [asdict(stage) for stage in whole.stages]
+        return whole.points, {"evidence": asdict(evidence), "stages": stages}
 
     def ours(self, setup: Setup, subject: Subject) -> tuple[torch.Tensor, dict[str, Any]]:
         """The same of any other attack."""
         outcome, log = subject.attacked(setup)
-        return outcome.adversarial, {"stages": log.stages}
+        return outcome.adversarial, {"stages": [asdict(stage) for stage in log.stages]}
 
     def peer(self, name: str, subject: Subject) -> torch.Tensor:
         """The points of an AutoAttack, ours or another's."""

@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from auditor_plugins.apgd import APGD
@@ -23,7 +23,7 @@ from development_models import DATA_HELP, PLANS, held_out, load, radius, weights
 from auditor.api import GRADIENT, Brief, Stage, Standing, attack
 from auditor.attacking.outcome import Block
 from auditor.attacking.setup import Setup
-from auditor.attacking.stages import Log, attack_block
+from auditor.attacking.stages import Log, StageRecord, attack_block
 from auditor.attacking.verify import Verifier
 from auditor.protocols.attack import spec_of
 from auditor.registry import load_registry
@@ -72,7 +72,7 @@ class Setting:
     norm: str
     epsilon: float
 
-    def run(self, composite: InOrder) -> tuple[list[dict[str, Any]], int]:
+    def run(self, composite: InOrder) -> tuple[list[StageRecord], int]:
         """What each stage did, and the passes of all, verification included."""
         registry = load_registry()
         setup = Setup(
@@ -107,15 +107,15 @@ def lines(where: list[str], here: Setting) -> list[list[str]]:
         for order in get_args(Order):
             stages, total = here.run(InOrder(order, loss, steps))
             sweep, aimed = stages[0], stages[1:]
-            spent = [stage["forwards"] + stage["backwards"] for stage in stages]
+            spent = [stage.forwards + stage.backwards for stage in stages]
             # What is in no stage is what the order cost.
             ordering = total - sum(spent)
             cells = []
             for shown in SHOWN:
-                broken = sum(stage["broken"] for stage in aimed[:shown])
+                broken = sum(stage.broken for stage in aimed[:shown])
                 passes = ordering + sum(spent[1 : shown + 1])
                 cells.append(f"{broken} for {passes:,}")
-            survivors = len(here.block) - sweep["broken"]
+            survivors = len(here.block) - sweep.broken
             found.append([*where, str(survivors), f"{loss}, {steps} steps", order, *cells])
     return found
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from subjects import Subject
 
 from auditor.attacking.outcome import Outcome
+from auditor.attacking.stages import StageRecord
 from auditor.cells.sampling import Order, Positions, sampled
 from auditor.maths.randomness import Noise
 from auditor.protocols.composite import Part, Situation
@@ -35,7 +36,7 @@ class WholeCascade:
     seed: int = 0
     parameters: Parameters = field(default_factory=dict)
     points: torch.Tensor = field(init=False)
-    stages: list[dict[str, Any]] = field(init=False)
+    stages: list[StageRecord] = field(init=False)
 
     def run(self) -> SampleEvidence:
         """Attack; what is returned is what the sample showed."""
@@ -66,7 +67,7 @@ class WholeCascade:
         situation = Situation(self.norm, classes, random=False, has_gradient=True)
         return {part.name: part for part in self._cascade().battery(situation)}
 
-    def part(self, part: Part, positions: Positions) -> tuple[Outcome, dict[str, Any]]:
+    def part(self, part: Part, positions: Positions) -> tuple[Outcome, StageRecord]:
         """One part on the images at these places of the block; its outcome and its only stage."""
         some = self.subject.at(torch.from_numpy(positions))
         setup = some.setup(
@@ -89,7 +90,7 @@ class WholeCascade:
     def _one(self, part: Part, order: Order) -> Positions:
         outcome, stage = self.part(part, order.positions)
         name = f"sample: {part.name}" if order.sample else f"{part.name}, sent on"
-        self.stages.append(stage | {"name": name})
+        self.stages.append(replace(stage, name=name))
         fell = order.positions[outcome.broken.numpy()]
         self.points[torch.from_numpy(fell)] = outcome.adversarial[outcome.broken]
         return fell

@@ -1,10 +1,14 @@
-"""What comes of attacking a block of images."""
+"""What is known of images under an attack, and what comes of attacking a block of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf, nan
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
 import torch
+from numpy.typing import NDArray
 
 from auditor.attacking.lanes import Lanes, first_of_each
 from auditor.attacking.verify import Verification
@@ -28,37 +32,111 @@ class Block:
         return len(self.y)
 
 
-@dataclass
-class Outcome:
-    """What came of a block; row i belongs to image i. NaN where nothing was seen."""
+_Rows = TypeVar("_Rows", torch.Tensor, NDArray[Any])
+_Dtype = Literal["bool", "int64", "float64"]
 
-    #: (n,) bool, verified on the victim.
-    broken: torch.Tensor
-    #: (n,) int64, what the attack trusted that broke it: the place in `TRUSTS`, -1 where unbroken.
-    trust: torch.Tensor
-    #: (n,) bool, still so as 8-bit images in the ball.
-    broken_8bit: torch.Tensor
-    #: (n,) int64, the victim's answer to the adversarial example; -1 where there is none.
-    prediction: torch.Tensor
-    #: (n,) the victim's confidence in it.
-    confidence: torch.Tensor
-    #: (n,) of the example where broken; else the best that any point of the surrogate reached.
-    margin: torch.Tensor
-    #: (n,) distance of the example.
-    distance: torch.Tensor
-    #: (n,) distance of the nearest adversarial example found, in the ball or not; infinite if none.
-    nearest: torch.Tensor
-    #: (n,) passes, verification included.
-    forwards: torch.Tensor
-    backwards: torch.Tensor
-    #: (n,) bool, met a gradient with NaN or infinity / that was zero everywhere.
-    nonfinite: torch.Tensor
-    zero: torch.Tensor
-    #: (n,) int64, points that the longest search by scores alone looked at, and the longest ascent
-    #: of the model's repaired gradient.
-    queries: torch.Tensor
-    repaired: torch.Tensor
-    #: (n, restarts) objective at the last point of each restart.
+
+@dataclass(frozen=True)
+class Column:
+    """How one thing that is known of each image is kept.
+
+    Attributes:
+        fill: what stands where nothing is known.
+        join: what becomes of it when the attack is run on the image again. Of the "example" is what
+            belongs to the first run that broke the image; the "margin" is too, and the largest as
+            long as it withstands.
+        archived: its name in samples.parquet; empty where it is not there.
+    """
+
+    dtype: _Dtype
+    fill: float
+    join: Literal["example", "margin", "largest", "smallest", "sum"]
+    archived: str = ""
+
+
+@dataclass
+class Columns(Generic[_Rows]):
+    """All that is known of images under an attack, (n,) each; row i belongs to image i.
+
+    The one list of it: what the pool notes, two runs are joined by, cells keep, results add up and
+    samples.parquet has follows from it. Rows are of torch in the pool, of NumPy in results.
+    """
+
+    #: Verified on the victim.
+    broken: Annotated[_Rows, Column("bool", False, "example", archived="broken")]
+    #: What the attack, or its stage, trusted that broke it: the place in `TRUSTS`.
+    trust: Annotated[_Rows, Column("int64", -1, "example")]
+    #: Still so as 8-bit images in the ball.
+    broken_8bit: Annotated[_Rows, Column("bool", False, "example", archived="broken_8bit")]
+    #: The victim's answer to the adversarial example, and its confidence in it.
+    prediction: Annotated[_Rows, Column("int64", -1, "example")]
+    confidence: Annotated[_Rows, Column("float64", nan, "example")]
+    #: Of the example where broken; else the best that any point of the surrogate reached.
+    margin: Annotated[_Rows, Column("float64", nan, "margin", archived="margin")]
+    #: Of the example.
+    distance: Annotated[_Rows, Column("float64", nan, "example", archived="norm")]
+    #: Distance of the nearest adversarial example found, in the ball or not.
+    nearest: Annotated[_Rows, Column("float64", inf, "smallest")]
+    #: Passes, verification included.
+    forwards: Annotated[_Rows, Column("int64", 0, "sum")]
+    backwards: Annotated[_Rows, Column("int64", 0, "sum")]
+    #: Met a gradient with NaN or infinity / that was zero everywhere.
+    nonfinite: Annotated[_Rows, Column("bool", False, "largest")]
+    zero: Annotated[_Rows, Column("bool", False, "largest")]
+    #: Points that the longest search by scores alone looked at, and the longest ascent of the
+    #: model's repaired gradient.
+    queries: Annotated[_Rows, Column("int64", 0, "largest")]
+    repaired: Annotated[_Rows, Column("int64", 0, "largest")]
+
+    def join(self, other: Mapping[str, Any], rows: Any = slice(None)) -> Any:
+        """Take in another run of the same attack on the images `rows`.
+
+        Args:
+            other: its columns, of m rows; what cells of earlier versions lack stays as it is.
+
+        Returns:
+            (m,) bool, the images that it broke besides.
+        """
+        held = ~self.broken[rows]
+        fell = held & other["broken"]
+        for name, column in COLUMNS.items():
+            if name in other:
+                whole = getattr(self, name)
+                whole[rows] = _joined(column, whole[rows], other[name], fell, held)
+        return fell
+
+
+def _joined(column: Column, old: Any, new: Any, fell: Any, held: Any) -> Any:
+    """A column after another run: `fell` are the images it broke, `held` had withstood before."""
+    if column.join == "sum":
+        return old + new
+    taken = {
+        "example": fell,
+        "margin": fell | (held & ((new > old) | (old != old))),  # NaN gives way
+        "largest": new > old,
+        "smallest": new < old,
+    }[column.join]
+    old[taken] = new[taken]
+    return old
+
+
+#: All columns by name.
+COLUMNS: dict[str, Column] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(Columns, include_extras=True).items()
+}
+
+
+def filled(full: Callable[[float, _Dtype], Any]) -> dict[str, Any]:
+    """All columns with nothing known yet; `full` makes one of its fill and dtype."""
+    return {name: full(column.fill, column.dtype) for name, column in COLUMNS.items()}
+
+
+@dataclass
+class Outcome(Columns[torch.Tensor]):
+    """What came of a block."""
+
+    #: (n, restarts) objective at the last point of each restart; NaN where nothing was seen.
     loss: torch.Tensor
     #: (n, C, H, W): the example where broken, the clean image elsewhere.
     adversarial: torch.Tensor
@@ -70,28 +148,17 @@ class Outcome:
         """Nothing has been seen yet; `points` asks for `best_point`."""
         n, device = len(block), block.x.device
 
-        def full(value: float | bool, dtype: torch.dtype) -> torch.Tensor:
-            return torch.full((n,), value, dtype=dtype, device=device)
+        def full(fill: float, dtype: _Dtype) -> torch.Tensor:
+            return torch.full((n,), fill, dtype=getattr(torch, dtype), device=device)
 
-        return cls(
-            broken=full(False, torch.bool),
-            trust=full(-1, torch.int64),
-            broken_8bit=full(False, torch.bool),
-            prediction=full(-1, torch.int64),
-            confidence=full(torch.nan, torch.float64),
-            margin=full(-torch.inf, torch.float64),
-            distance=full(torch.nan, torch.float64),
-            nearest=full(torch.inf, torch.float64),
-            forwards=full(0, torch.int64),
-            backwards=full(0, torch.int64),
-            nonfinite=full(False, torch.bool),
-            zero=full(False, torch.bool),
-            queries=full(0, torch.int64),
-            repaired=full(0, torch.int64),
+        outcome = cls(
+            **filled(full),
             loss=torch.full((n, restarts), torch.nan, dtype=torch.float64, device=device),
             adversarial=block.x.clone(),
             best_point=block.x.clone() if points else None,
         )
+        outcome.margin.fill_(-torch.inf)  # less than any point will reach
+        return outcome
 
     def note_gradients(self, lanes: Lanes, seen: Evaluation, used: torch.Tensor) -> None:
         """Note odd gradients of the lanes that use theirs; a lane at its last point does not."""
@@ -155,25 +222,7 @@ class Outcome:
         """Note that lanes of the images `rows` (m,) looked at so many `points` (m,)."""
         getattr(self, how).scatter_reduce_(0, rows, points, "amax")
 
-    def merge(self, other: Outcome) -> None:
-        """Take in another run of the same attack: what it broke besides, and what it cost."""
-        more = other.broken & ~self.broken
-        for name in (
-            "broken",
-            "trust",
-            "broken_8bit",
-            "prediction",
-            "confidence",
-            "distance",
-            "adversarial",
-        ):
-            getattr(self, name)[more] = getattr(other, name)[more]
-        better = more | (~self.broken & (other.margin > self.margin))
-        self.margin[better] = other.margin[better]
-        self.nearest = torch.minimum(self.nearest, other.nearest)
-        self.forwards += other.forwards
-        self.backwards += other.backwards
-        self.nonfinite |= other.nonfinite
-        self.zero |= other.zero
-        self.queries = torch.maximum(self.queries, other.queries)
-        self.repaired = torch.maximum(self.repaired, other.repaired)
+    def merge(self, other: Outcome, rows: torch.Tensor | slice = slice(None)) -> None:
+        """Take in another run of the same attack on the images `rows`, as `join` does."""
+        fell = self.join(vars(other), rows)[:, None, None, None]
+        self.adversarial[rows] = torch.where(fell, other.adversarial, self.adversarial[rows])

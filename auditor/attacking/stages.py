@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import torch
 
@@ -44,7 +44,7 @@ class Log:
     objective: str = ""
     note: str = ""
     surrogate: str = ""
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[StageRecord] = field(default_factory=list)
     #: Images on which two independent runs agree, and which only one of them broke.
     agreement: dict[str, int] | None = None
 
@@ -103,7 +103,7 @@ class Stages:
         if len(block):
             stages = self.setup.attack.stages(self._brief(block, outcome))
             self._advance(stages, block, outcome, log, progress)
-        log.note = joined(stage["note"] for stage in log.stages)
+        log.note = joined(stage.note for stage in log.stages)
         progress(len(block), int(outcome.broken.sum()))
         return outcome, log
 
@@ -128,7 +128,7 @@ class Stages:
                     f"attack {self.setup.spec.name!r} yielded {type(stage).__name__}, not a Stage"
                 )
             record, standing = self._stage(stage, block, outcome, progress)
-            log.stages.append(asdict(record))
+            log.stages.append(record)
 
     def _stage(
         self, stage: Stage, block: Block, outcome: Outcome, progress: Progress

@@ -24,7 +24,7 @@ from auditor.config import AuditConfig, DataConfig, ThreatConfig, config_hash
 from auditor.gates import Gate, judge
 from auditor.masking.challenge import shortage
 from auditor.masking.check_runner import CRASHED, CheckOutcome
-from auditor.masking.evidence import check_label, masking
+from auditor.masking.evidence import masking
 from auditor.maths.norms import NORMS, summary_of
 from auditor.protocols.attack import wishes_of
 from auditor.registry import Registry, auditor_version
@@ -121,7 +121,7 @@ def _model(
         result
         for threat in config.threats
         for result in _threats(
-            samples, threat, _meaning(registry, threat), model, attacks, outcomes, checks
+            samples, threat, _meaning(registry, threat), model, attacks, outcomes
         )
     )
     reports = [outcome.report for outcome in checks if outcome.report is not None]
@@ -159,28 +159,21 @@ def _threats(
     model: ModelUnderAudit,
     attacks: tuple[AttackPlan, ...],
     outcomes: Outcomes,
-    checks: list[CheckOutcome],
 ) -> Iterator[ThreatResult]:
     """One result per epsilon, smallest first: an image broken there is broken further out too.
 
     What the checks broke enters the worst case.
     """
-    correct = model.preflight.correct
+    name, correct = model.victim.name, model.preflight.correct
     broken, broken_8bit = np.zeros_like(correct), np.zeros_like(correct)
     for epsilon in threat.epsilons:
         rows = []
         for plan in attacks:
-            name = model.victim.name
             outcome = outcomes.get(name, threat.norm, epsilon.value, plan.config.label)
             rows.append(_attack(samples, plan, threat.norm, correct, outcome))
-            if outcome is not None:
-                broken |= outcome.broken
-                broken_8bit |= outcome.broken_8bit
-        for check in checks:
-            key = (model.victim.name, threat.norm, epsilon.value, check_label(check.result.label))
-            if (outcome := outcomes.get(*key)) is not None:
-                broken |= outcome.broken
-                broken_8bit |= outcome.broken_8bit
+        for _, found in outcomes.under(name, threat.norm, epsilon.value):
+            broken |= found.broken
+            broken_8bit |= found.broken_8bit
         ran = any(row.status == "done" for row in rows)
         yield ThreatResult(
             norm=threat.norm,
@@ -320,9 +313,8 @@ def _provenance(
     checks: dict[str, list[CheckOutcome]],
     facts: RunFacts,
 ) -> Provenance:
-    of_checks = {check_label(one.result.label) for several in checks.values() for one in several}
     metas = [
-        meta for key, outcome in outcomes.items() if key[-1] not in of_checks
+        meta for key, outcome in outcomes.items() if key.kind == "attack"
         for meta in outcome.metas
     ]  # fmt: skip
     metas += [one.record.meta for several in checks.values() for one in several if one.record]

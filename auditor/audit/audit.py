@@ -23,7 +23,7 @@ from auditor.cells.cell import (
     unfit,
     without_gradient,
 )
-from auditor.cells.columns import AttackOutcome, Outcomes
+from auditor.cells.columns import AttackOutcome, Key, Outcomes
 from auditor.cells.directory import find_unfinished, lock_file, new_run
 from auditor.cells.inputs import Loaded, load_samples, load_stand_in_of, load_victim
 from auditor.cells.keys import subject_key
@@ -45,7 +45,6 @@ from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig, ModelConfig, lock_text
 from auditor.gates import unkept
 from auditor.masking.check_runner import CheckContext, CheckOutcome, CheckRunner
-from auditor.masking.evidence import check_label
 from auditor.preflight import count_classes, preflight
 from auditor.printable import encodable
 from auditor.protocols.events import (
@@ -349,8 +348,8 @@ class Audit:
             for outcome in found[config.name]:
                 if outcome.record is not None and outcome.record.columns["broken"].any():
                     assert outcome.file is not None
-                    label = check_label(outcome.result.label)
-                    key = (config.name, context.norm.name, context.epsilon, label)
+                    label = outcome.result.label
+                    key = Key(config.name, context.norm.name, context.epsilon, label, "check")
                     outcomes.at(key).add(outcome.record, outcome.file)
         return found
 

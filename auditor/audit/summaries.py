@@ -40,7 +40,7 @@ def stage_summaries(metas: Sequence[CellMeta]) -> tuple[StageSummary, ...]:
     for meta in metas:
         seen: set[tuple[str, str, str]] = set()
         for stage in meta.stages:
-            one = StageSummary(**{key: value for key, value in stage.items() if key != "note"})
+            one = StageSummary(**{k: value for k, value in vars(stage).items() if k != "note"})
             key = one.name, one.objective, one.surrogate
             before = total.get(key)
             total[key] = one if before is None else _added(before, one, again=key in seen)

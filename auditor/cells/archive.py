@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from auditor.attacking.outcome import COLUMNS
 from auditor.cells.cell import ModelUnderAudit
 from auditor.cells.columns import AttackOutcome, Key, Outcomes
 from auditor.subject.samples import Samples
@@ -37,7 +38,7 @@ def write_samples(
     for key, outcome in outcomes.items():
         for start in range(0, len(samples), _ROWS):
             part = slice(start, min(start + _ROWS, len(samples)))
-            table = pa.table(_columns(key, outcome, samples, models[key[0]], part))
+            table = pa.table(_columns(key, outcome, samples, models[key.model], part))
             writer = writer or pq.ParquetWriter(temporary, table.schema)
             writer.write_table(table)
     if writer is not None:
@@ -50,7 +51,6 @@ def _columns(
 ) -> dict[str, Any]:
     import pyarrow as pa
 
-    name, norm, epsilon, label = key
     n = part.stop - part.start
 
     def same(text: str) -> pa.DictionaryArray:
@@ -58,18 +58,19 @@ def _columns(
 
     answer, clean = outcome.prediction[part], model.preflight.prediction[part]
     return {
-        "model": same(name),
-        "threat": same(norm),
-        "epsilon": np.full(n, epsilon),
-        "attack": same(label),
+        "model": same(key.model),
+        "threat": same(key.norm),
+        "epsilon": np.full(n, key.epsilon),
+        "attack": same(key.shown),
         "id": samples.index[part],
         "label": samples.labels[part],
         "clean_prediction": clean,
         "prediction": np.where(answer >= 0, answer, clean),
-        "broken": outcome.broken[part],
-        "broken_8bit": outcome.broken_8bit[part],
-        "margin": outcome.margin[part],
-        "norm": outcome.distance[part],
+        **{
+            column.archived: getattr(outcome, name)[part]
+            for name, column in COLUMNS.items()
+            if column.archived
+        },
         "passes": outcome.passes[part],
     }
 
@@ -111,7 +112,8 @@ def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
 
 
 def _entry(key: Key) -> str:
-    return "/".join(str(part).replace("%", "%25").replace("/", "%2F") for part in key)
+    parts = (key.model, key.norm, str(key.epsilon), key.shown)
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
 
 
 def _dtype(outcome: AttackOutcome) -> np.dtype[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,7 @@ class CellRunner:
         try:
             outcome, log = attack_block(setup, block, progress)
             if further:
-                log.stages = [{**stage, "name": further.stage} for stage in log.stages]
+                log.stages = [replace(stage, name=further.stage) for stage in log.stages]
         except AttackDefectError as error:
             raise CellError(str(error)) from error
         except NoGradientError as error:
@@ -167,8 +167,12 @@ class CellRunner:
             seconds=time.perf_counter() - begin,
             forwards=passes.forwards - forwards,
             backwards=passes.backwards - backwards,
+            surrogate=log.surrogate,
+            objective=log.objective,
+            note=log.note,
             rejected=verifier.rejected,
-            **vars(log),
+            stages=log.stages,
+            agreement=log.agreement,
         )
         return record_of(outcome, position, meta)
 

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from auditor.attacking.outcome import Outcome
+from auditor.attacking.outcome import COLUMNS, Outcome
+from auditor.attacking.stages import StageRecord
+from auditor.protocols.check import CheckReport
+from auditor.results import AttemptSummary
 from auditor.storage import storing
 
 if sys.platform != "win32":
@@ -29,21 +33,31 @@ CELL_SCHEMA = 5
 
 
 @dataclass(frozen=True)
+class CheckRecord:
+    """What a check said, None if it crashed, and the attacks that it started."""
+
+    report: CheckReport | None
+    attempts: tuple[AttemptSummary, ...]
+
+
+@dataclass(frozen=True)
 class CellMeta:
     """What is said of a cell as a whole."""
 
     seconds: float
     forwards: int
     backwards: int
-    surrogate: str
-    objective: str
-    note: str
+    #: Of an attack; `stages.Log` says what they hold.
+    surrogate: str = ""
+    objective: str = ""
+    note: str = ""
     rejected: dict[str, int] = field(default_factory=dict)
-    #: Of a composite attack; `stages.StageRecord` says what they hold.
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[StageRecord] = field(default_factory=list)
     agreement: dict[str, int] | None = None
-    #: Of a check; `battery` says what it holds.
-    check: dict[str, Any] | None = None
+    check: CheckRecord | None = None
+
+
+_META = TypeAdapter(CellMeta)
 
 
 @dataclass(frozen=True)
@@ -75,11 +89,7 @@ def _hash(parts: dict[str, Any]) -> str:
 
 def record_of(outcome: Outcome, position: torch.Tensor, meta: CellMeta) -> CellRecord:
     """The cell that keeps an attack's outcome."""
-    columns = {
-        name: value.cpu()
-        for name, value in vars(outcome).items()
-        if isinstance(value, torch.Tensor) and name not in ("adversarial", "best_point")
-    }
+    columns = {name: getattr(outcome, name).cpu() for name in (*COLUMNS, "loss")}
     columns["position"] = position.cpu()
     return CellRecord(meta, columns, outcome.adversarial[outcome.broken].cpu())
 
@@ -96,7 +106,8 @@ def _read(path: Path, key: str, position: torch.Tensor | None) -> CellRecord:
         raise _DamagedError("it is another cell's")
     if proof.get("sha256") != _sha256(key, proof["cell"], tensors):
         raise _DamagedError("its contents have changed since they were written")
-    record = CellRecord(CellMeta(**json.loads(proof["cell"])), tensors, tensors.pop("adversarial"))
+    meta = _META.validate_python(json.loads(proof["cell"]))
+    record = CellRecord(meta, tensors, tensors.pop("adversarial"))
     images = {len(column) for column in record.columns.values()}
     if images != {len(record.columns["position"])}:
         raise _DamagedError("its columns are of different lengths")

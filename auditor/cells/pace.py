@@ -18,7 +18,7 @@ class Pace:
     @classmethod
     def of(cls, outcomes: Outcomes, model: str) -> Pace:
         """Of all attacks on `model`, in this session and in earlier ones."""
-        metas = [meta for key, one in outcomes.items() if key[0] == model for meta in one.metas]
+        metas = [meta for key, one in outcomes.items() if key.model == model for meta in one.metas]
         passes = sum(meta.forwards + meta.backwards for meta in metas)
         return cls(sum(meta.seconds for meta in metas), passes)
 

@@ -94,9 +94,10 @@ class Sampler:
                 order = steps.send(self._one(cell, battery[order.part], order, model, target))
         except StopIteration as stop:
             target.evidence = stop.value
-            planned = sample_price(cell, target.images)
+            images = len(self.runner.samples)
+            planned = sample_price(cell, images)
             cost = planned.forwards + planned.backwards if planned else 0
-            self.listener(SampleDone(cell.title, stop.value, target.images, cost))
+            self.listener(SampleDone(cell.title, stop.value, images, cost))
 
     def _drawn(self, cell: Cell, number: int, positions: Positions) -> NDArray[np.float64]:
         """A number for each image, by which a sample is chosen: of seed, image and norm alone.
@@ -124,5 +125,5 @@ class Sampler:
             further = Further(part, positions, stage)
             one = replace(cell, block=slice(0, len(samples)), further=further)
             made = finished(self.runner, self.ledger, self.listener, one, model, title)
-            fell.append(target.add_again(made.record, made.file))
+            fell.append(target.add(made.record, made.file))
         return np.concatenate(fell)

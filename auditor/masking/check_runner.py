@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from auditor.attacking.setup import OutOfTimeError, Stop
 from auditor.attacking.verify import Verifier
 from auditor.cells.cell import ModelUnderAudit
 from auditor.cells.columns import Outcomes
-from auditor.cells.ledger import CellMeta, CellRecord, Ledger, cell_key, record_of
+from auditor.cells.ledger import CellMeta, CellRecord, CheckRecord, Ledger, cell_key, record_of
 from auditor.cells.pace import Pace
 from auditor.cells.plan import CheckPlan
 from auditor.cells.reread import refuted
@@ -35,7 +35,7 @@ from auditor.protocols.events import (
     CheckStarted,
     Listener,
 )
-from auditor.results import AttemptSummary, CheckResult, CheckStatus, Finding
+from auditor.results import CheckResult, CheckStatus, Finding
 from auditor.storage import StorageError
 from auditor.surrogate import Surrogate
 from auditor.usercode.calls import blamed, with_traceback
@@ -205,20 +205,13 @@ class CheckRunner:
         for part in (model.victim, model.surrogate.model):
             part.begin(f"{self.seed} check {plan.config.label}")
         forwards, backwards = passes.forwards, passes.backwards
-        report = plan.check.run(probe)
-        report = _checked(report)
+        report = _checked(plan.check.run(probe))
         meta = CellMeta(
             seconds=time.perf_counter() - begin,
             forwards=passes.forwards - forwards,
             backwards=passes.backwards - backwards,
-            surrogate="",
-            objective="",
-            note="",
             rejected=probe.rejected,
-            check={
-                "report": _REPORT.dump_python(report, mode="json"),
-                "attempts": [asdict(attempt) for attempt in probe.attempts],
-            },
+            check=CheckRecord(report, tuple(probe.attempts)),
         )
         return self._record(probe, meta)
 
@@ -231,7 +224,8 @@ class CheckRunner:
     def _take_in(self, plan: CheckPlan, record: CellRecord, file: Path) -> CheckOutcome:
         """What a check broke and saw, now or in an earlier session."""
         assert record.meta.check is not None
-        report = _REPORT.validate_python(record.meta.check["report"])
+        report = record.meta.check.report
+        assert report is not None
         self._note(record)
         self._symptoms.extend(report.symptoms)
         status: CheckStatus = "done" if report.applies else "not applicable"
@@ -274,12 +268,10 @@ class CheckRunner:
             remedy="if the model is at fault, mend it; else report it to the author of the check",
             fingerprint=_fingerprint(name, plan, "crashed"),
         )
-        attempts = [asdict(attempt) for attempt in probe.attempts]
-        meta = CellMeta(
-            0.0, 0, 0, "", "", "", rejected=probe.rejected, check={"attempts": attempts}
-        )
+        told = CheckRecord(None, tuple(probe.attempts))
+        meta = CellMeta(0.0, 0, 0, rejected=probe.rejected, check=told)
         result = _result(plan, "error", f"{CRASHED}{why}", meta, flagged=True)
-        if not attempts:
+        if not probe.attempts:
             return CheckOutcome(result, findings=(finding,))
         record, kept = self._record(probe, meta), cell_key({"crashed": key})
         self.ledger.write(kept, record)
@@ -319,7 +311,6 @@ def _result(
     *,
     flagged: bool = False,
 ) -> CheckResult:
-    attempts = meta.check["attempts"] if meta and meta.check else ()
     return CheckResult(
         name=plan.config.use,
         label=plan.config.label,
@@ -330,7 +321,7 @@ def _result(
         forwards=meta.forwards if meta else 0,
         backwards=meta.backwards if meta else 0,
         seconds=meta.seconds if meta else 0.0,
-        attempts=tuple(AttemptSummary(**attempt) for attempt in attempts),
+        attempts=meta.check.attempts if meta and meta.check else (),
     )
 
 

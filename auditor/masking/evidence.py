@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from auditor.attacking.outcome import TRUSTS
 from auditor.cells.cell import ModelUnderAudit
-from auditor.cells.columns import AttackOutcome, Outcomes
+from auditor.cells.columns import AttackOutcome, Key, Outcomes
 from auditor.cells.gallery import Pick, picture
 from auditor.cells.plan import cut
 from auditor.config import AuditConfig
@@ -28,11 +28,6 @@ _EXAMPLES = 4
 #: What an attack of fixed steps has to take to be told from a first try.
 _MANY_STEPS = 20
 _OTHERS = TRUSTS.index("nothing")
-
-
-def check_label(label: str) -> str:
-    """The name of a check among the attacks, in samples.parquet and adversarial.safetensors."""
-    return f"check {label}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Broken:
     #: repaired gradient, looked at.
     queries: NDArray[np.int64]
     repaired: NDArray[np.int64]
-    sources: tuple[tuple[str, AttackOutcome], ...]
+    sources: tuple[tuple[Key, AttackOutcome], ...]
 
     @property
     def by_any(self) -> NDArray[np.bool_]:
@@ -172,16 +167,14 @@ def _broken(
     none, never = np.zeros(images, bool), np.zeros(images, np.int64)
     found = Broken(none, none.copy(), none.copy(), None, never, never.copy(), ())
     sources, plain = [], []
-    for (name, of_norm, size, label), outcome in outcomes.items():
-        if (name, of_norm, size) != (model, norm, epsilon):
-            continue
-        sources.append((label, outcome))
+    for key, outcome in outcomes.under(model, norm, epsilon):
+        sources.append((key, outcome))
         found.by_cross_entropy[outcome.broken & (outcome.trust == 0)] = True
         found.by_gradient[outcome.broken & (outcome.trust < _OTHERS)] = True
         found.by_others[outcome.broken & (outcome.trust == _OTHERS)] = True
         np.maximum(found.queries, outcome.queries, out=found.queries)
         np.maximum(found.repaired, outcome.repaired, out=found.repaired)
-        if _is_plain(outcome, steps.get(label)):
+        if key.kind == "attack" and _is_plain(outcome, steps.get(key.label)):
             plain.append(outcome.broken)
     for check in checks:
         if check.record is not None:  # of an image that several attempts broke
@@ -222,7 +215,7 @@ def _trusted(
             continue
         found.add("gradient")
         objectives = {meta.objective for meta in outcome.metas}
-        objectives |= {stage["objective"] for meta in outcome.metas for stage in meta.stages}
+        objectives |= {stage.objective for meta in outcome.metas for stage in meta.stages}
         found |= objectives & {"cross-entropy"}
     return found - {"nothing"}
 
@@ -250,15 +243,16 @@ def _found_by(
     hidden: NDArray[np.bool_], broken: Broken, checks: list[CheckOutcome]
 ) -> FoundBy | None:
     """How most of the hidden examples were found, in words; None where there are none."""
-    counts = [(int((outcome.broken & hidden).sum()), label) for label, outcome in broken.sources]
-    best, label = max(counts, default=(0, ""))
-    if not best:
+    counts = {key: int((outcome.broken & hidden).sum()) for key, outcome in broken.sources}
+    best = max(counts, key=lambda key: (counts[key], key.shown), default=None)
+    if best is None or not counts[best]:
         return None
-    for check in checks:
-        if check_label(check.result.label) == label:
-            counted = [a for a in check.result.attempts if a.on == "model"]
-            return FoundBy(_worded(max(counted, key=lambda attempt: attempt.broken)), best)
-    return FoundBy(f"the attack {label}", best)
+    if best.kind == "attack":
+        return FoundBy(f"the attack {best.label}", counts[best])
+    (check,) = (check for check in checks if check.result.label == best.label)
+    counted = [attempt for attempt in check.result.attempts if attempt.on == "model"]
+    most = max(counted, key=lambda attempt: attempt.broken)
+    return FoundBy(_worded(most), counts[best])
 
 
 def _worded(attempt: AttemptSummary) -> str:
@@ -289,5 +283,5 @@ def _examples(
 ) -> Iterator[GalleryItem]:
     """Pictures of hidden adversarial examples, by the attack or check that found each."""
     for position in np.flatnonzero(hidden)[:_EXAMPLES].tolist():
-        label, outcome = next(source for source in broken.sources if source[1].broken[position])
-        yield picture(Pick(position, norm, epsilon, label, outcome), samples, model)
+        key, outcome = next(source for source in broken.sources if source[1].broken[position])
+        yield picture(Pick(position, norm, epsilon, key.shown, outcome), samples, model)

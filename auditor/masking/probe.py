@@ -47,10 +47,12 @@ class Fallen:
         """The same, which changes by itself."""
         return Fallen({trust: rows.clone() for trust, rows in self.by.items()})
 
-    def note(self, broken: torch.Tensor, trust: torch.Tensor) -> None:
-        """Take in an outcome: (n,) bool, and (n,) places in `TRUSTS`."""
+    def note(
+        self, broken: torch.Tensor, trust: torch.Tensor, rows: torch.Tensor | slice = slice(None)
+    ) -> None:
+        """Take in an outcome on the images `rows`: (m,) bool, and (m,) places in `TRUSTS`."""
         for place, name in enumerate(TRUSTS):
-            self.by[name] |= broken & (trust <= place)
+            self.by[name][rows] |= broken & (trust <= place)
 
 
 @dataclass
@@ -187,7 +189,8 @@ class EngineProbe:
         for reason, count in verifier.rejected.items():
             self.rejected[reason] = self.rejected.get(reason, 0) + count
         if epsilon is None and not control:
-            self._count(rows, found)
+            self.standing.note(found.broken, found.trust, rows)
+            self.outcome.merge(found, rows)
         return Attempt(rows, found.broken, found.margin, found.adversarial)
 
     def _each(self, attack: Any) -> int:
@@ -196,16 +199,6 @@ class EngineProbe:
             return sum(passes_of(attack, self.classes))
         except Exception:  # the attack's own code ran: what is wrong there is told when it runs
             return 0
-
-    def _count(self, rows: torch.Tensor, found: Outcome) -> None:
-        """Take in what an attempt broke."""
-        everywhere = Outcome.empty(self.block, 0)
-        for name, value in vars(everywhere).items():
-            part = getattr(found, name)
-            if isinstance(value, torch.Tensor) and name != "loss" and part is not None:
-                value[rows] = part.to(value.dtype)
-        self.standing.note(everywhere.broken, everywhere.trust)
-        self.outcome.merge(everywhere)
 
 
 def _trust_of(attack: Any) -> Trust:

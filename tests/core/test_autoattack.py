@@ -129,13 +129,13 @@ def test_any_number_of_classes(classes: int, version: str, monkeypatch) -> None:
     run = run_attack(victim, AutoAttack(version), block, "linf", 0.01)
     assert run.outcome.broken.any() or classes == 2
     assert not run.outcome.broken.all()
-    aims = {stage["name"]: stage for stage in run.log.stages}
-    assert aims["APGD-T"]["objective"] == ("dlr" if classes >= 4 else "margin")
+    aims = {stage.name: stage for stage in run.log.stages}
+    assert aims["APGD-T"].objective == ("dlr" if classes >= 4 else "margin")
     few = classes - 1 < 9
     assert ("no more wrong classes" in run.log.note) == few
     assert ("targeted DLR needs 4 classes" in run.log.note) == (classes < 4)
     if version == "plus":
-        assert aims["APGD-DLR"]["objective"] == ("dlr" if classes >= 3 else "margin")
+        assert aims["APGD-DLR"].objective == ("dlr" if classes >= 3 else "margin")
 
 
 @pytest.mark.parametrize("norm_name", ["linf", "l2", "l1"])

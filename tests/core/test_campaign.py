@@ -14,6 +14,7 @@ from core_pool import X as ALL
 from core_pool import toy
 
 from auditor.attacking.outcome import Block
+from auditor.attacking.stages import StageRecord
 from auditor.protocols.attack import GRADIENT, Observation, State, Task
 from auditor.protocols.composite import Stage
 from auditor.subject.victim import Victim
@@ -60,7 +61,7 @@ def test_a_stage_runs_on_the_lanes_it_names(batch_size):
     # Of image 2 the lanes of turn 0 come before that of turn 1.
     of_two = [line.target for line in starts if line.row == 2]
     assert of_two == [int(target[0]), int(target[4]), int(target[2])]
-    assert [one["images"] for one in run.log.stages] == [3]
+    assert [one.images for one in run.log.stages] == [3]
 
 
 def test_random_numbers_are_those_of_stage_image_target_and_restart():
@@ -126,7 +127,7 @@ def test_images_that_fell_in_one_stage_stay_fallen_in_the_next():
     assert run.outcome.broken.tolist() == [True, False, False]
     # The example of the first stage is the nearer one.
     torch.testing.assert_close(run.outcome.adversarial[0], dark().x[0] + 0.21)
-    assert [one["broken"] for one in run.log.stages] == [1, 0, 0]
+    assert [one.broken for one in run.log.stages] == [1, 0, 0]
 
 
 # Batches
@@ -175,9 +176,9 @@ def test_lanes_side_by_side_come_to_the_same_in_batches_of_any_size(norm):
         ]
 
 
-def replace_time(stage: dict) -> dict:
+def replace_time(stage: StageRecord) -> StageRecord:
     """Backward passes are those of whole batches."""
-    return {**stage, "seconds": 0, "backwards": 0}
+    return replace(stage, seconds=0, backwards=0)
 
 
 # What it costs
@@ -193,11 +194,11 @@ def test_passes_of_all_stages_are_passes_made(batch_size):
     clean_logits = N
     assert counted.forwards == int(run.outcome.forwards.sum())
     assert counted.backwards == int(run.outcome.backwards.sum()) > 0
-    assert sum(one["forwards"] for one in run.log.stages) + clean_logits == counted.forwards
-    assert sum(one["backwards"] for one in run.log.stages) == counted.backwards
-    assert sum(one["broken"] for one in run.log.stages) == int(run.outcome.broken.sum())
-    survivors = N - run.log.stages[0]["broken"]
-    assert [one["images"] for one in run.log.stages] == [N, survivors]
+    assert sum(one.forwards for one in run.log.stages) + clean_logits == counted.forwards
+    assert sum(one.backwards for one in run.log.stages) == counted.backwards
+    assert sum(one.broken for one in run.log.stages) == int(run.outcome.broken.sum())
+    survivors = N - run.log.stages[0].broken
+    assert [one.images for one in run.log.stages] == [N, survivors]
 
 
 def test_clean_logits_cost_a_pass_only_where_they_are_asked_for():
@@ -230,7 +231,7 @@ def test_gradients_and_losses_of_a_stage_are_averaged_over_its_draws():
     assert counted.forwards == 3 * 3 * 3
     assert run.outcome.forwards.tolist() == [9] * 3
     assert run.outcome.backwards.tolist() == [6] * 3
-    assert run.log.stages[0]["surrogate"] == "naive, averaged over 3 draws"
+    assert run.log.stages[0].surrogate == "naive, averaged over 3 draws"
 
 
 # No images
@@ -259,4 +260,4 @@ def test_a_stage_without_lanes_is_a_stage_in_which_nothing_happens():
     assert standing.margin.tolist() == [-torch.inf] * 3
     assert torch.equal(standing.best, dark().x)
     assert standing.lane_margin.shape == (0,)
-    assert (run.log.stages[0]["images"], run.log.stages[0]["forwards"]) == (0, 0)
+    assert (run.log.stages[0].images, run.log.stages[0].forwards) == (0, 0)

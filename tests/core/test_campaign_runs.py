@@ -109,7 +109,7 @@ def test_search_stages_run_on_the_search_surrogate_and_the_victim_judges():
         search=replace(naive(search), name="naive in bfloat16"),
     )  # fmt: skip
     assert coarse == [True]
-    assert [one["surrogate"] for one in run.log.stages] == [
+    assert [one.surrogate for one in run.log.stages] == [
         "naive in bfloat16", "naive", "naive in bfloat16", "naive",
     ]  # fmt: skip
     # 0.15 looks adversarial to the search alone, and the victim does not confirm it.
@@ -132,5 +132,5 @@ def test_without_a_coarser_precision_the_search_is_as_exact_as_the_rest():
 
     run = run_campaign(bright_from(0.5), Scripted(script), dark(), "linf", 0.3, classes=2)
     assert coarse == [False]
-    assert run.log.stages[0]["surrogate"] == "naive"
+    assert run.log.stages[0].surrogate == "naive"
     assert run.outcome.broken.all()

@@ -150,7 +150,7 @@ def test_each_note_is_said_once():
         "targeted DLR needs 4 classes and the model has 2: margin is used instead",
         "said once",
     ]
-    assert [one["objective"] for one in log.stages] == ["margin"] * 4
+    assert [one.objective for one in log.stages] == ["margin"] * 4
 
 
 def test_more_targets_than_there_are_wrong_classes_are_mentioned():

@@ -25,6 +25,7 @@ from core_reference import length
 from torch import nn
 
 from auditor.attacking.outcome import Block
+from auditor.attacking.stages import StageRecord
 from auditor.subject.victim import Victim
 
 X = uniform(24, 1, 8, 9, seed=1)
@@ -55,8 +56,8 @@ def unseeded(victim: Victim) -> Victim:
     return victim
 
 
-def stages_of(run) -> dict[str, dict]:
-    return {stage["name"]: stage for stage in run.log.stages}
+def stages_of(run) -> dict[str, StageRecord]:
+    return {stage.name: stage for stage in run.log.stages}
 
 
 @pytest.mark.parametrize("place", ["inside", "at the box"])
@@ -174,7 +175,7 @@ def test_without_a_gradient_it_asks_the_black_box_alone():
     hidden.seeded = False
     block = block_of(plain, X)
     run, fallen, evidence = run_sampled(hidden, Cascade(), block, "linf", 0.03, has_gradient=False)
-    assert [stage["name"] for stage in run.log.stages] == ["queries"]
+    assert [stage.name for stage in run.log.stages] == ["queries"]
     assert fallen.any()
     assert int(run.outcome.backwards.sum()) == 0
     assert set(evidence.rounds[0].broken) <= {"Square"}
@@ -186,8 +187,8 @@ def test_any_number_of_classes(classes):
     epsilon = 0.01 if classes < 100 else 1e-4
     run = run_attack(victim, Cascade(), block_of(victim, X[:8]), "linf", epsilon)
     assert not run.outcome.broken.all()
-    if (aimed := stages_of(run).get("aimed")) and aimed["broken"] == 0:
-        assert aimed["backwards"] == aimed["images"] * min(9, classes - 1) * 20
+    if (aimed := stages_of(run).get("aimed")) and aimed.broken == 0:
+        assert aimed.backwards == aimed.images * min(9, classes - 1) * 20
 
 
 class Coin(nn.Module):
@@ -214,7 +215,7 @@ def test_nothing_is_left_to_do_once_everything_has_fallen():
     run, fallen, evidence = run_sampled(victim, Cascade(), block_of(victim, X), "linf", 0.5)
     assert fallen.all()
     assert (evidence.survivors, evidence.sampled) == (0, 0)
-    assert [stage["name"] for stage in run.log.stages][:1] == ["one step"]
+    assert [stage.name for stage in run.log.stages][:1] == ["one step"]
 
 
 def test_effort_goes_to_the_images_that_are_close():
@@ -229,7 +230,7 @@ def test_effort_goes_to_the_images_that_are_close():
     run, fallen, evidence = run_sampled(victim, Cascade(sample=10), block, "linf", epsilon)
     assert not fallen.any()
     stages = stages_of(run)
-    assert [stages[name]["images"] for name in ("sweep", "third sweep", "aimed", "closest")] == [
+    assert [stages[name].images for name in ("sweep", "third sweep", "aimed", "closest")] == [
         64, 64, 4, 4,
     ]  # fmt: skip
     sweeps = 1 + (1 + 1) + (10 + 1) + (20 + 1) + (50 + 1)

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from auditor.attacking.stages import StageRecord
 from auditor.audit.summaries import agreement, curve, loss_summaries, stage_summaries
 from auditor.cells.ledger import CellMeta
 from auditor.results import Agreement
@@ -18,22 +19,16 @@ def meta(**what) -> CellMeta:
     return CellMeta(1.0, 0, 0, "naive", "", "", **what)
 
 
-def stage(name: str, objective: str = "margin", surrogate: str = "naive", **figures) -> dict:
+def stage(name: str, objective: str = "margin", surrogate: str = "naive", **figures) -> StageRecord:
     """As an attack's log holds it."""
     figures = {"images": 0, "broken": 0, "forwards": 0, "backwards": 0, "seconds": 0.0, **figures}
-    return {
-        "name": name,
-        "objective": objective,
-        "note": "for the attack's note",
-        "surrogate": surrogate,
-        **figures,
-    }
+    return StageRecord(name, objective, "for the attack's note", surrogate, **figures)
 
 
 # Stages
 
 
-def random_stages(seed: int) -> list[list[dict]]:
+def random_stages(seed: int) -> list[list[StageRecord]]:
     draw = random.Random(seed)
     return [
         [
@@ -54,8 +49,6 @@ def random_stages(seed: int) -> list[list[dict]]:
 
 
 def kind(one) -> tuple[str, str, str]:
-    if isinstance(one, dict):
-        return one["name"], one["objective"], one["surrogate"]
     return one.name, one.objective, one.surrogate
 
 
@@ -67,11 +60,11 @@ def test_stages_of_one_kind_are_added_up_over_blocks(seed):
     assert [kind(one) for one in summaries] == list(dict.fromkeys(map(kind, logged)))
     for one in summaries:
         for name in FIGURES:
-            expected = sum(other[name] for other in logged if kind(other) == kind(one))
+            expected = sum(getattr(other, name) for other in logged if kind(other) == kind(one))
             assert getattr(one, name) == pytest.approx(expected)
         # Rounds that are all alike are run on the same images: those of each block's first count.
         firsts = [[other for other in stages if kind(other) == kind(one)][:1] for stages in blocks]
-        assert one.images == sum(other["images"] for first in firsts for other in first)
+        assert one.images == sum(other.images for first in firsts for other in first)
 
 
 def test_a_search_and_the_exact_stage_of_its_name_are_told_apart():
