@@ -46,7 +46,7 @@ from auditor.config import AuditConfig, ModelConfig, lock_text
 from auditor.gates import unkept
 from auditor.masking.check_runner import CheckContext, CheckOutcome, CheckRunner
 from auditor.masking.evidence import check_label
-from auditor.preflight import count_classes, preflight
+from auditor.preflight import count_classes
 from auditor.printable import encodable
 from auditor.protocols.events import (
     CellDone,
@@ -218,15 +218,7 @@ class Audit:
         before: dict[str, Any],
         subject: str,
     ) -> ModelUnderAudit:
-        seen = preflight(
-            loaded.victim,
-            samples,
-            machine.batch_size,
-            outputs=model.outputs,
-            expected_accuracy=self.config.data.expected_accuracy,
-            training_modules=loaded.training,
-            remarks=loaded.remarks,
-        )
+        seen = loaded.look(samples, machine.batch_size, self.config.data.expected_accuracy)
         prepared = prepare(self.config, loaded.victim, seen, samples, before, subject)
         clean = counted(samples, seen.correct)
         self.listener(ModelReady(model.name, clean, prepared.preflight.findings))

@@ -12,7 +12,7 @@ from auditor.config import AuditConfig, ModelConfig
 from auditor.errors import UsageError
 from auditor.maths.norms import NORMS, Ball
 from auditor.parameters import path_kinds
-from auditor.preflight import left_in_training
+from auditor.preflight import Maker, Preflight, left_in_training, preflight
 from auditor.registry import Registry
 from auditor.subject.copies import duplicate
 from auditor.subject.loading import (
@@ -109,10 +109,30 @@ class Loaded:
     """A model as deployed, and what pre-flight has to know of how it was loaded."""
 
     victim: Victim
+    #: What it was said to return.
+    outputs: str
+    maker: Maker
     #: The modules that were left in training mode.
     training: tuple[str, ...]
     #: What its loader says of it, and what had to be undone to read its weights.
     remarks: tuple[str, ...]
+
+    def look(self, samples: Samples, batch_size: int, expected_accuracy: float | None) -> Preflight:
+        """What can be proved about it on the samples.
+
+        Raises:
+            LoadError: it fails on the data, or its output cannot be used.
+        """
+        return preflight(
+            self.victim,
+            samples,
+            batch_size,
+            outputs=self.outputs,
+            expected_accuracy=expected_accuracy,
+            training_modules=self.training,
+            maker=self.maker,
+            remarks=self.remarks,
+        )
 
 
 def _file_of(value: str, kinds: frozenset[str]) -> Path:
@@ -156,4 +176,5 @@ def load_victim(
     )
     if isinstance(batch_size, int):
         victim.pieces.limit = batch_size
-    return Loaded(victim, training, remarks)
+    maker: Maker = "factory" if model.loader is None else "loader"
+    return Loaded(victim, model.outputs, maker, training, remarks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 import warnings
@@ -26,6 +25,7 @@ from auditor.cells.plan import CheckPlan
 from auditor.cells.reread import refuted
 from auditor.masking.probe import EngineProbe, Fallen
 from auditor.maths.norms import Norm
+from auditor.preflight import fingerprint
 from auditor.protocols.attack import Trust
 from auditor.protocols.check import CheckReport, Symptom
 from auditor.protocols.events import (
@@ -272,7 +272,7 @@ class CheckRunner:
             summary=f"It could not be finished, so it says nothing about {name}: {why}",
             evidence=(why,),
             remedy="if the model is at fault, mend it; else report it to the author of the check",
-            fingerprint=_fingerprint(name, plan, "crashed"),
+            fingerprint=fingerprint(name, plan.config.label, "crashed"),
         )
         attempts = [asdict(attempt) for attempt in probe.attempts]
         meta = CellMeta(
@@ -337,7 +337,7 @@ def _result(
 def _finding(model: str, plan: CheckPlan, report: CheckReport, symptom: Symptom) -> Finding:
     where = (f"where: {symptom.culprit}",) if symptom.culprit else ()
     return Finding(
-        code=plan.config.label,
+        code=symptom.fact or plan.config.label,
         title=symptom.title,
         severity="high" if symptom.strong else "medium",
         confidence="high" if symptom.strong else "medium",
@@ -345,10 +345,7 @@ def _finding(model: str, plan: CheckPlan, report: CheckReport, symptom: Symptom)
         evidence=(*symptom.evidence, *where),
         remedy=symptom.remedy,
         references=(plan.spec.reference,) if plan.spec.reference else (),
-        fingerprint=_fingerprint(model, plan, symptom.title),
+        fingerprint=fingerprint(
+            model, *([symptom.fact] if symptom.fact else [plan.config.label, symptom.title])
+        ),
     )
-
-
-def _fingerprint(model: str, plan: CheckPlan, what: str) -> str:
-    text = "\0".join([model, plan.config.label, what])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

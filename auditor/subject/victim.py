@@ -16,7 +16,7 @@ import torch
 
 from auditor.maths.objectives import margin
 from auditor.maths.randomness import derive_key, generators_seeded
-from auditor.subject.copies import duplicate
+from auditor.subject.copies import duplicate, put_back
 from auditor.subject.differentiation import Differentiation
 from auditor.subject.memory import Pieces
 from auditor.subject.outputs import Key, Outputs, scores_in
@@ -209,6 +209,22 @@ class Victim:
                 parameter.requires_grad = False
             for part in self._trained if mode else ():
                 part.training = False
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[tuple[str, ...]]:
+        """What stays in training mode after eval() is meanwhile not; the names of these modules."""
+        still = {name: part for name, part in self.module.named_modules() if part.training}
+        for part in still.values():
+            part.training = False
+        try:
+            yield tuple(still)
+        finally:
+            for part in still.values():
+                part.training = True
+
+    def put_back(self) -> contextlib.AbstractContextManager[list[str]]:
+        """What passes change of the model is put back; the list names it afterwards."""
+        return put_back(self.module)
 
     def begin(self, stream: str) -> None:
         """Restart the random numbers that a random model sees, under the name `stream`."""
