@@ -160,7 +160,8 @@ def load_victim(
         hints = get_type_hints(spec.cls, include_extras=True)
         sources = [_file_of(value, path_kinds(hints[key])) for key, value in parameters.items()
                    if path_kinds(hints[key]) and isinstance(value, str)]  # fmt: skip
-        sources += map(Path, loader.files()) if hasattr(loader, "files") else []
+        with raised_by_user_code(f"loader {model.loader}", "the loader's files()", "paths"):
+            sources += map(Path, loader.files()) if hasattr(loader, "files") else []
     training = left_in_training(module)
     normalize = model.normalize and Normalize(
         tuple(model.normalize.mean), tuple(model.normalize.std)

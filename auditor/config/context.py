@@ -17,6 +17,7 @@ from auditor.config.problems import Problems, did_you_mean, listed, nearest, sho
 from auditor.errors import LoadError, UsageError, text_of
 from auditor.parameters import Spec
 from auditor.registry import Registry
+from auditor.usercode.calls import blamed
 
 
 def neighbour(missing: Path) -> str:
@@ -115,7 +116,8 @@ class Context:
         except Exception as error:  # the plugin's own code ran
             self.problems.add(
                 path,
-                f"{heading} refuses its parameters: {text_of(error)}.",
+                f"{heading} refuses its parameters: "
+                f"{text_of(error) if isinstance(error, ValueError) else blamed(error)}.",
                 expected=f"parameters as `auditor show {spec.name}` lists them",
             )
             return None

@@ -124,15 +124,15 @@ class CheckRunner:
 
     def _one(self, plan: CheckPlan, key: str) -> CheckOutcome:
         """Run one check, or read it if it is finished, and take in what it saw."""
-        if (record := self._kept(key)) is not None:
-            return self._take_in(plan, record, self.ledger.cell_path(key))
-        if reason := self.stop():
-            return CheckOutcome(_result(plan, "skipped", reason, None))
         title = f"{self.context.model.victim.name} · check {plan.config.label}"
-        self._announce(plan, title)
         begin = time.perf_counter()
         probe = self._probe(plan, title, begin)
         try:
+            if (record := self._kept(key)) is not None:
+                return self._take_in(plan, record, self.ledger.cell_path(key))
+            if reason := self.stop():
+                return CheckOutcome(_result(plan, "skipped", reason, None))
+            self._announce(plan, title)
             record = self._run(plan, probe, begin)
         except (KeyboardInterrupt, StorageError):
             raise
