@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from auditor.maths.objectives import margin
-from auditor.maths.randomness import derive_key, generators_seeded
+from auditor.maths.randomness import derive_key, generator_states, generators_seeded
 from auditor.subject.copies import duplicate, put_back
 from auditor.subject.differentiation import Differentiation
 from auditor.subject.memory import Pieces
@@ -28,6 +28,8 @@ STOCHASTIC_DRAWS = 20
 #: more than half of all 20 draws would have been wrong has then a chance of at most 1 in 1,800,
 #: whatever the model; that an image is misclassified is never said before it is certain.
 UNANIMOUS = 6
+#: Where no model that seeds a generator by itself would start it.
+_UNLIKELY_SEED = 0x5EED_0A0D
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,17 @@ class Victim:
     def begin(self, stream: str) -> None:
         """Restart the random numbers that a random model sees, under the name `stream`."""
         self._stream, self._calls = stream, 0
+
+    @torch.no_grad()
+    def generators_used(self, x: torch.Tensor) -> tuple[str, ...]:
+        """Whose global random numbers a pass on images `x` uses, such as "torch" or "numpy"."""
+        bare = self.with_module(self.module)
+        bare.seeded = False
+        with generators_seeded(_UNLIKELY_SEED, self.device):
+            before = generator_states()
+            bare.raw(x)
+            after = generator_states()
+        return tuple(name for name in before if before[name] != after[name])
 
     def raw(self, x: torch.Tensor) -> object:
         """The user's model's scores of pixels `x`, or what it returns in their place.

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from auditor.api import (
@@ -66,7 +62,7 @@ class Determinism:
         """Repeat, then compare answers, logits and gradients."""
         victim, rows = probe.victim, some(probe, self.images)
         x, total = probe.x[rows], len(rows)
-        drawn = _drawn(victim, x[:1])
+        drawn = victim.generators_used(x[:1])
         first = logits_of(victim, x)
         again = [logits_of(victim, x) for _ in range(self.calls - 1)]
         difference = max((apart(first, other) for other in again), default=0.0)
@@ -129,43 +125,6 @@ class Determinism:
         there = first.abs().amax(1) > 0
         cosines = [torch.cosine_similarity(first, other, eps=1e-300) for other in others]
         return [float(cosine) for cosine in torch.stack(cosines).mean(0)[there]]
-
-
-def _drawn(victim: Victim, x: torch.Tensor) -> tuple[str, ...]:
-    """Whose random numbers a call of the model uses."""
-    bare = victim.with_module(victim.module)
-    bare.seeded = False
-    with _generators_kept(victim), torch.no_grad():
-        before = _states(victim)
-        bare.raw(x)
-        after = _states(victim)
-    return tuple(name for name in before if before[name] != after[name])
-
-
-def _states(victim: Victim) -> dict[str, bytes]:
-    states = {
-        "torch": bytes(torch.get_rng_state().numpy()),
-        "numpy": repr(np.random.get_state(legacy=False)).encode(),
-        "python": repr(random.getstate()).encode(),
-    }
-    if victim.device.type == "cuda":
-        states["CUDA"] = bytes(torch.cuda.get_rng_state(victim.device).numpy())
-    return states
-
-
-@contextmanager
-def _generators_kept(victim: Victim) -> Iterator[None]:
-    """All generators are as before afterwards; meanwhile they start where no model would."""
-    numbers, python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng([victim.device] if victim.device.type == "cuda" else []):
-        torch.manual_seed(0x5EED_0A0D)
-        np.random.seed(0x5EED_0A0D)
-        random.seed(0x5EED_0A0D)
-        try:
-            yield
-        finally:
-            np.random.set_state(numbers)
-            random.setstate(python)
 
 
 @check(
