@@ -13,8 +13,8 @@ from pydantic_core import to_jsonable_python
 
 from auditor.config.expected import fields_of
 from auditor.config.positions import KeyPath
-from auditor.config.problems import Problems, did_you_mean, listed, nearest, shown
-from auditor.errors import LoadError, UsageError, text_of
+from auditor.config.problems import Problems, listed, shown
+from auditor.errors import LoadError, UsageError, did_you_mean, nearest, text_of
 from auditor.parameters import Spec
 from auditor.registry import Registry
 from auditor.usercode.calls import blamed

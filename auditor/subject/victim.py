@@ -232,12 +232,11 @@ class Victim:
         """Restart the random numbers that a random model sees, under the name `stream`."""
         self._stream, self._calls = stream, 0
 
-    @torch.no_grad()
     def generators_used(self, x: torch.Tensor) -> tuple[str, ...]:
         """Whose global random numbers a pass on images `x` uses, such as "torch" or "numpy"."""
         bare = self.with_module(self.module)
         bare.seeded = False
-        with generators_seeded(_UNLIKELY_SEED, self.device):
+        with generators_seeded(_UNLIKELY_SEED, self.device), torch.no_grad():
             before = generator_states()
             bare.raw(x)
             after = generator_states()
