@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.cli.console import PlainConsole, say
-from auditor.cli.guard import GuardedScreen, no_silent_end, of_the_machine
+from auditor.cli.guard import GuardedScreen, each_warning_once, no_silent_end, of_the_machine
 from auditor.cli.options import PluginOption, broken_plugins, executed
 from auditor.cli.terminal import Screen, shown_path
 from auditor.config import AuditConfig, load_config
@@ -97,7 +97,7 @@ def _audit(
     audit = Audit(settings, registry, command, listener, resume, selftest=stored())
     try:
         # Locked until the reports are written: nobody else is to write them at the same time.
-        with contextlib.closing(audit), no_silent_end():
+        with contextlib.closing(audit), no_silent_end(), each_warning_once(screen.line):
             with screen:
                 result = audit.run()
             screen.summary(result)
