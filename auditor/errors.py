@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import sysconfig
 import traceback
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from auditor.printable import hanging
 
@@ -101,6 +104,20 @@ class SeveralLoadsError(LoadError):
     def render(self) -> str:
         """Every one of them."""
         return "\n\n".join(error.render() for error in self.errors)
+
+
+def nearest(name: Any, names: Iterable[str]) -> str | None:
+    """The name that was probably meant."""
+    folded = {candidate.casefold().replace("_", "-"): candidate for candidate in names}
+    wanted = str(name).casefold().replace("_", "-")
+    found = difflib.get_close_matches(wanted, list(folded), n=1)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: Any, names: Iterable[str]) -> str:
+    """A remedy that names the nearest name, or nothing."""
+    found = nearest(name, names)
+    return f'did you mean "{found}"?' if found else ""
 
 
 def text_of(error: BaseException) -> str:

@@ -93,15 +93,24 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         StorageError: the disk refuses it; what was there before is still there.
     """
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The same for a file that is written piece by piece, under the name that this yields.
+
+    It takes its place at the end of the block, once it is on the disk.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storing(path):
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
+            yield temporary
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except OSError:
+        except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
+from typing import get_args
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ from auditor.results import (
     AttackStatus,
     AuditResult,
     DataRecord,
+    Finding,
+    Level,
     ModelResult,
     Provenance,
     SelftestRecord,
@@ -137,13 +140,34 @@ def _model(
         masking=masking(config, registry, samples, model, checks, outcomes),
         checks=tuple(outcome.result for outcome in checks),
         measurements=tuple(found for report in reports for found in report.measurements),
-        findings=(
-            *seen.findings,
-            *(finding for outcome in checks for finding in outcome.findings),
+        findings=_joined(
+            seen.findings, [finding for outcome in checks for finding in outcome.findings]
         ),
         gallery=gallery(config, samples, model, attacks, outcomes),
         clean_classes=by_class(samples, seen.correct),
     )
+
+
+def _joined(seen: Sequence[Finding], added: Sequence[Finding]) -> tuple[Finding, ...]:
+    """What pre-flight saw, then what checks found. A fact that is there is not told again.
+
+    What was found of it later is its evidence.
+    """
+    findings = list(seen)
+    for one in added:
+        known = [other.fingerprint for other in findings]
+        if one.fingerprint not in known:
+            findings.append(one)
+            continue
+        place = known.index(one.fingerprint)
+        first = findings[place]
+        findings[place] = replace(
+            first,
+            severity=max(first.severity, one.severity, key=get_args(Level).index),
+            evidence=tuple(dict.fromkeys([*first.evidence, *one.evidence])),
+            references=tuple(dict.fromkeys([*first.references, *one.references])),
+        )
+    return tuple(findings)
 
 
 def _meaning(registry: Registry, threat: ThreatConfig) -> str:

@@ -45,7 +45,7 @@ from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig, ModelConfig, lock_text
 from auditor.gates import unkept
 from auditor.masking.check_runner import CheckContext, CheckOutcome, CheckRunner
-from auditor.preflight import count_classes, preflight
+from auditor.preflight import count_classes
 from auditor.printable import encodable
 from auditor.protocols.events import (
     CellDone,
@@ -62,7 +62,7 @@ from auditor.storage import StorageError, storing, write_atomically
 from auditor.subject.population import counted
 from auditor.subject.samples import Samples
 from auditor.surrogate import naive
-from auditor.usercode.calls import with_traceback
+from auditor.usercode.calls import blamed, with_traceback
 
 _MEASURED = "measured"
 
@@ -132,6 +132,7 @@ class Audit:
         if not lock_file(ledger).is_file():
             self._write_lock_file(ledger)
         ledger.log("started", command=self.command)
+        self._log_broken_plugins(ledger)
         ledger.log(_MEASURED, **measured(machine, models.values()))
         attacks = build_attacks(self.config, self.registry, samples)
         resumed = found is not None
@@ -141,6 +142,13 @@ class Audit:
 
     def _remark(self, text: str) -> None:
         self.listener(Remark(text))
+
+    def _log_broken_plugins(self, ledger: Ledger) -> None:
+        """Keep what plugins raised that could not be loaded; the user has been told before."""
+        for record, error in self.registry.raised:
+            said = with_traceback(blamed(error), error, ledger.directory)
+            ledger.log("plugin broken", plugin=record.name, reason=said)
+            self._remark(f"plugin {record.name}: {said}")
 
     def _before(self, found: Ledger | None) -> dict[str, Any]:
         """What was measured when the run was begun; told where that cannot be read any more."""
@@ -217,15 +225,7 @@ class Audit:
         before: dict[str, Any],
         subject: str,
     ) -> ModelUnderAudit:
-        seen = preflight(
-            loaded.victim,
-            samples,
-            machine.batch_size,
-            outputs=model.outputs,
-            expected_accuracy=self.config.data.expected_accuracy,
-            training_modules=loaded.training,
-            remarks=loaded.remarks,
-        )
+        seen = loaded.look(samples, machine.batch_size, self.config.data.expected_accuracy)
         prepared = prepare(self.config, loaded.victim, seen, samples, before, subject)
         clean = counted(samples, seen.correct)
         self.listener(ModelReady(model.name, clean, prepared.preflight.findings))
@@ -261,10 +261,11 @@ class Audit:
             reason = stop or self._out_of_time(begin)
             if cell.plan.config.from_profile and unfit(cell.plan, model):
                 reason = without_gradient(model)
-            if target.failure or (reason and runner.kept(ledger, cell, model) is None):
-                target.skip(reason)
-                continue
-            self._one(ledger, runner, cell, model, target)
+            with self._told(ledger, cell, target):
+                if target.failure or (reason and runner.kept(ledger, cell, model) is None):
+                    target.skip(reason)
+                    continue
+                self._one(ledger, runner, cell, model, target)
             if cell.block.stop == len(samples) and cell.plan.spec.sampled:
                 last.append(cell)
         self._sample(ledger, runner, models, outcomes, last)
@@ -417,10 +418,9 @@ class Audit:
         """Run one cell, or read it if it is finished, and note what came of it."""
         images = int(model.preflight.correct[cell.block].sum())
         self.listener(CellStarted(cell.title, cell.block.stop - cell.block.start, images))
-        with self._told(ledger, cell, target):
-            made = finished(runner, ledger, self.listener, cell, model, cell.title)
-            target.add(made.record, made.file)
-            self.listener(_done(cell, made.record, images, made.reused))
+        made = finished(runner, ledger, self.listener, cell, model, cell.title)
+        target.add(made.record, made.file)
+        self.listener(_done(cell, made.record, images, made.reused))
 
     def _unfinished(self, ledger: Ledger, cell: Cell, target: AttackOutcome, reason: str) -> None:
         """Note a cell that was stopped between two steps: none of it counts."""

@@ -43,4 +43,4 @@ class Broadcast:
         self._registry.note(plugin, what)
         if self._directory is not None:
             what = with_traceback(what, error, self._directory)
-        self._say(f"warning: plugin {plugin}: {hanging(what)}")
+        self._say(f"plugin {plugin}: {hanging(what)}")

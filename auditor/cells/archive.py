@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors import safe_open
 from auditor.attacking.outcome import COLUMNS
 from auditor.cells.cell import ModelUnderAudit
 from auditor.cells.columns import AttackOutcome, Key, Outcomes
+from auditor.storage import whole_file
 from auditor.subject.samples import Samples
 
 #: Rows of samples.parquet that are in memory at once.
@@ -33,17 +34,17 @@ def write_samples(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    temporary = path.with_name(f".{path.name}.tmp")
-    writer = None
-    for key, outcome in outcomes.items():
-        for start in range(0, len(samples), _ROWS):
-            part = slice(start, min(start + _ROWS, len(samples)))
-            table = pa.table(_columns(key, outcome, samples, models[key.model], part))
-            writer = writer or pq.ParquetWriter(temporary, table.schema)
+    tables = (
+        pa.table(_columns(key, outcome, samples, models[key.model], slice(start, start + _ROWS)))
+        for key, outcome in outcomes.items()
+        for start in range(0, len(samples), _ROWS)
+    )
+    first = next(tables, None)
+    if first is None:
+        return
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, first.schema) as writer:
+        for table in chain([first], tables):
             writer.write_table(table)
-    if writer is not None:
-        writer.close()
-        os.replace(temporary, path)
 
 
 def _columns(
@@ -51,7 +52,7 @@ def _columns(
 ) -> dict[str, Any]:
     import pyarrow as pa
 
-    n = part.stop - part.start
+    n = len(samples.labels[part])
 
     def same(text: str) -> pa.DictionaryArray:
         return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [text])
@@ -101,14 +102,12 @@ def write_adversarial(path: Path, samples: Samples, outcomes: Outcomes) -> None:
             offset += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, outcome in entries:
             file.write(samples.index[outcome.broken].tobytes())
             for _, examples in _stored(outcome):
                 file.write(examples.tobytes())
-    os.replace(temporary, path)
 
 
 def _entry(key: Key) -> str:

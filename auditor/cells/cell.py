@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +49,21 @@ class CellError(Exception):
     def __init__(self, text: str, raised: BaseException | None = None) -> None:
         self.raised = raised
         super().__init__(text)
+
+
+@contextlib.contextmanager
+def raised_in_a_cell(what: str = "") -> Iterator[None]:
+    """Turn any error of user code into the reason why a cell could not be finished.
+
+    Args:
+        what: said before it.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, CellError, OutOfTimeError):
+        raise
+    except BaseException as error:  # user code may raise anything, SystemExit included
+        raise CellError(f"{what}{blamed(error)}", error) from error
 
 
 @dataclass(frozen=True)
@@ -151,18 +168,15 @@ class CellRunner:
             part.begin(f"{self.seed} {threat} {attack} {what}")
         passes, begin = victim.passes, time.perf_counter()
         forwards, backwards = passes.forwards, passes.backwards
-        try:
-            outcome, log = attack_block(setup, block, progress)
-            if further:
-                log.stages = [replace(stage, name=further.stage) for stage in log.stages]
-        except AttackDefectError as error:
-            raise CellError(str(error)) from error
-        except NoGradientError as error:
-            raise CellError(f"there is no gradient on the surrogate {exact.name}") from error
-        except (KeyboardInterrupt, OutOfTimeError):
-            raise
-        except BaseException as error:  # user code may raise anything, SystemExit included
-            raise CellError(blamed(error), error) from error
+        with raised_in_a_cell():
+            try:
+                outcome, log = attack_block(setup, block, progress)
+            except AttackDefectError as error:
+                raise CellError(str(error)) from error
+            except NoGradientError as error:
+                raise CellError(f"there is no gradient on the surrogate {exact.name}") from error
+        if further:
+            log.stages = [replace(stage, name=further.stage) for stage in log.stages]
         meta = CellMeta(
             seconds=time.perf_counter() - begin,
             forwards=passes.forwards - forwards,
@@ -186,6 +200,9 @@ class CellRunner:
         """The cell as an earlier session left it, if it did.
 
         What it says is believed as little as an attack: every example is given to the victim again.
+
+        Raises:
+            CellError: the model, or the norm, fails on them; the cell is left as it is.
         """
         key = self.key(cell, model)
         part = cell.further.positions if cell.further else cell.block
@@ -193,7 +210,8 @@ class CellRunner:
         def doubt(record: CellRecord) -> str:
             block, _ = self.block(part, model)
             verifier = Verifier(model.victim, self.norms[cell.norm], cell.epsilon.value)
-            return refuted(record, block, verifier)
+            with raised_in_a_cell():
+                return refuted(record, block, verifier)
 
         return ledger.read(key, torch.from_numpy(self.positions(part, model)), doubt)
 
@@ -232,11 +250,6 @@ def _surrogates(
     """
     if plan.surrogate is None:
         return model.surrogate, model.search, None
-    try:
+    with raised_in_a_cell(f"the surrogate {plan.surrogate.name} failed: "):
         made = plan.surrogate.of(model.surrogate)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a surrogate is a plugin, and may raise anything
-        what = f"the surrogate {plan.surrogate.name} failed: {blamed(error)}"
-        raise CellError(what, error) from error
     return made, made, "nothing"

@@ -12,7 +12,7 @@ from auditor.config import AuditConfig, ModelConfig
 from auditor.errors import UsageError
 from auditor.maths.norms import NORMS, Ball
 from auditor.parameters import path_kinds
-from auditor.preflight import left_in_training
+from auditor.preflight import Maker, Preflight, left_in_training, preflight
 from auditor.registry import Registry
 from auditor.subject.copies import duplicate
 from auditor.subject.loading import (
@@ -109,10 +109,30 @@ class Loaded:
     """A model as deployed, and what pre-flight has to know of how it was loaded."""
 
     victim: Victim
+    #: What it was said to return.
+    outputs: str
+    maker: Maker
     #: The modules that were left in training mode.
     training: tuple[str, ...]
     #: What its loader says of it, and what had to be undone to read its weights.
     remarks: tuple[str, ...]
+
+    def look(self, samples: Samples, batch_size: int, expected_accuracy: float | None) -> Preflight:
+        """What can be proved about it on the samples.
+
+        Raises:
+            LoadError: it fails on the data, or its output cannot be used.
+        """
+        return preflight(
+            self.victim,
+            samples,
+            batch_size,
+            outputs=self.outputs,
+            expected_accuracy=expected_accuracy,
+            training_modules=self.training,
+            maker=self.maker,
+            remarks=self.remarks,
+        )
 
 
 def _file_of(value: str, kinds: frozenset[str]) -> Path:
@@ -140,7 +160,8 @@ def load_victim(
         hints = get_type_hints(spec.cls, include_extras=True)
         sources = [_file_of(value, path_kinds(hints[key])) for key, value in parameters.items()
                    if path_kinds(hints[key]) and isinstance(value, str)]  # fmt: skip
-        sources += map(Path, loader.files()) if hasattr(loader, "files") else []
+        with raised_by_user_code(f"loader {model.loader}", "the loader's files()", "paths"):
+            sources += map(Path, loader.files()) if hasattr(loader, "files") else []
     training = left_in_training(module)
     normalize = model.normalize and Normalize(
         tuple(model.normalize.mean), tuple(model.normalize.std)
@@ -156,4 +177,5 @@ def load_victim(
     )
     if isinstance(batch_size, int):
         victim.pieces.limit = batch_size
-    return Loaded(victim, training, remarks)
+    maker: Maker = "factory" if model.loader is None else "loader"
+    return Loaded(victim, model.outputs, maker, training, remarks)

@@ -21,7 +21,7 @@ from auditor.attacking.outcome import COLUMNS, Outcome
 from auditor.attacking.stages import StageRecord
 from auditor.protocols.check import CheckReport
 from auditor.results import AttemptSummary
-from auditor.storage import storing
+from auditor.storage import storing, whole_file
 
 if sys.platform != "win32":
     import fcntl
@@ -225,13 +225,9 @@ class Ledger:
         tensors = {**record.columns, "adversarial": record.adversarial}
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         path, meta = self.cell_path(key), json.dumps(asdict(record.meta))
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         proof = {"cell": meta, "key": key, "sha256": _sha256(key, meta, tensors)}
-        with storing(path):
+        with whole_file(path) as temporary:
             save_file(tensors, temporary, metadata=proof)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
         return record
 
     def cell_path(self, key: str) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from auditor.cells.cell import CellRunner, ModelUnderAudit
+from auditor.cells.cell import CellRunner, ModelUnderAudit, raised_in_a_cell
 from auditor.cells.columns import AttackOutcome
 from auditor.cells.ledger import CellRecord, Ledger
 from auditor.cells.plan import Cell, Further, cut, sample_price
@@ -78,13 +78,15 @@ class Sampler:
             random=model.victim.draws > 1,
             has_gradient=model.preflight.has_gradient or cell.plan.surrogate is not None,
         )
-        battery = {part.name: part for part in attack.battery(situation)}
+        with raised_in_a_cell():
+            battery = {part.name: part for part in attack.battery(situation)}
+            size, confidence = attack.sample, attack.confidence
         survivors = np.flatnonzero(model.preflight.correct & ~target.broken)
         steps = sampled(
             survivors,
             tuple(battery),
-            attack.sample,
-            attack.confidence,
+            size,
+            confidence,
             lambda number, positions: self._drawn(cell, number, positions),
             had,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from auditor.errors import LoadError, told
+from auditor.errors import LoadError, raised_at, told
 from auditor.maths.objectives import choose_objective
 from auditor.subject.victim import Victim
 from auditor.surrogate import (
@@ -52,8 +52,8 @@ class Left:
 
     def tell(self, what: str, error: Exception) -> None:
         """Keep for the report that `what` raised this."""
-        text = f"{what}: {told(error)}"
-        self.told.append(text.splitlines()[0][:_LONGEST])
+        text, place = f"{what}: {told(error)}".splitlines()[0][:_LONGEST], raised_at(error)
+        self.told.append(f"{text} (at {place})" if place else text)
 
     def unless(
         self, own: Surrogate, make: Callable[[], Surrogate], x: torch.Tensor, what: str

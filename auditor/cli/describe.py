@@ -12,8 +12,8 @@ import typer
 from auditor.cli.console import PlainConsole, say
 from auditor.cli.options import PluginOption, registry_with
 from auditor.config.expected import expected, fields_of
-from auditor.config.problems import did_you_mean, listed, shown
-from auditor.errors import UsageError
+from auditor.config.problems import listed, shown
+from auditor.errors import UsageError, did_you_mean
 from auditor.maths.norms import summary_of
 from auditor.parameters import Parameter, Spec
 from auditor.protocols.attack import AttackSpec

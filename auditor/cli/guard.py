@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 from auditor.cli.console import say
 from auditor.cli.terminal import Screen, show_summary
-from auditor.errors import AuditorError, ExitStatus, LoadError, running_line, told
+from auditor.errors import AuditorError, ExitStatus, LoadError, running_line, text_of, told
+from auditor.printable import hanging
 from auditor.protocols.events import Event
 from auditor.results import AuditResult
 from auditor.storage import StorageError, refused
@@ -92,6 +95,33 @@ def no_silent_end() -> Iterator[None]:
         yield
     finally:
         os._exit = leave
+
+
+@contextlib.contextmanager
+def each_warning_once(tell: Callable[[str], None]) -> Iterator[None]:
+    """Let `tell` have each warning of Python once, whatever filters the code it comes from sets."""
+    seen: set[tuple[str, type[Warning], str, int]] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = text_of(message) if isinstance(message, Warning) else message
+        if (warning := (text, category, filename, lineno)) in seen:
+            return
+        seen.add(warning)
+        tell(f"warning: {category.__name__}: {hanging(text)} (at {Path(filename).name}:{lineno})")
+
+    before = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def of_the_machine(error: Exception) -> LoadError | None:

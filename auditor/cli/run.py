@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from auditor.cli.console import PlainConsole, say
-from auditor.cli.guard import GuardedScreen, no_silent_end, of_the_machine
+from auditor.cli.guard import GuardedScreen, each_warning_once, no_silent_end, of_the_machine
 from auditor.cli.options import PluginOption, broken_plugins, executed
 from auditor.cli.terminal import Screen, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.doctor.pdf import letters
-from auditor.errors import AuditorError, ExitStatus, LoadError, UsageError
-from auditor.printable import printable
+from auditor.errors import AuditorError, ExitStatus, LoadError, UsageError, text_of
 from auditor.registry import Registry
 from auditor.report import write_reports
 from auditor.selftest.storage import stored
 from auditor.storage import StorageError
+from auditor.usercode.calls import keep_traceback, with_traceback
 
 if TYPE_CHECKING:
     from auditor.audit.audit import Audit
@@ -86,16 +86,23 @@ def _audit(
     from auditor.cells.directory import mark_finished
 
     screen = GuardedScreen(Screen(console))
-    listener = Broadcast(screen, registry, screen.line)
+
+    def warn(text: str) -> None:
+        """At the terminal, and in the log of the run once there is one."""
+        screen.line(f"warning: {text}")
+        if audit.ledger is not None:
+            audit.ledger.log("warning", text=text)
+
+    listener = Broadcast(screen, registry, warn)
     audit = Audit(settings, registry, command, listener, resume, selftest=stored())
     try:
         # Locked until the reports are written: nobody else is to write them at the same time.
-        with contextlib.closing(audit), no_silent_end():
+        with contextlib.closing(audit), no_silent_end(), each_warning_once(screen.line):
             with screen:
                 result = audit.run()
             screen.summary(result)
             assert audit.ledger is not None  # there is a result, so there is a run
-            _report(screen, audit.ledger.directory, settings.report.formats, registry)
+            _report(screen, audit.ledger.directory, settings.report.formats, registry, warn)
             mark_finished(audit.ledger, result.status, result.exit_status)
     except KeyboardInterrupt:
         _kept(screen, audit, command, "Interrupted.", "Interrupted before anything was finished.")
@@ -104,8 +111,7 @@ def _audit(
         fault = of_the_machine(error)
         if fault is not None:
             return _refused(screen, audit, command, fault)
-        if not isinstance(error, AuditorError):
-            _keep_traceback(screen, audit)
+        _keep_traceback(screen, audit, error)
         raise
     if isinstance(screen.failure, BrokenPipeError):
         raise screen.failure
@@ -113,7 +119,11 @@ def _audit(
 
 
 def _report(
-    screen: GuardedScreen, directory: Path, formats: tuple[str, ...], registry: Registry
+    screen: GuardedScreen,
+    directory: Path,
+    formats: tuple[str, ...],
+    registry: Registry,
+    warn: Callable[[str], None],
 ) -> None:
     """Write the reports; what one of them lacks costs that one and nothing else.
 
@@ -126,7 +136,7 @@ def _report(
             formats,
             registry.reports,
             registry.signed_sections,
-            lambda text: screen.line(f"warning: {text}"),
+            warn,
         )
         for path in written:
             screen.line(f"report: {shown_path(path)}")
@@ -135,7 +145,7 @@ def _report(
     except UsageError as error:  # audit.json, which was written a moment ago, has gone
         raise StorageError(error.what, where=error.where, expected=error.expected) from error
     except LoadError as error:
-        screen.line(f"warning: {error.render()}")
+        warn(error.render())
 
 
 def _refused(screen: GuardedScreen, audit: Audit, command: str, fault: LoadError) -> int:
@@ -153,13 +163,16 @@ def _refused(screen: GuardedScreen, audit: Audit, command: str, fault: LoadError
     return int(status)
 
 
-def _keep_traceback(screen: GuardedScreen, audit: Audit) -> None:
-    if audit.ledger is None:
+def _keep_traceback(screen: GuardedScreen, audit: Audit, error: Exception) -> None:
+    """Keep that of a defect of ours, or of what user code raised, where there is a run."""
+    raised = error.__cause__ if isinstance(error, AuditorError) else error
+    if audit.ledger is None or raised is None:
         return
-    trace = audit.ledger.directory / "traceback.txt"
-    with contextlib.suppress(OSError):
-        trace.write_text(printable(traceback.format_exc()), encoding="utf-8")
-        screen.line(f"the traceback is in {shown_path(trace)}")
+    directory = audit.ledger.directory
+    with contextlib.suppress(StorageError):
+        audit.ledger.log("failed", reason=with_traceback(text_of(error), raised, directory))
+    if name := keep_traceback(raised, directory):
+        screen.line(f"the traceback is in {shown_path(directory / name)}")
 
 
 def _kept(screen: GuardedScreen, audit: Audit, command: str, before: str, nothing: str) -> None:

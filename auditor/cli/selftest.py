@@ -16,8 +16,8 @@ from rich.text import Text
 
 from auditor.cli.console import PlainConsole, say
 from auditor.cli.terminal import shown_path
-from auditor.config.problems import did_you_mean, listed
-from auditor.errors import ExitStatus, UsageError
+from auditor.config.problems import listed
+from auditor.errors import ExitStatus, UsageError, did_you_mean
 from auditor.protocols.events import CellStarted, CheckStarted, Event
 from auditor.registry import load_registry
 from auditor.results import SelftestRecord

@@ -13,10 +13,11 @@ from pydantic_core import to_jsonable_python
 
 from auditor.config.expected import fields_of
 from auditor.config.positions import KeyPath
-from auditor.config.problems import Problems, did_you_mean, listed, nearest, shown
-from auditor.errors import LoadError, UsageError, text_of
+from auditor.config.problems import Problems, listed, shown
+from auditor.errors import LoadError, UsageError, did_you_mean, nearest, text_of
 from auditor.parameters import Spec
 from auditor.registry import Registry
+from auditor.usercode.calls import blamed
 
 
 def neighbour(missing: Path) -> str:
@@ -115,7 +116,8 @@ class Context:
         except Exception as error:  # the plugin's own code ran
             self.problems.add(
                 path,
-                f"{heading} refuses its parameters: {text_of(error)}.",
+                f"{heading} refuses its parameters: "
+                f"{text_of(error) if isinstance(error, ValueError) else blamed(error)}.",
                 expected=f"parameters as `auditor show {spec.name}` lists them",
             )
             return None

@@ -9,9 +9,10 @@ from typing import get_args
 from auditor.config.context import Context
 from auditor.config.model import Epsilon, GateConfig, ModelConfig, ThreatConfig
 from auditor.config.positions import KeyPath
-from auditor.config.problems import did_you_mean, listed, shown
+from auditor.config.problems import listed, shown
 from auditor.config.schema import GateTable, MaskingLimit
 from auditor.config.subjects import read_epsilon
+from auditor.errors import did_you_mean
 
 #: What can be gated, and which of the filters `norm` and `epsilon` it knows.
 METRICS = {

@@ -11,12 +11,12 @@ from auditor.config.gates import resolve_gates
 from auditor.config.model import AuditConfig, PluginsConfig, ReportConfig
 from auditor.config.models import resolve_models
 from auditor.config.positions import KeyPath
-from auditor.config.problems import Problems, did_you_mean, listed, shown
+from auditor.config.problems import Problems, listed, shown
 from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
 from auditor.config.source import ConfigSource, read_source
 from auditor.config.subjects import resolve_data, resolve_run, resolve_threats
 from auditor.config.tables import Tables, read_tables
-from auditor.errors import LoadError
+from auditor.errors import LoadError, did_you_mean
 from auditor.registry import Registry, load_registry
 from auditor.registry.plugin_sources import is_file
 from auditor.report import FORMATS

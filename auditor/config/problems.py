@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +12,14 @@ from auditor.config.expected import choices, expected, fields_of, hint_at, remed
 from auditor.config.positions import KeyPath
 from auditor.config.schema import ARRAYS, TABLES, HeadTable
 from auditor.config.source import ConfigSource
-from auditor.errors import AuditorError, ConfigError, ExitStatus, LoadError, UsageError
+from auditor.errors import (
+    AuditorError,
+    ConfigError,
+    ExitStatus,
+    LoadError,
+    UsageError,
+    did_you_mean,
+)
 
 #: Each takes a search for the nearest name, and nobody reads more of them.
 _MOST_TOLD = 100
@@ -42,20 +48,6 @@ def listed(names: Iterable[str]) -> str:
     """Names to choose from."""
     names = list(names)
     return "one of: " + ", ".join(names) if names else "nothing: there is none"
-
-
-def nearest(name: Any, names: Iterable[str]) -> str | None:
-    """The name that was probably meant."""
-    folded = {candidate.casefold().replace("_", "-"): candidate for candidate in names}
-    wanted = str(name).casefold().replace("_", "-")
-    found = difflib.get_close_matches(wanted, list(folded), n=1)
-    return folded[found[0]] if found else None
-
-
-def did_you_mean(name: Any, names: Iterable[str]) -> str:
-    """A remedy that names the nearest name, or nothing."""
-    found = nearest(name, names)
-    return f'did you mean "{found}"?' if found else ""
 
 
 def section(path: KeyPath) -> str:

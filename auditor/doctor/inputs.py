@@ -15,7 +15,7 @@ from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig, ModelConfig
 from auditor.doctor.proof import Proof, guarded
 from auditor.maths.objectives import choose_objective
-from auditor.preflight import Preflight, count_classes, preflight, read_batch
+from auditor.preflight import Preflight, count_classes, read_batch
 from auditor.registry import Registry
 from auditor.results import Finding
 from auditor.subject.samples import Samples
@@ -73,15 +73,7 @@ def _model(
     yield Proof(
         area, "ok", f"loads on {device}: {victim.parameters:,} parameters, {classes} classes"
     )
-    seen = preflight(
-        victim,
-        samples,
-        _BATCH,
-        outputs=model.outputs,
-        expected_accuracy=config.data.expected_accuracy,
-        training_modules=loaded.training,
-        remarks=loaded.remarks,
-    )
+    seen = loaded.look(samples, _BATCH, config.data.expected_accuracy)
     right, total = int(seen.correct.sum()), len(samples)
     yield Proof(
         area,

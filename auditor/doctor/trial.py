@@ -1,24 +1,29 @@
 """Tries what may bring the process down in a process of its own.
 
 A torch that was built for another processor, or the driver of a broken device, does not raise: it
-kills or hangs. A trial is a script of this folder that needs the standard library alone. It prints
-a line of JSON before it tries a thing and one after, so that what killed it has a name.
+kills or hangs. A trial is a script of this folder with a function `attempts`, which takes the
+arguments and yields what is to be tried, by name. This file runs it in the other process, where it
+needs the standard library alone. It prints a line of JSON before a thing is tried and one after, so
+that what killed it has a name.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Without it a word given to the script would be tried; with it, what follows is left out.
-WITHOUT = "--without"
+#: What a trial yields: a name, and what tries it and returns what there is to say of it.
+Attempt = tuple[str, Callable[[], dict[str, Any]]]
+#: What follows has been tried before.
+_WITHOUT = "--without"
 _FOLDER = Path(__file__).parent
 
 
@@ -46,7 +51,7 @@ def run_trial(script: str, *arguments: str, timeout: float) -> Iterator[Tried]:
     """
     done: list[str] = []
     while True:
-        tried, ended_well = _run(script, [*arguments, WITHOUT, *done], timeout)
+        tried, ended_well = _run(script, [*arguments, _WITHOUT, *done], timeout)
         yield from tried
         done += [one.name for one in tried]
         if ended_well or not tried or not tried[-1].name:
@@ -56,7 +61,7 @@ def run_trial(script: str, *arguments: str, timeout: float) -> Iterator[Tried]:
 def _run(script: str, arguments: list[str], timeout: float) -> tuple[list[Tried], bool]:
     """One process: what it tried, and whether it came to its end."""
     # -P: the modules beside the script are none that it asks for.
-    command = [sys.executable, "-P", str(_FOLDER / script), *arguments]
+    command = [sys.executable, "-P", __file__, str(_FOLDER / script), *arguments]
     # It finds what this process finds, however that was started.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     try:
@@ -104,3 +109,25 @@ def _ending(code: int) -> str:
         return f"it killed the process ({signal.Signals(-code).name})"
     except ValueError:
         return f"it killed the process (signal {-code})"
+
+
+def _try_all(script: str, *arguments: str) -> None:
+    """In the other process: one thing after another, but for what was tried before."""
+    place = arguments.index(_WITHOUT)
+    for name, attempt in runpy.run_path(script)["attempts"](arguments[:place]):
+        if name in arguments[place:]:
+            continue
+        _say(name, begins=True)
+        try:
+            said = attempt()
+        except BaseException as error:  # drivers and broken packages may raise anything
+            said = {"error": f"{type(error).__name__}: {error}"}
+        _say(name, **said)
+
+
+def _say(name: str, **what: Any) -> None:
+    print(json.dumps({"trial": name, **what}), flush=True)
+
+
+if __name__ == "__main__":
+    _try_all(*sys.argv[1:])

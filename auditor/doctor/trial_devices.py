@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-
-def say(name: str, **what: Any) -> None:
-    """A line for `auditor.doctor.trial`."""
-    print(json.dumps({"trial": name, **what}), flush=True)
+if TYPE_CHECKING:
+    from auditor.doctor.trial import Attempt
 
 
 def computed(device: str, dtype: torch.dtype) -> list[torch.Tensor]:
@@ -49,24 +47,18 @@ def describe(device: str) -> dict[str, Any]:
     return {"make": ""}
 
 
-def main(arguments: list[str]) -> None:
-    """Try every device that is not in `arguments`."""
+def attempts(arguments: Sequence[str]) -> Iterator[Attempt]:
+    """Every device."""
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     devices += ["mps"] if torch.backends.mps.is_available() else []
-    for device in devices:
-        if device in arguments:
-            continue
-        say(device, begins=True)
-        try:
-            begin = time.perf_counter()
-            apart = difference(device)
-            seconds = time.perf_counter() - begin
-            say(device, difference=apart, seconds=seconds, **describe(device))
-        except BaseException as error:  # drivers may raise anything
-            say(device, error=f"{type(error).__name__}: {error}")
+    return ((device, partial(computes, device)) for device in devices)
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def computes(device: str) -> dict[str, Any]:
+    """How far off it is, and how long it took."""
+    begin = time.perf_counter()
+    apart = difference(device)
+    seconds = time.perf_counter() - begin
+    return {"difference": apart, "seconds": seconds, **describe(device)}

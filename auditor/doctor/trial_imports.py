@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import json
-import sys
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auditor.doctor.trial import Attempt
 
 
-def say(name: str, **what: Any) -> None:
-    """A line for `auditor.doctor.trial`."""
-    print(json.dumps({"trial": name, **what}), flush=True)
+def attempts(arguments: Sequence[str]) -> Iterator[Attempt]:
+    """Every module."""
+    return ((name, partial(imported, name)) for name in arguments)
 
 
-def attempt(name: str) -> str:
+def imported(name: str) -> dict[str, str]:
     """Import a module, of torchvision an operator too; the version it says it has."""
     module = importlib.import_module(name)
     if name == "torchvision":  # compiled for one version of torch, and of no use with another
@@ -21,21 +24,4 @@ def attempt(name: str) -> str:
 
         box = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
         assert module.ops.nms(box, torch.ones(1), 0.5).tolist() == [0]
-    return str(getattr(module, "__version__", ""))
-
-
-def main(arguments: list[str]) -> None:
-    """Try all `arguments` before "--without"."""
-    split = arguments.index("--without")
-    for name in arguments[:split]:
-        if name in arguments[split:]:
-            continue
-        say(name, begins=True)
-        try:
-            say(name, version=attempt(name))
-        except BaseException as error:  # a broken package may raise anything
-            say(name, error=f"{type(error).__name__}: {error}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return {"version": str(getattr(module, "__version__", ""))}

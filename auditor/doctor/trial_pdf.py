@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import ast
 import io
-import json
 import logging
-import sys
 import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
 from html import escape
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.errors import LoadError
 
+if TYPE_CHECKING:
+    from auditor.doctor.trial import Attempt
+
 #: With the signs that reports need and that a poor font lacks.
 _SENTENCE = "Robust accuracy 57.3 % (53.1–61.4) at ε ≤ 8/255"
-
-
-def say(**what: Any) -> None:
-    """A line for `auditor.doctor.trial`."""
-    print(json.dumps({"trial": "page", **what}), flush=True)
 
 
 def page(text: str = _SENTENCE) -> str:
@@ -30,12 +28,6 @@ def page(text: str = _SENTENCE) -> str:
         f"<!DOCTYPE html><html lang=en><title>doctor</title><style>{css}</style>"
         f"<p>{escape(text)}</p>"
     )
-
-
-def letters() -> str:
-    """Those that the command line asks for."""
-    asked = [one for one in sys.argv if one.startswith("--letters=")]
-    return str(ast.literal_eval(asked[0].removeprefix("--letters="))) if asked else ""
 
 
 def without_font(asked: str) -> str:
@@ -67,17 +59,16 @@ def render() -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Try it once."""
-    say(begins=True)
+def attempts(arguments: Sequence[str]) -> Iterator[Attempt]:
+    """The page; or with --letters= which of these letters cannot be set."""
+    asked = [one for one in arguments if one.startswith("--letters=")]
+    text = str(ast.literal_eval(asked[0].removeprefix("--letters="))) if asked else ""
+    return iter([("page", partial(tried, text))])
+
+
+def tried(asked: str) -> dict[str, Any]:
+    """What came of it; where the libraries are missing, what to do."""
     try:
-        asked = letters()
-        say(**({"lacking": without_font(asked)} if asked else render()))
+        return {"lacking": without_font(asked)} if asked else render()
     except LoadError as error:
-        say(error=f"{error.what} {error.where}", remedy=error.remedy)
-    except BaseException as error:  # a broken package may raise anything
-        say(error=f"{type(error).__name__}: {error}")
-
-
-if __name__ == "__main__" and "page" not in sys.argv:
-    main()
+        return {"error": f"{error.what} {error.where}", "remedy": error.remedy}

@@ -10,7 +10,6 @@ from auditor.cells.inputs import load_images, load_victim
 from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig
 from auditor.maths.intervals import accuracy
-from auditor.preflight import count_classes, preflight
 from auditor.registry import Registry
 from auditor.results import Accuracy, Finding
 from auditor.subject.samples import choose_samples
@@ -63,16 +62,7 @@ def survey(config: AuditConfig, registry: Registry) -> Seen:
     samples = choose_samples(images, few, config.run.seed)
     loaded = load_victim(config.models[0], device, registry, config.run.batch_size)
     victim = loaded.victim
-    classes = count_classes(victim, samples)
-    seen = preflight(
-        victim,
-        samples,
-        _BATCH,
-        outputs=config.models[0].outputs,
-        expected_accuracy=None,
-        training_modules=loaded.training,
-        remarks=loaded.remarks,
-    )
+    seen = loaded.look(samples, _BATCH, expected_accuracy=None)
     pixels = samples.read(slice(0, len(samples)))
     return Seen(
         images=len(images.x),
@@ -82,7 +72,7 @@ def survey(config: AuditConfig, registry: Registry) -> Seen:
         between=float(((pixels > 0.1) & (pixels < 0.9)).mean()),
         device=str(device),
         parameters=victim.parameters,
-        classes=classes,
+        classes=seen.classes,
         outputs=victim.outputs,
         clean=accuracy(int(seen.correct.sum()), len(samples)),
         findings=seen.findings,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 import warnings
@@ -26,6 +25,7 @@ from auditor.cells.plan import CheckPlan
 from auditor.cells.reread import refuted
 from auditor.masking.probe import EngineProbe, Fallen
 from auditor.maths.norms import Norm
+from auditor.preflight import fingerprint
 from auditor.protocols.attack import Trust
 from auditor.protocols.check import CheckReport, Symptom
 from auditor.protocols.events import (
@@ -124,15 +124,15 @@ class CheckRunner:
 
     def _one(self, plan: CheckPlan, key: str) -> CheckOutcome:
         """Run one check, or read it if it is finished, and take in what it saw."""
-        if (record := self._kept(key)) is not None:
-            return self._take_in(plan, record, self.ledger.cell_path(key))
-        if reason := self.stop():
-            return CheckOutcome(_result(plan, "skipped", reason, None))
         title = f"{self.context.model.victim.name} · check {plan.config.label}"
-        self._announce(plan, title)
         begin = time.perf_counter()
         probe = self._probe(plan, title, begin)
         try:
+            if (record := self._kept(key)) is not None:
+                return self._take_in(plan, record, self.ledger.cell_path(key))
+            if reason := self.stop():
+                return CheckOutcome(_result(plan, "skipped", reason, None))
+            self._announce(plan, title)
             record = self._run(plan, probe, begin)
         except (KeyboardInterrupt, StorageError):
             raise
@@ -266,7 +266,7 @@ class CheckRunner:
             summary=f"It could not be finished, so it says nothing about {name}: {why}",
             evidence=(why,),
             remedy="if the model is at fault, mend it; else report it to the author of the check",
-            fingerprint=_fingerprint(name, plan, "crashed"),
+            fingerprint=fingerprint(name, plan.config.label, "crashed"),
         )
         told = CheckRecord(None, tuple(probe.attempts))
         meta = CellMeta(0.0, 0, 0, rejected=probe.rejected, check=told)
@@ -328,7 +328,7 @@ def _result(
 def _finding(model: str, plan: CheckPlan, report: CheckReport, symptom: Symptom) -> Finding:
     where = (f"where: {symptom.culprit}",) if symptom.culprit else ()
     return Finding(
-        code=plan.config.label,
+        code=symptom.fact or plan.config.label,
         title=symptom.title,
         severity="high" if symptom.strong else "medium",
         confidence="high" if symptom.strong else "medium",
@@ -336,10 +336,7 @@ def _finding(model: str, plan: CheckPlan, report: CheckReport, symptom: Symptom)
         evidence=(*symptom.evidence, *where),
         remedy=symptom.remedy,
         references=(plan.spec.reference,) if plan.spec.reference else (),
-        fingerprint=_fingerprint(model, plan, symptom.title),
+        fingerprint=fingerprint(
+            model, *([symptom.fact] if symptom.fact else [plan.config.label, symptom.title])
+        ),
     )
-
-
-def _fingerprint(model: str, plan: CheckPlan, what: str) -> str:
-    text = "\0".join([model, plan.config.label, what])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

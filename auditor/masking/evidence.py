@@ -86,7 +86,7 @@ def masking(
     looked_at = _looked_at(checks, correct, samples)
     hidden = _hidden(broken)
     symptoms = [
-        (outcome.result.label, symptom)
+        (symptom.fact or outcome.result.label, symptom)
         for outcome in checks
         for symptom in (outcome.report.symptoms if outcome.report else ())
     ]

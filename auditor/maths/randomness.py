@@ -66,6 +66,19 @@ def generators_seeded(seed: int, device: torch.device) -> Iterator[None]:
             random.setstate(python_state)
 
 
+def generator_states() -> dict[str, object]:
+    """The states of the global generators, by who they belong to; for comparing them."""
+    _, words, *rest = np.random.get_state()
+    states: dict[str, object] = {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": (np.asarray(words).tobytes(), *rest),
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        states["CUDA"] = [one.numpy().tobytes() for one in torch.cuda.get_rng_state_all()]
+    return states
+
+
 def _seed_torch(seed: int, device: torch.device) -> None:
     """As torch.manual_seed does for the processor and `device`.
 

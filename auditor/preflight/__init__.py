@@ -3,7 +3,7 @@
 Everything odd becomes a finding with a remedy; what makes an audit impossible raises a LoadError.
 """
 
-from auditor.preflight.findings import left_findings, left_in_training
+from auditor.preflight.findings import Maker, fingerprint, left_findings, left_in_training
 from auditor.preflight.preflight import (
     Preflight,
     blaming_model,
@@ -13,9 +13,11 @@ from auditor.preflight.preflight import (
 )
 
 __all__ = [
+    "Maker",
     "Preflight",
     "blaming_model",
     "count_classes",
+    "fingerprint",
     "left_findings",
     "left_in_training",
     "preflight",

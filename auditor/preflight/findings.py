@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ from auditor.subject.victim import STOCHASTIC_DRAWS, Victim
 from auditor.surrogate import NoGradientError, naive
 from auditor.usercode.calls import blamed
 
+#: Where a model comes from: a function of the user's, or a plugin that reads it.
+Maker = Literal["factory", "loader"]
 #: Differences of logits, relative to their spread, that floating point does not explain.
 _REPEAT_TOLERANCE = 1e-4
 _BATCH_TOLERANCE = 1e-3
@@ -41,8 +45,13 @@ def finding(
     remedy: str,
 ) -> Finding:
     """A finding of high confidence on one model, with a fingerprint that stays across runs."""
-    digest = hashlib.sha256(f"{victim}\0{code}".encode()).hexdigest()[:16]
-    return Finding(code, title, severity, "high", summary, evidence, remedy, (), digest)
+    known_by = fingerprint(victim, code)
+    return Finding(code, title, severity, "high", summary, evidence, remedy, (), known_by)
+
+
+def fingerprint(model: str, *what: str) -> str:
+    """What a finding on a model is known by across runs: two of one fingerprint tell one fact."""
+    return hashlib.sha256("\0".join([model, *what]).encode()).hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -95,25 +104,58 @@ def _kind_of_single(z: torch.Tensor, declared: str) -> Outputs:
     return "probabilities" if may_be and declared != "logits" else "logits"
 
 
-def mode_findings(victim: Victim, training_modules: tuple[str, ...]) -> Iterator[Finding]:
-    """What does not follow eval(), and what needed it."""
+@torch.no_grad()
+def mode_findings(
+    victim: Victim, probe: torch.Tensor, training_modules: tuple[str, ...], maker: Maker
+) -> Iterator[Finding]:
+    """What does not follow eval(), and what needed it, where scores depend on it."""
     still = tuple(
         name or "(the model)" for name, part in victim.module.named_modules() if part.training
     )
-    if still:
+    if still and _matters(victim, probe, victim.evaluating()):
         yield finding(
             victim.name, "train-mode", "Parts of the model stay in training mode", "high",
-            "After eval() was called, parts of the model are still in training mode, so that it "
-            "may not answer as it will when deployed.",
-            evidence=still[:10], remedy="do not override train(); call eval() in the factory",
+            "After eval() was called, parts of the model are still in training mode, and it "
+            "answers otherwise than it would without.",
+            evidence=still[:10], remedy=_STAYS[maker],
         )  # fmt: skip
-    elif training_modules:
+    elif training_modules and _matters(victim, probe, victim.as_made(mode=True)):
         yield finding(
-            victim.name, "train-mode", "The factory left the model in training mode", "info",
+            victim.name, "train-mode", f"The {maker} left the model in training mode", "info",
             "Dropout and batch normalisation behave otherwise in training; the audit has called "
             "eval(). Whoever deploys this model has to do the same.",
-            evidence=training_modules[:10], remedy="call model.eval() at the end of the factory",
+            evidence=training_modules[:10], remedy=_LEFT[maker],
         )  # fmt: skip
+
+
+#: What the user of a model can do who made it by a factory of his own, or has it from a loader.
+_STAYS = {
+    "factory": "do not override train(); call eval() in the factory",
+    "loader": "save or export the model after model.eval(); if it was, tell the author of its code "
+    "that train() does not reach every part",
+}
+_LEFT = {
+    "factory": "call model.eval() at the end of the factory",
+    "loader": "call model.eval() wherever the model is deployed",
+}
+
+
+def _matters(
+    victim: Victim, probe: torch.Tensor, otherwise: contextlib.AbstractContextManager[object]
+) -> bool:
+    """Whether scores are others in another mode, with the same random numbers."""
+    calls = victim._calls
+    with victim.put_back():
+        here = victim.logits_of(scores_of(victim, probe))
+        victim._calls = calls
+        try:
+            with otherwise:
+                there = victim.logits_of(scores_of(victim, probe))
+        except Exception:  # a mode in which it cannot be asked is another one
+            return True
+        finally:
+            victim._calls = calls
+    return _relative_difference(here, there) > _REPEAT_TOLERANCE
 
 
 def loading_findings(victim: Victim, remarks: tuple[str, ...]) -> Iterator[Finding]:
@@ -127,45 +169,32 @@ def loading_findings(victim: Victim, remarks: tuple[str, ...]) -> Iterator[Findi
 
 def left_in_training(module: nn.Module) -> tuple[str, ...]:
     """Names of the modules in training mode that behave otherwise there."""
-    kinds = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
     return tuple(
         f"{name or '(the model)'}: {type(part).__name__}"
         for name, part in module.named_modules()
-        if part.training and isinstance(part, kinds)
+        if part.training and _follows_the_mode(part)
     )
+
+
+def _follows_the_mode(part: nn.Module) -> bool:
+    if isinstance(part, nn.modules.batchnorm._NormBase):
+        return bool(part.track_running_stats)
+    return isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0
 
 
 @torch.no_grad()
 def state_findings(victim: Victim, probe: torch.Tensor) -> Iterator[Finding]:
     """Whether a forward pass changes parameters or buffers."""
-    before = {
-        name: value.clone()
-        for name, value in victim.module.state_dict().items()
-        if isinstance(value, torch.Tensor)
-    }
-    scores_of(victim, probe)
-    after = victim.module.state_dict()
-    changed = tuple(name for name, value in before.items() if not _same(value, after.get(name)))
-    for name in changed:
-        if isinstance(after.get(name), torch.Tensor) and after[name].shape == before[name].shape:
-            after[name].copy_(before[name])
+    with victim.put_back() as changed:
+        scores_of(victim, probe)
     if changed:
         yield finding(
             victim.name, "state-changes", "Looking at images changes the model", "high",
             "A forward pass changes the model's own state, so that its answers depend on what it "
             "was asked before, and this audit cannot be repeated exactly.",
-            evidence=changed[:10], remedy="put batch normalisation into evaluation mode; keep no "
-            "running state in forward",
+            evidence=tuple(changed[:10]),
+            remedy="put batch normalisation into evaluation mode; keep no running state in forward",
         )  # fmt: skip
-
-
-def _same(first: torch.Tensor, second: object) -> bool:
-    """Whether a tensor of the state, of whatever kind, is as it was."""
-    if not isinstance(second, torch.Tensor) or first.layout != second.layout:
-        return False
-    if first.layout != torch.strided:
-        first, second = first.to_dense(), second.to_dense()
-    return first.equal(second)
 
 
 def _relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:

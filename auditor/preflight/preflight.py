@@ -48,13 +48,15 @@ def preflight(
     outputs: Outputs | str,
     expected_accuracy: float | None,
     training_modules: tuple[str, ...],
+    maker: checks.Maker = "factory",
     remarks: tuple[str, ...] = (),
 ) -> Preflight:
     """Prove what can be proved about `victim` on the samples.
 
     Args:
         outputs: as configured; "auto" decides here. Sets `victim.outputs` and `victim.draws`.
-        training_modules: modules the factory left in training mode.
+        training_modules: modules that were left in training mode.
+        maker: who left them so.
         remarks: what is to be said of how the model was loaded.
 
     Raises:
@@ -66,7 +68,7 @@ def preflight(
     labels = torch.from_numpy(samples.labels[: len(probe)]).to(victim.device)
     with blaming_model(victim, f"images 0 to {len(probe) - 1}, asked several times"):
         findings = list(checks.output_findings(victim, probe, outputs))
-        findings += checks.mode_findings(victim, training_modules)
+        findings += checks.mode_findings(victim, probe, training_modules, maker)
         findings += checks.loading_findings(victim, remarks)
         findings += checks.precision_findings(victim)
         findings += checks.size_findings(victim, probe)

@@ -41,6 +41,9 @@ class Symptom:
     #: What kind of masking it points at, and where, if it can tell.
     kind: MaskingKind | None = None
     culprit: str | None = None
+    #: The code of the pre-flight finding that tells the same fact. Where pre-flight has told it,
+    #: this one's evidence joins that finding; the verdict counts the symptom either way.
+    fact: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import typer
 
+from auditor.errors import nearest
 from auditor.maths.norms import Norm
 from auditor.parameters import Spec
 from auditor.protocols import hookspecs
@@ -110,8 +110,8 @@ def _hooks(plugin: object) -> Iterator[tuple[Hook, Callable[..., Any]]]:
         if inspect.isroutine(value) and getattr(value, _MARK, None) is not None
     }  # fmt: skip
     for name in sorted(marked - HOOKS.keys()):
-        close = difflib.get_close_matches(name, HOOKS, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"hooks are: {', '.join(HOOKS)}"
+        close = nearest(name, HOOKS)
+        remedy = f"did you mean {close}?" if close else f"hooks are: {', '.join(HOOKS)}"
         raise PluginFaultError(f"there is no hook called {name}", remedy)
     for name in sorted(HOOKS.keys() & found.keys() - marked):
         raise PluginFaultError(f"{name} is not marked", f"write @hookimpl above def {name}")

@@ -8,7 +8,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -89,7 +89,8 @@ def sources(named: Sequence[Path | str]) -> Iterator[PluginSource]:
         yield PluginSource(entry.name, origin, version, entry.load, file, distribution)
     for one in named:
         if isinstance(one, Path):
-            yield PluginSource(one.stem, one.name, "", _file_loader(one), one, named=True)
+            load = partial(import_plugin, one)
+            yield PluginSource(one.stem, one.name, "", load, one, named=True)
         else:
             file = _file_of(one.partition(".")[0])
             yield PluginSource(one, f"module {one}", "", _importer(one), file, named=True)
@@ -107,10 +108,12 @@ def _file_of(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin else None
 
 
-def _file_loader(path: Path) -> Callable[[], ModuleType]:
-    def load() -> ModuleType:
-        if not path.is_file():
-            raise FileNotFoundError(f"no such file: {path}")
-        return import_file(path, f"plugin {path}", anew=True)
+def import_plugin(path: Path) -> ModuleType:
+    """The plugin in a file, with what lies beside it, as a model's file is imported.
 
-    return load
+    Raises:
+        FileNotFoundError: there is no such file. Besides, whatever its code raises.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    return import_file(path, f"plugin {path}", anew=True)

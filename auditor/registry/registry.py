@@ -59,6 +59,8 @@ class Registry:
     hashes: dict[tuple[str, str], str] = field(default_factory=dict)
     #: What `disable` left out.
     blocked: set[str] = field(default_factory=set)
+    #: What plugins raised that could not be loaded, where it was their own code.
+    raised: list[tuple[PluginRecord, BaseException]] = field(default_factory=list)
     _broken: list[tuple[PluginRecord, PluginSource]] = field(default_factory=list)
 
     @property
@@ -137,6 +139,8 @@ def load_registry(named: Sequence[Path | str] = (), disable: Collection[str] = (
             record = _record(source, "broken", _told(error), _remedy(error, source))
             registry.plugins.append(record)
             registry._broken.append((record, source))
+            if not isinstance(error, PluginFaultError):
+                registry.raised.append((record, error))
         else:
             twice = f"the same as plugin {before!r}, loaded before" if before else ""
             registry.plugins.append(_record(source, "loaded", twice))

@@ -1,7 +1,8 @@
-"""Copies of a user's module."""
+"""Copies of a user's module, and of its state."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,38 @@ def duplicate(module: torch.nn.Module) -> torch.nn.Module:
         if not tensor.is_leaf
     }
     return copy.deepcopy(module, memo)
+
+
+@contextlib.contextmanager
+def put_back(module: torch.nn.Module) -> Iterator[list[str]]:
+    """Parameters and buffers are afterwards as they were; the list names then what had changed."""
+    before = {name: value.clone() for name, value in _state(module).items()}
+    changed: list[str] = []
+    try:
+        yield changed
+    finally:
+        after = _state(module)
+        changed += [name for name, value in before.items() if not _same(value, after.get(name))]
+        with torch.no_grad():
+            for name in changed:
+                if name in after and after[name].shape == before[name].shape:
+                    after[name].copy_(before[name])
+
+
+def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    every = {**module.state_dict(), **dict(module.named_buffers())}
+    return {name: one.detach() for name, one in every.items() if isinstance(one, torch.Tensor)}
+
+
+def _same(first: torch.Tensor, second: torch.Tensor | None) -> bool:
+    """Whether a tensor of the state, of whatever kind, is as it was; NaN is NaN."""
+    if second is None or (first.layout, first.shape) != (second.layout, second.shape):
+        return False
+    if first.layout != torch.strided:
+        first, second = first.to_dense(), second.to_dense()
+    if not first.is_floating_point() and not first.is_complex():
+        return first.equal(second)
+    return torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields
 import torch
 
 from auditor.maths.objectives import margin
-from auditor.maths.randomness import derive_key, generators_seeded
-from auditor.subject.copies import duplicate
+from auditor.maths.randomness import derive_key, generator_states, generators_seeded
+from auditor.subject.copies import duplicate, put_back
 from auditor.subject.differentiation import Differentiation
 from auditor.subject.memory import Pieces
 from auditor.subject.outputs import Key, Outputs, scores_in
@@ -28,6 +28,8 @@ STOCHASTIC_DRAWS = 20
 #: more than half of all 20 draws would have been wrong has then a chance of at most 1 in 1,800,
 #: whatever the model; that an image is misclassified is never said before it is certain.
 UNANIMOUS = 6
+#: Where no model that seeds a generator by itself would start it.
+_UNLIKELY_SEED = 0x5EED_0A0D
 
 
 @dataclass(frozen=True)
@@ -210,9 +212,35 @@ class Victim:
             for part in self._trained if mode else ():
                 part.training = False
 
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[tuple[str, ...]]:
+        """What stays in training mode after eval() is meanwhile not; the names of these modules."""
+        still = {name: part for name, part in self.module.named_modules() if part.training}
+        for part in still.values():
+            part.training = False
+        try:
+            yield tuple(still)
+        finally:
+            for part in still.values():
+                part.training = True
+
+    def put_back(self) -> contextlib.AbstractContextManager[list[str]]:
+        """What passes change of the model is put back; the list names it afterwards."""
+        return put_back(self.module)
+
     def begin(self, stream: str) -> None:
         """Restart the random numbers that a random model sees, under the name `stream`."""
         self._stream, self._calls = stream, 0
+
+    def generators_used(self, x: torch.Tensor) -> tuple[str, ...]:
+        """Whose global random numbers a pass on images `x` uses, such as "torch" or "numpy"."""
+        bare = self.with_module(self.module)
+        bare.seeded = False
+        with generators_seeded(_UNLIKELY_SEED, self.device), torch.no_grad():
+            before = generator_states()
+            bare.raw(x)
+            after = generator_states()
+        return tuple(name for name in before if before[name] != after[name])
 
     def raw(self, x: torch.Tensor) -> object:
         """The user's model's scores of pixels `x`, or what it returns in their place.

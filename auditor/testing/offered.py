@@ -11,12 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from auditor.errors import LoadError, raised_at
+from auditor.errors import LoadError
 from auditor.parameters import Spec
 from auditor.registry import Registry, load_registry
 from auditor.registry.hooks import WORDS, PluginFaultError, offers_of
-from auditor.usercode.calls import blamed
-from auditor.usercode.neighbours import import_file
+from auditor.registry.plugin_sources import import_plugin, is_file
+from auditor.usercode.calls import blamed, raised_by_user_code
 
 #: Parameters by the name of what has them.
 Parameters = Mapping[str, Mapping[str, Any]]
@@ -31,24 +31,13 @@ def load_plugin(name: str) -> ModuleType:
     for entry in metadata.entry_points(group="auditor"):
         if entry.name == name:
             name = entry.module
-    try:
-        return _from_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may raise anything at all, SystemExit included
-        place = raised_at(error)
-        raise LoadError(
-            f"The plugin cannot be imported: {type(error).__name__}: {error}",
-            where=f"{name}, {place}" if place else name,
-            expected="a file such as my_attack.py, or a module that is installed",
-            remedy="mend the line above, or install the package (pip install -e .)",
-        ) from error
-
-
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    return import_file(path, f"plugin {path}", anew=True)
+    with raised_by_user_code(
+        name,
+        "importing the plugin",
+        "a file such as my_attack.py, or a module that is installed",
+        "mend the line above, or install the package (pip install -e .)",
+    ):
+        return import_plugin(Path(name)) if is_file(name) else importlib.import_module(name)
 
 
 @dataclass(frozen=True)

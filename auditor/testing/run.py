@@ -22,6 +22,7 @@ from auditor.surrogate import naive
 from auditor.testing.models import Counted, Smooth, pictures, radius
 from auditor.testing.property import Violation
 from auditor.testing.watch import Record, watched
+from auditor.usercode.calls import blamed
 
 #: Steps after which watched attacks are cut off; the attacks of composites are many.
 _STEPS, _STAGE_STEPS = 12, 4
@@ -167,7 +168,7 @@ def crash(error: BaseException) -> Violation:
     place = raised_at(error)
     return Violation(
         "runs",
-        f"{type(error).__name__}: {error}" + (f", raised at {place}" if place else ""),
+        blamed(error),
         "no error on images and models of this kind",
         f"mend {place}" if place else "mend the line above; the whole traceback is in the test",
         error,

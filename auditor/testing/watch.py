@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 
+from auditor.maths.randomness import generator_states
 from auditor.protocols.attack import AttackSpec, Observation, State, Task, spec_of, wishes_of
 from auditor.protocols.composite import Brief, Stage, Standing
 from auditor.surrogate import Surrogate
@@ -254,30 +253,25 @@ def _copies(task: Task, seen: Observation | None) -> dict[str, torch.Tensor]:
 class World:
     """The state that a whole program shares."""
 
-    torch_numbers: torch.Tensor
-    numpy_numbers: tuple[Any, ...]
-    python_numbers: tuple[Any, ...]
+    numbers: dict[str, object]
     modes: tuple[Any, ...]
 
     @classmethod
     def now(cls) -> World:
         """As it is."""
-        _, words, place, *rest = np.random.get_state()
         modes = (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads())
-        numpy_numbers = (np.asarray(words).tobytes(), place, *rest)
-        return cls(torch.get_rng_state(), numpy_numbers, random.getstate(), modes)
+        return cls(generator_states(), modes)
 
     def change(self) -> Violation | None:
         """What has changed since; switches are put back."""
         now = World.now()
         expected = "nothing outside the attack's own state changes, and nothing outside it is read"
-        for name, call, same in (
-            ("torch", "torch.rand, torch.randn or the like",
-             torch.equal(self.torch_numbers, now.torch_numbers)),
-            ("NumPy", "np.random", self.numpy_numbers == now.numpy_numbers),
-            ("Python", "the module random", self.python_numbers == now.python_numbers),
-        ):  # fmt: skip
-            if not same:
+        for name, call in (
+            ("torch", "torch.rand, torch.randn or the like"),
+            ("NumPy", "np.random"),
+            ("Python", "the module random"),
+        ):
+            if self.numbers[name.lower()] != now.numbers[name.lower()]:
                 return Violation(
                     "global-state",
                     f"{name}'s global random numbers were used or seeded",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from auditor.api import (
@@ -66,7 +62,7 @@ class Determinism:
         """Repeat, then compare answers, logits and gradients."""
         victim, rows = probe.victim, some(probe, self.images)
         x, total = probe.x[rows], len(rows)
-        drawn = _drawn(victim, x[:1])
+        drawn = victim.generators_used(x[:1])
         first = logits_of(victim, x)
         again = [logits_of(victim, x) for _ in range(self.calls - 1)]
         difference = max((apart(first, other) for other in again), default=0.0)
@@ -113,6 +109,7 @@ class Determinism:
             "and report the model with its randomness switched off beside it",
             evidence=(f"{sentence}{told}",),
             kind="stochastic",
+            fact="nondeterministic",
         )
         return CheckReport(f"{sentence}{told}.", (symptom,), tuple(measured))
 
@@ -128,43 +125,6 @@ class Determinism:
         there = first.abs().amax(1) > 0
         cosines = [torch.cosine_similarity(first, other, eps=1e-300) for other in others]
         return [float(cosine) for cosine in torch.stack(cosines).mean(0)[there]]
-
-
-def _drawn(victim: Victim, x: torch.Tensor) -> tuple[str, ...]:
-    """Whose random numbers a call of the model uses."""
-    bare = victim.with_module(victim.module)
-    bare.seeded = False
-    with _generators_kept(victim), torch.no_grad():
-        before = _states(victim)
-        bare.raw(x)
-        after = _states(victim)
-    return tuple(name for name in before if before[name] != after[name])
-
-
-def _states(victim: Victim) -> dict[str, bytes]:
-    states = {
-        "torch": bytes(torch.get_rng_state().numpy()),
-        "numpy": repr(np.random.get_state(legacy=False)).encode(),
-        "python": repr(random.getstate()).encode(),
-    }
-    if victim.device.type == "cuda":
-        states["CUDA"] = bytes(torch.cuda.get_rng_state(victim.device).numpy())
-    return states
-
-
-@contextmanager
-def _generators_kept(victim: Victim) -> Iterator[None]:
-    """All generators are as before afterwards; meanwhile they start where no model would."""
-    numbers, python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng([victim.device] if victim.device.type == "cuda" else []):
-        torch.manual_seed(0x5EED_0A0D)
-        np.random.seed(0x5EED_0A0D)
-        random.seed(0x5EED_0A0D)
-        try:
-            yield
-        finally:
-            np.random.set_state(numbers)
-            random.setstate(python)
 
 
 @check(
@@ -186,7 +146,8 @@ class BatchDependence:
         """Compare each company with the full batch."""
         victim, rows = probe.victim, some(probe, self.images)
         x, total = probe.x[rows], len(rows)
-        changed = _changed_by_looking(victim, x)
+        with victim.put_back() as changed:
+            logits_of(victim, x)
         odd = tuple(
             name for name, part in victim.module.named_modules() if _takes_batch_statistics(part)
         )
@@ -228,6 +189,7 @@ class BatchDependence:
             evidence=(sentence, *evidence),
             kind="other",
             culprit=f"module {odd[0]}" if odd and odd[0] else None,
+            fact="batch-dependence",
         )
         return CheckReport(f"{sentence}{told}.", (symptom,), measured)
 
@@ -241,22 +203,6 @@ def _takes_batch_statistics(part: torch.nn.Module) -> bool:
     if not isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
         return False
     return part.training or part.running_mean is None
-
-
-def _changed_by_looking(victim: Victim, x: torch.Tensor) -> tuple[str, ...]:
-    """Names of parameters and buffers that a forward pass changes; they are put back."""
-    module = victim.module
-    every = [*module.named_parameters(), *module.named_buffers()]
-    held = {name: tensor for name, tensor in every if tensor.layout == torch.strided}
-    before = {name: tensor.detach().clone() for name, tensor in held.items()}
-    logits_of(victim, x)
-    changed = []
-    with torch.no_grad():
-        for name, tensor in held.items():
-            if not torch.equal(tensor, before[name]) and not tensor.isnan().any():
-                changed.append(name)
-                tensor.copy_(before[name])
-    return tuple(changed)
 
 
 @check(name="train-mode", reference="Carlini et al. 2019, arXiv:1902.06705, section 5")
@@ -275,7 +221,8 @@ class TrainMode:
         victim, rows = probe.victim, some(probe, self.images)
         x = probe.x[rows]
         as_it_is = logits_of(victim, x)  # a forward pass may set the flags
-        training = {name: part for name, part in victim.module.named_modules() if part.training}
+        with victim.evaluating() as training:
+            matters = bool(training) and _matter(victim, x, as_it_is, varies=probe.random)
         measured = (
             Measurement("modules in training mode", float(len(training)), None, len(rows),
                         "after eval() and a forward pass"),
@@ -285,7 +232,6 @@ class TrainMode:
         names = [name or "the model itself" for name in training]
         told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         sentence = f"After eval() training mode stays on in {told}"
-        matters = _matter(victim, list(training.values()), x, as_it_is, varies=probe.random)
         if not matters:
             return CheckReport(f"{sentence}, which changes no answer.", measurements=measured)
         symptom = Symptom(
@@ -296,26 +242,14 @@ class TrainMode:
             evidence=(f"{sentence}, and the scores are others without it",),
             kind="stochastic" if probe.random else "other",
             culprit=f"module {names[0]}" if names[0] != "the model itself" else None,
+            fact="train-mode",
         )
         return CheckReport(f"{sentence}, and answers depend on it.", (symptom,), measured)
 
 
-def _matter(
-    victim: Victim,
-    parts: list[torch.nn.Module],
-    x: torch.Tensor,
-    as_it_is: torch.Tensor,
-    *,
-    varies: bool,
-) -> bool:
+def _matter(victim: Victim, x: torch.Tensor, as_it_is: torch.Tensor, *, varies: bool) -> bool:
     """Whether scores are others with the flags off; of random ones, whether they stop to vary."""
-    for part in parts:
-        part.training = False
-    try:
-        once, twice = logits_of(victim, x), logits_of(victim, x)
-    finally:
-        for part in parts:
-            part.training = True
+    once, twice = logits_of(victim, x), logits_of(victim, x)
     if varies:
         return apart(once, twice) <= _REPEATED
     return apart(as_it_is, once) > _REPEATED

@@ -449,7 +449,7 @@ class NoState(Honest):
         return super().start(task).x
 
 
-@defect("raises", "runs", "ValueError: no step, raised at core_defects.py:")
+@defect("raises", "runs", "ValueError: no step (at core_defects.py:")
 class Raises(Honest):
     """Mine."""
 

@@ -94,8 +94,27 @@ def test_every_image_is_judged_whatever_the_batches(batch_size):
 
 
 class StaysInTraining(Right):
+    """With a layer that answers otherwise there, if it is given one."""
+
+    def __init__(self, layer: nn.Module | None = None):
+        super().__init__()
+        self.layer = nn.Identity() if layer is None else layer
+
     def train(self, mode: bool = True):
         return self
+
+    def forward(self, x):
+        return super().forward(self.layer(x))
+
+
+def answers_otherwise():
+    """Scales what it is given in training mode, and draws nothing."""
+
+    class Scales(nn.Module):
+        def forward(self, x):
+            return x * 0.9 if self.training else x
+
+    return Scales()
 
 
 def nondeterministic(self, x, right):
@@ -144,7 +163,7 @@ def scaled(factor: float, shift: float):
 @pytest.mark.parametrize(
     ("module", "code"),
     [
-        (StaysInTraining().eval(), "train-mode"),
+        (StaysInTraining(answers_otherwise()), "train-mode"),
         (Changed(nondeterministic), "nondeterministic"),
         (Changed(slightly_noisy), "nondeterministic"),
         (Changed(batch_dependent), "batch-dependence"),
@@ -186,10 +205,45 @@ def test_a_factory_that_left_batch_statistics_on_is_told():
     module = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(42, 3))
     names = left_in_training(module)
     assert names == ("0: BatchNorm2d", "2: Dropout")
+    before = {key: value.clone() for key, value in module.state_dict().items()}
     result, _ = fly(module, training_modules=names)
     assert "train-mode" in codes(result)
     assert result.findings[0].severity != "high"
+    assert all(value.equal(before[key]) for key, value in module.state_dict().items())
     assert left_in_training(module.eval()) == ()
+
+
+def test_training_mode_that_changes_no_answer_is_no_finding():
+    idle = nn.Sequential(nn.Dropout(0.0), nn.BatchNorm2d(1, track_running_stats=False), Right())
+    assert left_in_training(idle) == ()
+
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.right = nn.BatchNorm2d(1), Right()
+
+        def forward(self, x):
+            self.norm(x)
+            return self.right(x)
+
+    unused = Unused()
+    names = left_in_training(unused)
+    assert names == ("norm: BatchNorm2d",)
+    assert codes(fly(unused, training_modules=names)[0]) == []
+    assert codes(fly(StaysInTraining(nn.Dropout(0.0)))[0]) == []
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_the_remedy_for_training_mode_is_one_that_the_user_has(left):
+    """A model of a loader has no factory to change."""
+    module = nn.Sequential(nn.BatchNorm2d(1), Right()) if left else StaysInTraining(nn.Dropout())
+    names = left_in_training(module) if left else ()
+    for maker in ("factory", "loader"):
+        result, _ = fly(module.train(), training_modules=names, maker=maker)
+        (finding,) = [one for one in result.findings if one.code == "train-mode"]
+        words = f"{finding.title} {finding.summary} {finding.remedy}"
+        assert ("factory" in words) == (maker == "factory")
+        assert "eval()" in finding.remedy
 
 
 def test_batch_statistics_in_use_are_found_three_times_over():

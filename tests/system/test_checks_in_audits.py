@@ -130,6 +130,48 @@ def test_a_hidden_gradient_is_found_and_corrects_the_accuracy(masked: Path) -> N
     assert "48 of 96 survivors fell" in said
 
 
+#: Dropout that never follows eval().
+DROPPING = (
+    MODEL.replace(
+        "class Bands",
+        """class Stubborn(nn.Dropout):
+    def train(self, mode=True):
+        return super().train(True)
+
+
+class Bands""",
+    )
+    .replace("self.linear(x.flatten(1))", "self.linear(self.drop(x).flatten(1))")
+    .replace(
+        "        super().__init__()",
+        "        super().__init__()\n        self.drop = Stubborn(0.5)",
+    )
+)
+
+
+def test_one_fact_is_one_finding_whoever_sees_it(here: Path) -> None:
+    (here / "model.py").write_text(DROPPING, encoding="utf-8")
+    uses = "".join(
+        f'[[check]]\nuse = "{name}"\n' for name in ("determinism", "train-mode", "batch-dependence")
+    )
+    (here / "audit.toml").write_text(HEAD + uses, encoding="utf-8")
+    status, said = auditor("run", "audit.toml")
+    assert status == 0, said
+    model = model_of(audit_json(only_run()))
+    found = {finding["code"]: finding for finding in model["findings"]}
+    assert sorted(finding["code"] for finding in model["findings"]) == sorted(found)
+    assert {"train-mode", "nondeterministic"} <= set(found)
+    assert "determinism" not in found
+    random, mode = found["nondeterministic"], found["train-mode"]
+    assert any("changed answers" in line for line in random["evidence"])  # pre-flight's
+    assert any("identical calls" in line for line in random["evidence"])  # the check's
+    assert any("2003.01690" in line for line in random["references"])
+    assert any("drop" in line for line in mode["evidence"])
+    assert "where: module drop" in mode["evidence"]
+    assert model["masking"]["evidence"] == ["nondeterministic", "train-mode"]
+    assert all(check["flagged"] for check in model["checks"][:2])
+
+
 def test_what_a_check_broke_is_kept_with_the_attacks(masked: Path) -> None:
     auditor("run", "audit.toml")
     directory = only_run()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system_files import auditor, process
+from system_files import MODEL, auditor, process
 
 ROOT = Path(__file__).parents[2]
 BUILT_IN_ATTACKS = {
@@ -204,3 +204,19 @@ def test_report_in_an_unknown_format(here: Path) -> None:
     assert status == 2
     assert "There is no report format 'docx'." in said
     assert "html, pdf" in said
+
+
+def test_a_warning_is_told_once_and_as_a_line_of_the_screen(here: Path) -> None:
+    """Python would print it raw, with its source, and as often as the model's filter asks for."""
+    warns = (
+        "import warnings\n        warnings.simplefilter('always')\n"
+        "        warnings.warn('an odd\\nlayer')\n        return self.linear"
+    )
+    Path("model.py").write_text(MODEL.replace("return self.linear", warns), encoding="utf-8")
+    line = MODEL.splitlines().index("        return self.linear(x.flatten(1))") + 3
+    done = process("run", "audit.toml")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert said.count("an odd") == 1
+    assert f"warning: UserWarning: an odd\n            layer (at model.py:{line})\n" in said
+    assert "warnings.warn" not in said

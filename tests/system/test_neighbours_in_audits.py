@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system_files import CONFIG, MODEL, audit_json, auditor, only_run
+from system_files import (
+    CONFIG,
+    MODEL,
+    attack_rows,
+    audit_json,
+    auditor,
+    only_run,
+    run_directories,
+)
+from test_plugins_in_audits import BRIGHTER
 
 FACTORY = '[[model]]\nname    = "bands"\nfactory = "model.py:make"\n'
 #: Behind a rounding that hides the gradient, or not: no weight says which.
@@ -99,3 +108,27 @@ def test_a_module_that_is_nowhere_is_told_with_the_form_that_works(here: Path) -
     assert status == 4
     assert "No module named 'net'" in said
     assert "folder/model.py:make" in said
+
+
+def test_a_plugin_in_a_file_has_its_neighbours_however_it_is_named(here: Path) -> None:
+    """As a model's file has: by -p, by [plugins] paths, and where the kit looks at it."""
+    (here / "mine").mkdir()
+    plugin = "from helper import STEPS\n" + BRIGHTER.replace("param(3,", "param(STEPS,")
+    assert plugin.count("STEPS") == 2
+    (here / "mine" / "plugin.py").write_text(plugin, encoding="utf-8")
+    (here / "mine" / "helper.py").write_text("STEPS = 5\n", encoding="utf-8")
+    (here / "helper.py").write_text("raise ImportError('the wrong helper')\n", encoding="utf-8")
+    text = CONFIG.replace('use = "fgsm"', 'use = "brighter"')
+    assert text != CONFIG
+    steps = []
+    for more, options in (("", ("-p", "mine/plugin.py")),
+                          ('\n[plugins]\npaths = ["mine/plugin.py"]\n', ())):  # fmt: skip
+        Path("audit.toml").write_text(text + more, encoding="utf-8")
+        status, said = auditor("run", "audit.toml", "--fresh", *options)
+        assert status == 0, said
+        newest = max(run_directories(here), key=lambda path: path.stat().st_mtime_ns)
+        steps.append(attack_rows(audit_json(newest))["brighter"]["parameters"]["steps"])
+    assert steps == [5, 5]
+    status, said = auditor("plugin", "check", "mine/plugin.py")
+    assert status in (0, 1), said
+    assert "attack 'brighter'" in said
