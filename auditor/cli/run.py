@@ -112,9 +112,7 @@ def _audit(
     return result.exit_status
 
 
-def _report(
-    screen: GuardedScreen, directory: Path, formats: tuple[str, ...], registry: Registry
-) -> None:
+def _report(screen: GuardedScreen, directory: Path, formats: list[str], registry: Registry) -> None:
     """Write the reports; what one of them lacks costs that one and nothing else.
 
     Raises:

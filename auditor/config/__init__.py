@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from auditor.config.load import load_config
 from auditor.config.lock import config_hash, lock_text
-from auditor.config.model import (
+from auditor.schema.audit import AuditConfig
+from auditor.schema.tables import (
     AttackConfig,
-    AuditConfig,
     CheckConfig,
     DataConfig,
-    Epsilon,
     GateConfig,
     ModelConfig,
-    Normalize,
+    NormalizeConfig,
     PluginsConfig,
     ReportConfig,
     RunConfig,
     ThreatConfig,
 )
+from auditor.schema.values import Epsilon
 
 __all__ = [
     "AttackConfig",
@@ -27,7 +27,7 @@ __all__ = [
     "Epsilon",
     "GateConfig",
     "ModelConfig",
-    "Normalize",
+    "NormalizeConfig",
     "PluginsConfig",
     "ReportConfig",
     "RunConfig",
