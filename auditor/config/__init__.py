@@ -12,9 +12,6 @@ from auditor.schema.tables import (
     GateConfig,
     ModelConfig,
     NormalizeConfig,
-    PluginsConfig,
-    ReportConfig,
-    RunConfig,
     ThreatConfig,
 )
 from auditor.schema.values import Epsilon
@@ -28,9 +25,6 @@ __all__ = [
     "GateConfig",
     "ModelConfig",
     "NormalizeConfig",
-    "PluginsConfig",
-    "ReportConfig",
-    "RunConfig",
     "ThreatConfig",
     "config_hash",
     "load_config",

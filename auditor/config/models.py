@@ -60,7 +60,7 @@ def _model(context: Context, path: KeyPath, table: ModelConfig) -> ModelConfig |
         paths["weights"] = _weights(context, (*path, "weights"), table.weights)
     _check_normalize(context, (*path, "normalize"), table.normalize)
     if table.bpda:
-        paths["bpda"] = _source(context, (*path, "bpda"), table.bpda)
+        paths["bpda"] = context.source((*path, "bpda"), table.bpda.rpartition(":")[0])
     return table.completed(keys, paths)
 
 
@@ -83,9 +83,9 @@ def _check_checkpoint(context: Context, path: KeyPath, table: ModelConfig) -> No
 
 
 def _by_factory(context: Context, path: KeyPath, table: ModelConfig) -> _Made:
-    name = table.factory.rpartition(":")[2].rpartition(".")[2]
-    source = _source(context, (*path, "factory"), table.factory)
-    return {"name": table.name or name}, {"factory": source}
+    source, _, name = table.factory.rpartition(":")
+    keys = {"name": table.name or name.rpartition(".")[2]}
+    return keys, {"factory": context.source((*path, "factory"), source)}
 
 
 def _by_loader(context: Context, path: KeyPath, table: LoadedModelConfig) -> _Made | None:
@@ -106,14 +106,6 @@ def _by_loader(context: Context, path: KeyPath, table: LoadedModelConfig) -> _Ma
     if own is None:
         return None
     return {"name": table.name or table.loader, **own}, resolved_paths(context, path, spec, own)
-
-
-def _source(context: Context, path: KeyPath, text: str) -> Path | str:
-    """Where a callable is: a file, or a module that is installed."""
-    source = text.rpartition(":")[0]
-    if source.endswith(".py"):
-        return context.file(path, source, what="a Python file")
-    return context.module_file(source) or source
 
 
 def _weights(context: Context, path: KeyPath, text: str) -> Path | None:

@@ -59,7 +59,4 @@ def _factory(context: Context, path: KeyPath, text: str) -> str:
             expected='"file.py:callable" or "package.module:callable"',
         )
         return text
-    if not source.endswith(".py"):
-        beside = context.module_file(source)
-        return f"{beside}:{name}" if beside else text
-    return f"{context.file(path, source, what='a Python file')}:{name}"
+    return f"{context.source(path, source)}:{name}"

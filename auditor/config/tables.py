@@ -73,7 +73,7 @@ def read_tables(problems: Problems) -> Tables:
     return Tables(
         head=_table(problems, (), head, HeadTable),
         run=_single(problems, "run", RunConfig),
-        models=_models(problems),
+        models=_several(problems, "model", ModelConfig),
         data=_single(problems, "data", DataConfig) if "data" in data else None,
         threats=_several(problems, "threat", ThreatConfig),
         attacks=_several(problems, "attack", AttackConfig) if "attack" in data else None,
@@ -88,29 +88,12 @@ def _single(problems: Problems, name: str, cls: type[_T]) -> _T | None:
     return _table(problems, (name,), problems.source.data.get(name, {}), cls)
 
 
-def _models(problems: Problems) -> tuple[ModelConfig | None, ...]:
-    """[[model]]: what makes the model decides on its keys."""
-    given = problems.source.data.get("model", [])
-    if not isinstance(given, list):
-        _table(problems, ("model",), given, ModelConfig)
-        return ()
-    return tuple(
-        _table(
-            problems,
-            ("model", index),
-            item,
-            LoadedModelConfig if isinstance(item, dict) and "loader" in item else ModelConfig,
-        )
-        for index, item in enumerate(given)
-    )
-
-
 def _several(problems: Problems, name: str, cls: type[_T]) -> tuple[_T | None, ...]:
     given = problems.source.data.get(name, [])
-    if isinstance(given, list):
-        return tuple(_table(problems, (name, index), item, cls) for index, item in enumerate(given))
-    _table(problems, (name,), given, cls)
-    return ()
+    if not isinstance(given, list):
+        _table(problems, (name,), given, cls)
+        return ()
+    return tuple(_table(problems, (name, index), item, cls) for index, item in enumerate(given))
 
 
 def _table(problems: Problems, path: KeyPath, given: Any, cls: type[_T]) -> _T | None:
@@ -126,6 +109,8 @@ def _table(problems: Problems, path: KeyPath, given: Any, cls: type[_T]) -> _T |
             expected=f"{heading} on a line of its own, and its keys below",
         )
         return None
+    if cls is ModelConfig and "loader" in given:  # which decides on the keys
+        cls = LoadedModelConfig  # type: ignore[assignment]
     try:
         return cls.model_validate(given)
     except ValidationError as error:

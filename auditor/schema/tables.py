@@ -1,9 +1,9 @@
-"""The tables of audit.toml, schema 1: their keys, as they are written, and what resolving adds.
+"""The tables of audit.toml, schema 1: their keys as they are written, with types and defaults.
 
 They are the configuration of an audit as well: `auditor.config` reads each from the file, checks it
-and completes it. Names and defaults are filled in then, and what only the directory or a plugin can
-tell (`Table.paths`, the parameters of plugins) is kept beside the keys. Dumped, a table is what the
-lock file has of it; tables of which that is the same are equal.
+and completes it. What a table names is filled in then: its name or label, every parameter of a
+plugin, and beside the keys, what their paths mean. Dumped, a table is what the lock file has of it,
+and tables are equal when that is.
 """
 
 from __future__ import annotations
@@ -75,12 +75,10 @@ class OpenTable(Table):
         return {key: self.paths.get(key, value) for key, value in self.written.items()}
 
     def completed(self, keys: dict[str, Any], paths: dict[str, Any] | None = None) -> Self:
-        """The table with `keys` filled in; a plugin's own are the ones among them, in their order.
-
-        Raises:
-            pydantic.ValidationError: a key does not fit.
-        """
-        complete = type(self).model_validate({**vars(self), **keys})
+        """The table with `keys` filled in; a plugin's own are all among them, in their order."""
+        bare = self.model_copy()
+        (bare.model_extra or {}).clear()
+        complete = bare.model_copy(update=keys)
         complete._paths = {**self.paths, **(paths or {})}
         return complete
 
