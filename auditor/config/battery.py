@@ -75,7 +75,7 @@ def _resolve(
     base: list[_C] = []
     left_out: list[str] = []
     if profile is not None and _asks_for_profile(head, tables):
-        entries = getattr(profile, f"{_word(kind)}s")
+        entries = getattr(profile, f"{kind.word}s")
         base, left_out = _of_profile(context, kind, head.profile, entries)
     listed = _listed(context, kind, tables or (), {one.label: one for one in base})
     changed = {one.label: one for one in listed if one.from_profile}
@@ -83,14 +83,9 @@ def _resolve(
     return [changed.get(one.label, one) for one in base], left_out, own
 
 
-def _word(kind: type[CheckConfig]) -> str:
-    """As users call one; the plural is the registry's and the profile's field."""
-    return "attack" if kind is AttackConfig else "check"
-
-
 def _available(context: Context, kind: type[CheckConfig]) -> dict[str, Any]:
     """Those that are installed, by name."""
-    found: dict[str, Any] = getattr(context.registry, f"{_word(kind)}s")
+    found: dict[str, Any] = getattr(context.registry, f"{kind.word}s")
     return found
 
 
@@ -100,44 +95,42 @@ def _listed(
     """The file's tables; those that change one of `base`, by label, count as the profile's."""
     found = []
     labels: set[str] = set()
-    word = _word(kind)
     for index, table in enumerate(tables):
         if table is None:
             continue
-        path: KeyPath = (word, index)
-        _check_label(context, path, table, labels, word)
+        path: KeyPath = (kind.word, index)
+        _check_label(context, path, table, labels)
         _check_surrogate(context, (*path, "surrogate"), table)
         spec = _available(context, kind).get(table.use)
         if spec is None:
-            context.unknown((*path, "use"), word, table.use, _available(context, kind))
+            context.unknown((*path, "use"), kind.word, table.use, _available(context, kind))
             continue
         changed = base.get(table.label or table.use)
         if changed is not None and changed.use != table.use:
-            _clash(context, (*path, "label"), word, table.use, changed)
+            _clash(context, (*path, "label"), table, changed)
             continue
         given = {**(changed.written if changed else {}), **table.written}
-        own = context.parameters(path, spec, given, f'The {word} "{spec.name}"')
+        own = context.parameters(path, spec, given, f'The {kind.word} "{spec.name}"')
         if own is not None:
             found.append(table.resolved(own, changed))
     return found
 
 
-def _clash(context: Context, path: KeyPath, word: str, use: str, other: CheckConfig) -> None:
+def _clash(context: Context, path: KeyPath, table: CheckConfig, other: CheckConfig) -> None:
+    word = table.word
     context.problems.add(
         path,
         f'The label "{other.label}" is that of the profile\'s {word} "{other.use}", and this is '
-        f'"{use}".',
+        f'"{table.use}".',
         expected=f"a label of its own, or the label of one of the profile's {word}s with the same "
         "`use`, to change its parameters",
         remedy=f'write label = "{other.label}-2" or the like',
     )
 
 
-def _check_label(
-    context: Context, path: KeyPath, table: CheckConfig, labels: set[str], word: str
-) -> None:
+def _check_label(context: Context, path: KeyPath, table: CheckConfig, labels: set[str]) -> None:
     """Labels name the rows of the report, so each may be there once."""
-    label = table.label or table.use
+    label, word = table.label or table.use, table.word
     if label in labels:
         context.problems.add(
             (*path, "label" if table.label else "use"),
@@ -165,7 +158,6 @@ def _of_profile(
     context: Context, kind: type[_C], profile: str, entries: Sequence[dict[str, Any]]
 ) -> tuple[list[_C], list[str]]:
     found, left_out = [], []
-    word = _word(kind)
     for entry in entries:
         try:
             table = kind.model_validate(entry)
@@ -181,14 +173,14 @@ def _of_profile(
         _check_surrogate(context, ("profile",), table)
         spec = _available(context, kind).get(table.use)
         if spec is not None:
-            heading = f'The {word} "{label}" of the profile "{profile}"'
+            heading = f'The {kind.word} "{label}" of the profile "{profile}"'
             own = context.parameters(("profile",), spec, table.written, heading)
             if own is not None:
                 found.append(table.resolved(own, table))
         elif _may_be_disabled(context, table.use):
             left_out.append(label)
         else:
-            context.unknown(("profile",), word, table.use, _available(context, kind))
+            context.unknown(("profile",), kind.word, table.use, _available(context, kind))
     return found, left_out
 
 

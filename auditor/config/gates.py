@@ -22,7 +22,7 @@ METRICS = {
 #: What a result has a place for and nothing produces yet.
 _CERTIFIED = "certified_accuracy"
 _MASKING = "masking"
-_IMPLIED_LIMIT: MaskingLimit = "possible"
+_IMPLIED_LIMIT = "possible"
 
 
 def resolve_gates(
@@ -55,7 +55,10 @@ def _implied(gates: Sequence[GateConfig], models: Sequence[ModelConfig]) -> list
     if None in covered:
         return []
     names = [model.name for model in models if model.name not in covered] if covered else [None]
-    return [GateConfig(metric=_MASKING, at_most=_IMPLIED_LIMIT, model=name) for name in names]
+    return [
+        GateConfig.model_construct(metric=_MASKING, at_most=_IMPLIED_LIMIT, model=name)
+        for name in names
+    ]
 
 
 def _check_metric(context: Context, path: KeyPath, table: GateConfig) -> None:

@@ -143,7 +143,7 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
     _check_report(context, report)
     if data is None or not models:
         return None
-    return AuditConfig.model_construct(
+    return AuditConfig.model_construct(  # of tables that are sound
         schema_version=SCHEMA,
         title=head.title or models[0].name,
         profile=head.profile,

@@ -8,7 +8,7 @@ and tables are equal when that is.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -215,6 +215,8 @@ class CheckConfig(OpenTable):
     label: Annotated[Text, OrLeftOut()] = Field(
         default=LEFT_OUT, description="how the report calls it; default: its name"
     )
+    #: As users call one; the plural is the registry's and the profile's field.
+    word: ClassVar[str] = "check"
     _from_profile: bool = PrivateAttr(default=False)
 
     @property
@@ -242,6 +244,7 @@ class AttackConfig(CheckConfig):
     surrogate: Text | None = Field(
         default=None, description="what it runs on; default: the model's own autograd"
     )
+    word: ClassVar[str] = "attack"
 
 
 class GateConfig(Table):
