@@ -13,7 +13,7 @@ from auditor.parameters import Spec, path_kinds
 def resolved_paths(
     context: Context, table: KeyPath, spec: Spec, written: dict[str, Any]
 ) -> dict[str, Any]:
-    """The parameters of a plugin's class with absolute paths; problems are noted.
+    """Those parameters of a plugin's class that are paths, made absolute; problems are noted.
 
     Args:
         table: where they stand.
@@ -21,8 +21,9 @@ def resolved_paths(
     """
     hints = get_type_hints(spec.cls, include_extras=True)
     return {
-        key: _resolved(context, (*table, key), value, path_kinds(hints[key]))
+        key: path
         for key, value in written.items()
+        if (path := _resolved(context, (*table, key), value, path_kinds(hints[key]))) != value
     }
 
 
