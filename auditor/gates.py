@@ -7,29 +7,11 @@ from dataclasses import dataclass, replace
 
 from auditor.errors import ExitStatus
 from auditor.results import Accuracy, AuditResult, GateResult, ModelResult, Verdict
+from auditor.schema.tables import GateConfig
 
 #: From good to bad; "inconclusive" has no place among them.
 MASKING_ORDER = ("none", "possible", "suspected", "confirmed")
 MASKING = "masking"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A condition: exactly one of `at_least` and `at_most`; None in a filter means every one."""
-
-    metric: str
-    at_least: float | str | None = None
-    at_most: float | str | None = None
-    model: str | None = None
-    norm: str | None = None
-    epsilon: float | None = None
-
-    @property
-    def limit(self) -> str:
-        """The condition in words."""
-        if self.at_least is not None:
-            return f"at least {self.at_least}"
-        return f"at most {self.at_most}"
 
 
 @dataclass(frozen=True)
@@ -43,7 +25,7 @@ class Ruling:
 
 
 def judge(
-    models: Sequence[ModelResult], gates: Sequence[Gate], incomplete: Sequence[str]
+    models: Sequence[ModelResult], gates: Sequence[GateConfig], incomplete: Sequence[str]
 ) -> Ruling:
     """Apply `gates` to `models`; `incomplete` are the reasons why work is missing, if any is.
 
@@ -82,7 +64,7 @@ def _count(gates: int) -> str:
     return "its gate held" if gates == 1 else f"all {gates} gates held"
 
 
-def _apply(gate: Gate, models: Sequence[ModelResult]) -> Iterator[GateResult]:
+def _apply(gate: GateConfig, models: Sequence[ModelResult]) -> Iterator[GateResult]:
     """One result for every number that the gate's filters let through."""
     for model in models:
         if gate.model not in (None, model.name):
@@ -93,20 +75,18 @@ def _apply(gate: Gate, models: Sequence[ModelResult]) -> Iterator[GateResult]:
             yield _number(gate, model, model.clean)
         else:
             for threat in model.threats:
-                if gate.norm in (None, threat.norm) and gate.epsilon in (None, threat.epsilon):
+                if gate.norm in (None, threat.norm) and gate.size in (None, threat.epsilon):
                     measured = getattr(threat, gate.metric.removesuffix("_accuracy"))
                     yield _number(gate, model, measured, threat.norm, threat.epsilon)
 
 
-def _nothing(gate: Gate) -> GateResult:
+def _nothing(gate: GateConfig) -> GateResult:
     """A gate that no number of the audit belongs to."""
     reason = f"Gate on {gate.metric} cannot be judged: nothing that was audited fits its filters."
-    return GateResult(
-        gate.metric, gate.limit, None, None, gate.model, gate.norm, gate.epsilon, reason
-    )
+    return GateResult(gate.metric, gate.limit, None, None, gate.model, gate.norm, gate.size, reason)
 
 
-def _masking(gate: Gate, model: ModelResult) -> GateResult:
+def _masking(gate: GateConfig, model: ModelResult) -> GateResult:
     masking, limit = model.masking, MASKING_ORDER.index(str(gate.at_most))
     verdict = masking.verdict
     # What was shown breaks a gate whatever is missing, and what is missing might yet break it.
@@ -130,7 +110,7 @@ def _masking(gate: Gate, model: ModelResult) -> GateResult:
 
 
 def _number(
-    gate: Gate,
+    gate: GateConfig,
     model: ModelResult,
     measured: Accuracy | None,
     norm: str | None = None,

@@ -14,10 +14,11 @@ from mkdocs.structure.files import File, Files
 
 from auditor.config.expected import expected, fields_of
 from auditor.config.problems import shown
-from auditor.config.schema import ARRAYS, TABLES, HeadTable, NormalizeTable, Table
 from auditor.parameters import Parameter, Spec
 from auditor.protocols.attack import AttackSpec
 from auditor.registry import Registry, load_registry
+from auditor.schema.audit import ARRAYS, TABLES, HeadTable
+from auditor.schema.tables import NormalizeConfig, Table
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -51,7 +52,7 @@ def _configuration(registry: Registry) -> Iterator[str]:
         heading = f"[[{name}]]" if name in ARRAYS else f"[{name}]"
         yield from _keys(f"`{heading}`", table)
         if name == "model":
-            yield from _keys("`normalize` in `[[model]]`", NormalizeTable, level=3)
+            yield from _keys("`normalize` in `[[model]]`", NormalizeConfig, level=3)
             for spec in registry.models.values():
                 yield from _spec(spec, f'loader = "{spec.name}"', level=3)
         if name == "data":

@@ -22,7 +22,7 @@ from auditor.cells.gallery import gallery
 from auditor.cells.plan import AttackPlan
 from auditor.cells.tuning import describe_device
 from auditor.config import AuditConfig, DataConfig, ThreatConfig, config_hash
-from auditor.gates import Gate, judge
+from auditor.gates import judge
 from auditor.masking.challenge import shortage
 from auditor.masking.check_runner import CRASHED, CheckOutcome
 from auditor.masking.evidence import masking
@@ -80,11 +80,7 @@ def assemble(
                   if model.preflight.stop]  # fmt: skip
     incomplete += _missing(results, attacks, set(incomplete))
     incomplete += _unchecked(results, set(incomplete))
-    gates = [
-        Gate(gate.metric, gate.at_least, gate.at_most, gate.model, gate.norm, gate.epsilon)
-        for gate in config.gates
-    ]
-    judgement = judge(results, gates, incomplete)
+    judgement = judge(results, config.gates, incomplete)
     return AuditResult(
         schema=SCHEMA,
         title=config.title,

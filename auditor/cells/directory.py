@@ -32,11 +32,11 @@ def find_unfinished(
     Raises:
         StorageError: a run cannot be read or locked.
     """
-    if resume is False or not config.run.output.is_dir():
+    if resume is False or not config.output.is_dir():
         return None
     wanted = config_hash(config)[:_HASH_LENGTH]
-    with storing(config.run.output, "read"):
-        found = sorted(config.run.output.glob(f"*-{wanted}"), reverse=True)
+    with storing(config.output, "read"):
+        found = sorted(config.output.glob(f"*-{wanted}"), reverse=True)
     for directory in found:
         if not directory.is_dir() or not _NAME.match(directory.name):
             say(f"{directory} is not a run directory, and is ignored")
@@ -70,7 +70,7 @@ def new_run(config: AuditConfig) -> Ledger:
     names = [model.name for model in config.models]
     title = names[0] if len(names) == 1 else f"{len(names)}-models"
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "audit"
-    output, key = config.run.output, config_hash(config)[:_HASH_LENGTH]
+    output, key = config.output, config_hash(config)[:_HASH_LENGTH]
     with storing(output, "made"):
         output.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):

@@ -80,7 +80,7 @@ def load_images(config: AuditConfig, registry: Registry) -> Images:
     Raises:
         LoadError: they cannot be read.
     """
-    adapter = registry.data[config.data.adapter].build(dict(config.data.parameters))
+    adapter = registry.data[config.data.adapter].build(config.data.parameters)
     with raised_by_user_code(
         f"[data] adapter = {config.data.adapter!r}",
         "the data adapter",
@@ -99,8 +99,7 @@ def load_stand_in_of(model: ModelConfig, victim: Victim) -> Victim | None:
     """
     if model.bpda is None:
         return None
-    source, _, name = model.bpda.rpartition(":")
-    factory = Factory(model.bpda, model.bpda_path or source, name)
+    factory = Factory(model.bpda, model.paths["bpda"], model.bpda.rpartition(":")[2])
     return victim.with_module(load_stand_in(model.name, factory, duplicate(victim.module)))
 
 
@@ -147,14 +146,15 @@ def load_victim(
     Raises:
         LoadError: it cannot be loaded.
     """
-    weights = Weights(model.weights, model.checkpoint, model.checkpoint_key)
+    files = model.paths
+    weights = Weights(files.get("weights"), files.get("checkpoint"), model.checkpoint_key)
     if model.loader is None:
-        source = model.factory_path or model.factory_module or ""
-        factory = Factory(model.factory, source, model.factory_callable)
+        source = files["factory"]
+        factory = Factory(model.factory, source, model.factory.rpartition(":")[2])
         module, remarks = load_module(model.name, factory, dict(model.kwargs), weights)
         sources: list[Path | str] = [source]
     else:
-        spec, parameters = registry.models[model.loader], dict(model.loader_parameters)
+        spec, parameters = registry.models[model.loader], model.parameters
         loader = spec.build(parameters)
         module, remarks = load_with(model.name, loader, weights, f"loader {model.loader}")
         hints = get_type_hints(spec.cls, include_extras=True)

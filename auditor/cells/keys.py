@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,16 +28,16 @@ def subject_key(
         {
             "auditor": auditor_version(),
             "torch": torch.__version__,
-            "factory": model.factory,
-            "kwargs": model.kwargs,
+            "factory": model.factory or "",
+            "kwargs": model.kwargs or {},
             "loader": model.loader and [model.loader, registry.hashes["models", model.loader]],
-            "loader parameters": model.loader_written,
+            "loader parameters": model.written,
             "weights and code": victim.fingerprint,
             "outputs": model.outputs,
             "output_key": model.output_key,
             "precision": [model.precision, str(victim.precision)],
             "normalize": normalize and [normalize.mean, normalize.std],
-            "bpda": model.bpda and [model.bpda, code_hash(_source(model))],
+            "bpda": model.bpda and [model.bpda, code_hash(model.paths["bpda"])],
             "data": samples.sha256,
             "adapter": [data.adapter, data.written, registry.hashes.get(("data", data.adapter))],
             "seed": run.seed,
@@ -46,11 +45,6 @@ def subject_key(
             "search_precision": run.search_precision,
         }
     )
-
-
-def _source(model: ModelConfig) -> Path | str:
-    """Where the stand-in comes from."""
-    return model.bpda_path or (model.bpda or "").rpartition(":")[0]
 
 
 def _device(device: torch.device) -> list[Any]:

@@ -86,7 +86,7 @@ def show(
 def schema(which: Annotated[Schema, typer.Argument(help="Which format.")]) -> None:
     """Print the JSON Schema of audit.toml or audit.json."""
     if which is Schema.CONFIG:
-        from auditor.config.schema import json_schema
+        from auditor.schema.audit import json_schema
     else:
         from auditor.results import json_schema
     say(json.dumps(json_schema(), indent=2))

@@ -121,7 +121,7 @@ def _audit(
 def _report(
     screen: GuardedScreen,
     directory: Path,
-    formats: tuple[str, ...],
+    formats: list[str],
     registry: Registry,
     warn: Callable[[str], None],
 ) -> None:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from auditor.config.load import load_config
 from auditor.config.lock import config_hash, lock_text
-from auditor.config.model import (
+from auditor.schema.audit import AuditConfig
+from auditor.schema.tables import (
     AttackConfig,
-    AuditConfig,
     CheckConfig,
     DataConfig,
-    Epsilon,
     GateConfig,
     ModelConfig,
-    Normalize,
-    PluginsConfig,
-    ReportConfig,
-    RunConfig,
+    NormalizeConfig,
     ThreatConfig,
 )
+from auditor.schema.values import Epsilon
 
 __all__ = [
     "AttackConfig",
@@ -27,10 +24,7 @@ __all__ = [
     "Epsilon",
     "GateConfig",
     "ModelConfig",
-    "Normalize",
-    "PluginsConfig",
-    "ReportConfig",
-    "RunConfig",
+    "NormalizeConfig",
     "ThreatConfig",
     "config_hash",
     "load_config",

@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from auditor.config.context import Context
-from auditor.config.model import AttackConfig, CheckConfig
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
-from auditor.config.schema import AttackTable, HeadTable, UseTable
 from auditor.errors import LoadError
+from auditor.schema.audit import HeadTable
+from auditor.schema.tables import AttackConfig, CheckConfig
 
-_C = TypeVar("_C", AttackConfig, CheckConfig)
-
-
-@dataclass(frozen=True)
-class _Kind(Generic[_C]):
-    """Attacks and checks: what differs in their resolution."""
-
-    #: As users call one; the plural is the registry's and the profile's field.
-    word: str
-    table: type[UseTable]
-    make: Callable[[UseTable, dict[str, Any], bool], _C]
-
-    def available(self, context: Context) -> dict[str, Any]:
-        """Those that are installed, by name."""
-        found: dict[str, Any] = getattr(context.registry, f"{self.word}s")
-        return found
-
-
-def _attack(table: UseTable, parameters: dict[str, Any], from_profile: bool) -> AttackConfig:
-    surrogate = table.surrogate if isinstance(table, AttackTable) else None
-    return AttackConfig(table.use, table.label or table.use, parameters, surrogate, from_profile)
-
-
-def _check(table: UseTable, parameters: dict[str, Any], from_profile: bool) -> CheckConfig:
-    return CheckConfig(table.use, table.label or table.use, parameters, from_profile)
-
-
-_ATTACKS: _Kind[AttackConfig] = _Kind("attack", AttackTable, _attack)
-_CHECKS: _Kind[CheckConfig] = _Kind("check", UseTable, _check)
+_C = TypeVar("_C", bound=CheckConfig)
 
 
 def resolve_attacks(
     context: Context,
     head: HeadTable,
-    tables: Sequence[AttackTable | None] | None,
+    tables: Sequence[AttackConfig | None] | None,
     norms: Sequence[str],
 ) -> tuple[list[AttackConfig], list[str]]:
     """The attacks, as far as they have no faults, and what [plugins] disable leaves out of them.
@@ -70,30 +41,30 @@ def resolve_attacks(
     known, written = context.registry.profiles, "profile" in head.model_fields_set
     if head.profile not in known and (written or _asks_for_profile(head, tables)):
         context.unknown(("profile",), "profile", head.profile, known)
-    found, left_out, added = _resolve(context, _ATTACKS, head, tables)
+    found, left_out, added = _resolve(context, AttackConfig, head, tables)
     return found + added, left_out
 
 
 def resolve_checks(
-    context: Context, head: HeadTable, tables: Sequence[UseTable | None] | None
+    context: Context, head: HeadTable, tables: Sequence[CheckConfig | None] | None
 ) -> list[CheckConfig]:
     """Likewise the checks; those that only explain what others found remain the last."""
-    found, _, added = _resolve(context, _CHECKS, head, tables)
+    found, _, added = _resolve(context, CheckConfig, head, tables)
     place = len(found)
     while place and context.registry.checks[found[place - 1].use].doubts == "no model":
         place -= 1
     return [*found[:place], *added, *found[place:]]
 
 
-def _asks_for_profile(head: HeadTable, tables: Sequence[UseTable | None] | None) -> bool:
+def _asks_for_profile(head: HeadTable, tables: Sequence[CheckConfig | None] | None) -> bool:
     return tables is None or head.battery == "extend"
 
 
 def _resolve(
     context: Context,
-    kind: _Kind[_C],
+    kind: type[_C],
     head: HeadTable,
-    tables: Sequence[UseTable | None] | None,
+    tables: Sequence[_C | None] | None,
 ) -> tuple[list[_C], list[str], list[_C]]:
     """The profile's and what was left out of it, and the file's own.
 
@@ -112,11 +83,14 @@ def _resolve(
     return [changed.get(one.label, one) for one in base], left_out, own
 
 
+def _available(context: Context, kind: type[CheckConfig]) -> dict[str, Any]:
+    """Those that are installed, by name."""
+    found: dict[str, Any] = getattr(context.registry, f"{kind.word}s")
+    return found
+
+
 def _listed(
-    context: Context,
-    kind: _Kind[_C],
-    tables: Sequence[UseTable | None],
-    base: Mapping[str, _C],
+    context: Context, kind: type[_C], tables: Sequence[_C | None], base: Mapping[str, _C]
 ) -> list[_C]:
     """The file's tables; those that change one of `base`, by label, count as the profile's."""
     found = []
@@ -125,44 +99,38 @@ def _listed(
         if table is None:
             continue
         path: KeyPath = (kind.word, index)
-        _check_label(context, path, table, labels, kind.word)
+        _check_label(context, path, table, labels)
         _check_surrogate(context, (*path, "surrogate"), table)
-        spec = kind.available(context).get(table.use)
+        spec = _available(context, kind).get(table.use)
         if spec is None:
-            context.unknown((*path, "use"), kind.word, table.use, kind.available(context))
+            context.unknown((*path, "use"), kind.word, table.use, _available(context, kind))
             continue
         changed = base.get(table.label or table.use)
         if changed is not None and changed.use != table.use:
-            _clash(context, (*path, "label"), kind.word, table.use, changed)
+            _clash(context, (*path, "label"), table, changed)
             continue
-        given = {**(changed.parameters if changed else {}), **(table.model_extra or {})}
-        parameters = context.parameters(path, spec, given, f'The {kind.word} "{spec.name}"')
-        if parameters is not None:
-            made = kind.make(table, parameters, changed is not None)
-            if isinstance(made, AttackConfig) and isinstance(changed, AttackConfig):
-                made = replace(made, surrogate=made.surrogate or changed.surrogate)
-            found.append(made)
+        given = {**(changed.written if changed else {}), **table.written}
+        own = context.parameters(path, spec, given, f'The {kind.word} "{spec.name}"')
+        if own is not None:
+            found.append(table.resolved(own, changed))
     return found
 
 
-def _clash(
-    context: Context, path: KeyPath, word: str, use: str, other: AttackConfig | CheckConfig
-) -> None:
+def _clash(context: Context, path: KeyPath, table: CheckConfig, other: CheckConfig) -> None:
+    word = table.word
     context.problems.add(
         path,
         f'The label "{other.label}" is that of the profile\'s {word} "{other.use}", and this is '
-        f'"{use}".',
+        f'"{table.use}".',
         expected=f"a label of its own, or the label of one of the profile's {word}s with the same "
         "`use`, to change its parameters",
         remedy=f'write label = "{other.label}-2" or the like',
     )
 
 
-def _check_label(
-    context: Context, path: KeyPath, table: UseTable, labels: set[str], word: str
-) -> None:
+def _check_label(context: Context, path: KeyPath, table: CheckConfig, labels: set[str]) -> None:
     """Labels name the rows of the report, so each may be there once."""
-    label = table.label or table.use
+    label, word = table.label or table.use, table.word
     if label in labels:
         context.problems.add(
             (*path, "label" if table.label else "use"),
@@ -179,20 +147,20 @@ def _check_label(
     labels.add(label)
 
 
-def _check_surrogate(context: Context, path: KeyPath, table: UseTable) -> None:
+def _check_surrogate(context: Context, path: KeyPath, table: CheckConfig) -> None:
     known = context.registry.surrogates
-    name = table.surrogate if isinstance(table, AttackTable) else None
+    name = table.surrogate if isinstance(table, AttackConfig) else None
     if name is not None and name not in known:
         context.unknown(path, "surrogate", name, known)
 
 
 def _of_profile(
-    context: Context, kind: _Kind[_C], profile: str, entries: Sequence[dict[str, Any]]
+    context: Context, kind: type[_C], profile: str, entries: Sequence[dict[str, Any]]
 ) -> tuple[list[_C], list[str]]:
     found, left_out = [], []
     for entry in entries:
         try:
-            table = kind.table.model_validate(entry)
+            table = kind.model_validate(entry)
         except ValidationError as error:
             context.problems.add(
                 ("profile",),
@@ -203,17 +171,16 @@ def _of_profile(
             continue
         label = table.label or table.use
         _check_surrogate(context, ("profile",), table)
-        spec = kind.available(context).get(table.use)
+        spec = _available(context, kind).get(table.use)
         if spec is not None:
             heading = f'The {kind.word} "{label}" of the profile "{profile}"'
-            given = dict(table.model_extra or {})
-            parameters = context.parameters(("profile",), spec, given, heading)
-            if parameters is not None:
-                found.append(kind.make(table, parameters, True))
+            own = context.parameters(("profile",), spec, table.written, heading)
+            if own is not None:
+                found.append(table.resolved(own, table))
         elif _may_be_disabled(context, table.use):
             left_out.append(label)
         else:
-            context.unknown(("profile",), kind.word, table.use, kind.available(context))
+            context.unknown(("profile",), kind.word, table.use, _available(context, kind))
     return found, left_out
 
 

@@ -54,11 +54,13 @@ class Context:
             )
         return found
 
-    def module_file(self, name: str) -> Path | None:
-        """The file of a module, or package, that lies in the directory; None for installed ones."""
+    def source(self, path: KeyPath, name: str) -> Path | str:
+        """A Python file, which has to exist: also a module's in the directory; else its name."""
+        if name.endswith(".py"):
+            return self.file(path, name, what="a Python file")
         found = self.directory.joinpath(*name.split(".")).absolute()
         files = (found / "__init__.py", found.with_name(f"{found.name}.py"))
-        return next((file for file in files if file.is_file()), None)
+        return next((file for file in files if file.is_file()), name)
 
     def unknown(self, path: KeyPath, kind: str, name: str, known: Iterable[str]) -> None:
         """Note a name that no plugin offers, and which plugin may be the reason."""

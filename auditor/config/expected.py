@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator
 
-from auditor.config.schema import Expects
 from auditor.parameters import parse_number
+from auditor.schema.values import Expects
 
 _WORDS = {
     int: "an integer",

@@ -7,12 +7,12 @@ from fractions import Fraction
 from typing import get_args
 
 from auditor.config.context import Context
-from auditor.config.model import Epsilon, GateConfig, ModelConfig, ThreatConfig
 from auditor.config.positions import KeyPath
 from auditor.config.problems import listed, shown
-from auditor.config.schema import GateTable, MaskingLimit
 from auditor.config.subjects import read_epsilon
 from auditor.errors import did_you_mean
+from auditor.schema.tables import GateConfig, ModelConfig, ThreatConfig
+from auditor.schema.values import MaskingLimit
 
 #: What can be gated, and which of the filters `norm` and `epsilon` it knows.
 METRICS = {
@@ -28,7 +28,7 @@ _IMPLIED_LIMIT = "possible"
 
 def resolve_gates(
     context: Context,
-    tables: Sequence[GateTable | None],
+    tables: Sequence[GateConfig | None],
     models: Sequence[ModelConfig],
     threats: Sequence[ThreatConfig],
 ) -> list[GateConfig]:
@@ -45,18 +45,8 @@ def resolve_gates(
         _check_metric(context, path, table)
         _check_limit(context, path, table)
         _check_names(context, path, table, models, threats)
-        epsilon = _epsilon(context, path, table, threats)
-        gates.append(
-            GateConfig(
-                metric=table.metric,
-                at_least=table.at_least,
-                at_most=table.at_most,
-                model=table.model,
-                norm=table.norm,
-                epsilon=epsilon.value if epsilon else None,
-                epsilon_text=epsilon.text if epsilon else None,
-            )
-        )
+        _check_epsilon(context, path, table, threats)
+        gates.append(table)
     return gates + _implied(gates, models)
 
 
@@ -67,12 +57,12 @@ def _implied(gates: Sequence[GateConfig], models: Sequence[ModelConfig]) -> list
         return []
     names = [model.name for model in models if model.name not in covered] if covered else [None]
     return [
-        GateConfig(_MASKING, None, _IMPLIED_LIMIT, name, None, None, None, implied=True)
+        GateConfig.model_construct(metric=_MASKING, at_most=_IMPLIED_LIMIT, model=name)
         for name in names
     ]
 
 
-def _check_metric(context: Context, path: KeyPath, table: GateTable) -> None:
+def _check_metric(context: Context, path: KeyPath, table: GateConfig) -> None:
     if table.metric not in METRICS:
         context.problems.add(
             (*path, "metric"),
@@ -94,7 +84,7 @@ def _check_metric(context: Context, path: KeyPath, table: GateTable) -> None:
             )
 
 
-def _check_limit(context: Context, path: KeyPath, table: GateTable) -> None:
+def _check_limit(context: Context, path: KeyPath, table: GateConfig) -> None:
     if (table.at_least is None) == (table.at_most is None):
         both = "both at_least and at_most" if table.at_least is not None else "no limit"
         context.problems.add(
@@ -121,7 +111,7 @@ def _check_limit(context: Context, path: KeyPath, table: GateTable) -> None:
 def _check_names(
     context: Context,
     path: KeyPath,
-    table: GateTable,
+    table: GateConfig,
     models: Sequence[ModelConfig],
     threats: Sequence[ThreatConfig],
 ) -> None:
@@ -141,11 +131,11 @@ def _check_names(
             )
 
 
-def _epsilon(
-    context: Context, path: KeyPath, table: GateTable, threats: Sequence[ThreatConfig]
-) -> Epsilon | None:
+def _check_epsilon(
+    context: Context, path: KeyPath, table: GateConfig, threats: Sequence[ThreatConfig]
+) -> None:
     if table.epsilon is None:
-        return None
+        return
     place = (*path, "epsilon")
     found = read_epsilon(context, place, table.epsilon, linf=False)
     audited = [(threat.norm, epsilon) for threat in threats for epsilon in threat.epsilons]
@@ -163,4 +153,3 @@ def _epsilon(
                 if table.norm in (None, norm)
             ),
         )
-    return found

@@ -8,18 +8,18 @@ from pathlib import Path
 from auditor.config.battery import resolve_attacks, resolve_checks
 from auditor.config.context import Context, neighbour
 from auditor.config.gates import resolve_gates
-from auditor.config.model import AuditConfig, PluginsConfig, ReportConfig
 from auditor.config.models import resolve_models
 from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, listed, shown
-from auditor.config.schema import HeadTable, PluginsTable, ReportTable, RunTable
 from auditor.config.source import ConfigSource, read_source
-from auditor.config.subjects import resolve_data, resolve_run, resolve_threats
+from auditor.config.subjects import check_run, check_threats, resolve_data
 from auditor.config.tables import Tables, read_tables
 from auditor.errors import LoadError, did_you_mean
 from auditor.registry import Registry, load_registry
 from auditor.registry.plugin_sources import is_file
 from auditor.report import FORMATS
+from auditor.schema.audit import AuditConfig, HeadTable
+from auditor.schema.tables import PluginsConfig, ReportConfig, RunConfig
 
 SCHEMA = 1
 
@@ -50,7 +50,7 @@ def resolve_source(source: ConfigSource) -> tuple[AuditConfig, Registry]:
     problems = Problems(source)
     _check_schema(problems)
     tables = read_tables(problems)
-    plugins = tables.plugins or PluginsTable()
+    plugins = tables.plugins or PluginsConfig()
     directory = problems.source.path.parent
     paths = tuple(
         (directory / text).absolute() if is_file(text) else text for text in plugins.paths
@@ -58,8 +58,7 @@ def resolve_source(source: ConfigSource) -> tuple[AuditConfig, Registry]:
     registry = load_registry(paths, plugins.disable)
     context = Context(directory, registry, problems, tables.plugins is not None)
     _check_plugins(context, plugins)
-    resolved = PluginsConfig(paths, tuple(plugins.paths), tuple(plugins.disable))
-    config = _resolve(context, tables, resolved)
+    config = _resolve(context, tables, plugins)
     problems.raise_if_any()
     assert config is not None, "a table is missing, and nothing was said about it"
     return config, registry
@@ -88,7 +87,7 @@ def _check_schema(problems: Problems) -> None:
     problems.raise_if_any()
 
 
-def _check_plugins(context: Context, plugins: PluginsTable) -> None:
+def _check_plugins(context: Context, plugins: PluginsConfig) -> None:
     """What was named has to be there, and has to load."""
     registry, problems = context.registry, context.problems
     # The registry records one plugin per path, after all others, in their order.
@@ -128,10 +127,11 @@ def _check_plugins(context: Context, plugins: PluginsTable) -> None:
 def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditConfig | None:
     """Every table as far as it has no faults; None if one that is needed has."""
     head = tables.head or HeadTable()
-    run = resolve_run(context, tables.run or RunTable())
+    run = tables.run or RunConfig()
+    check_run(context, run)
     models = resolve_models(context, tables.models)
     data = resolve_data(context, tables.data) if tables.data else None
-    threats = resolve_threats(context, tables.threats)
+    threats = check_threats(context, tables.threats)
     # With a faulty model or threat, what its name would have been is unknown: no complaints then.
     all_models = models if len(models) == len(tables.models) else []
     all_threats = threats if len(threats) == len(tables.threats) else []
@@ -139,13 +139,15 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
     attacks, left_out = resolve_attacks(context, head, tables.attacks, norms)
     checks = resolve_checks(context, head, tables.checks)
     gates = resolve_gates(context, tables.gates, all_models, all_threats)
-    report = _report(context, tables.report or ReportTable())
+    report = tables.report or ReportConfig()
+    _check_report(context, report)
     if data is None or not models:
         return None
-    return AuditConfig(
-        path=context.problems.source.path,
+    return AuditConfig.model_construct(  # of tables that are sound
+        schema_version=SCHEMA,
         title=head.title or models[0].name,
         profile=head.profile,
+        battery=head.battery,
         run=run,
         models=tuple(models),
         data=data,
@@ -155,23 +157,24 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
         gates=tuple(gates),
         report=report,
         plugins=plugins,
+        path=context.problems.source.path,
         left_out=tuple(left_out),
         extends=head.battery == "extend" and bool(tables.attacks or tables.checks),
     )
 
 
-def _report(context: Context, table: ReportTable) -> ReportConfig:
-    if "formats" in table.model_fields_set:
-        known = {**FORMATS, **context.registry.reports}
-        for index, name in enumerate(table.formats):
-            if name not in known or name in table.formats[:index]:
-                twice = name in known
-                context.problems.add(
-                    ("report", "formats", index),
-                    f'The format "{name}" is there twice.'
-                    if twice
-                    else f'The report format "{name}" is not available in this version.',
-                    expected="each format once" if twice else listed(known),
-                    remedy="remove one of them" if twice else did_you_mean(name, known),
-                )
-    return ReportConfig(tuple(table.formats), table.gallery, tuple(table.reviewers))
+def _check_report(context: Context, table: ReportConfig) -> None:
+    if "formats" not in table.model_fields_set:
+        return
+    known = {**FORMATS, **context.registry.reports}
+    for index, name in enumerate(table.formats):
+        if name not in known or name in table.formats[:index]:
+            twice = name in known
+            context.problems.add(
+                ("report", "formats", index),
+                f'The format "{name}" is there twice.'
+                if twice
+                else f'The report format "{name}" is not available in this version.',
+                expected="each format once" if twice else listed(known),
+                remedy="remove one of them" if twice else did_you_mean(name, known),
+            )

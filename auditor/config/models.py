@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from auditor.config.context import Context
-from auditor.config.model import ModelConfig, Normalize
 from auditor.config.paths import resolved_paths
 from auditor.config.positions import KeyPath
 from auditor.config.problems import shown
-from auditor.config.schema import LoadedModelTable, ModelTable, NormalizeTable
+from auditor.schema.tables import LoadedModelConfig, ModelConfig, NormalizeConfig
+
+#: Keys of a model to fill in, and what those that name files mean.
+_Made = tuple[dict[str, Any], dict[str, Any]]
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 _CONVERT = """write checkpoint = {path} in its place, which is read without running code;
@@ -21,7 +23,7 @@ _CONVERT = """write checkpoint = {path} in its place, which is read without runn
               save_file({{k: v.contiguous() for k, v in state.items()}}, {new!r})"""
 
 
-def resolve_models(context: Context, tables: Sequence[ModelTable | None]) -> list[ModelConfig]:
+def resolve_models(context: Context, tables: Sequence[ModelConfig | None]) -> list[ModelConfig]:
     """[[model]], as far as they have no faults."""
     models = {
         index: model
@@ -41,34 +43,28 @@ def resolve_models(context: Context, tables: Sequence[ModelTable | None]) -> lis
     return list(models.values())
 
 
-def _model(context: Context, path: KeyPath, table: ModelTable) -> ModelConfig | None:
-    if isinstance(table, LoadedModelTable):
+def _model(context: Context, path: KeyPath, table: ModelConfig) -> ModelConfig | None:
+    if isinstance(table, LoadedModelConfig):
         made = _by_loader(context, path, table)
     else:
         made = _by_factory(context, path, table)
     if made is None:
         return None
-    checkpoint = table.checkpoint and context.file(
-        (*path, "checkpoint"), table.checkpoint, what="a file of torch.save"
-    )
+    keys, paths = made
+    if table.checkpoint:
+        paths["checkpoint"] = context.file(
+            (*path, "checkpoint"), table.checkpoint, what="a file of torch.save"
+        )
     _check_checkpoint(context, path, table)
-    return ModelConfig(
-        weights=_weights(context, (*path, "weights"), table.weights),
-        weights_text=table.weights,
-        checkpoint=checkpoint or None,
-        checkpoint_text=table.checkpoint,
-        checkpoint_key=table.checkpoint_key,
-        output_key=table.output_key,
-        outputs=table.outputs,
-        precision=table.precision,
-        normalize=_normalize(context, (*path, "normalize"), table.normalize),
-        bpda=table.bpda,
-        bpda_path=_stand_in(context, (*path, "bpda"), table.bpda),
-        **made,
-    )
+    if table.weights:
+        paths["weights"] = _weights(context, (*path, "weights"), table.weights)
+    _check_normalize(context, (*path, "normalize"), table.normalize)
+    if table.bpda:
+        paths["bpda"] = context.source((*path, "bpda"), table.bpda.rpartition(":")[0])
+    return table.completed(keys, paths)
 
 
-def _check_checkpoint(context: Context, path: KeyPath, table: ModelTable) -> None:
+def _check_checkpoint(context: Context, path: KeyPath, table: ModelConfig) -> None:
     """Weights come from one file, and a key needs the file that it is in."""
     if table.checkpoint is not None and table.weights is not None:
         context.problems.add(
@@ -86,26 +82,13 @@ def _check_checkpoint(context: Context, path: KeyPath, table: ModelTable) -> Non
         )
 
 
-def _by_factory(context: Context, path: KeyPath, table: ModelTable) -> dict[str, Any]:
-    """What a Python factory's table says of where the model comes from."""
-    assert table.factory is not None  # only a loader's table may leave it out
-    source, _, callable_name = table.factory.rpartition(":")
-    if source.endswith(".py"):
-        file: Path | None = context.file((*path, "factory"), source, what="a Python file")
-    else:
-        file = context.module_file(source)
-    return {
-        "name": table.name or callable_name.rpartition(".")[2],
-        "factory": table.factory,
-        "factory_path": file,
-        "factory_module": None if file else source,
-        "factory_callable": callable_name,
-        "kwargs": dict(table.kwargs or {}),
-    }
+def _by_factory(context: Context, path: KeyPath, table: ModelConfig) -> _Made:
+    source, _, name = table.factory.rpartition(":")
+    keys = {"name": table.name or name.rpartition(".")[2]}
+    return keys, {"factory": context.source((*path, "factory"), source)}
 
 
-def _by_loader(context: Context, path: KeyPath, table: LoadedModelTable) -> dict[str, Any] | None:
-    """The same of a loader's table; None if its keys do not fit."""
+def _by_loader(context: Context, path: KeyPath, table: LoadedModelConfig) -> _Made | None:
     if table.factory is not None:
         context.problems.add(
             (*path, "factory"),
@@ -119,30 +102,13 @@ def _by_loader(context: Context, path: KeyPath, table: LoadedModelTable) -> dict
         known = context.registry.models
         context.unknown((*path, "loader"), "model loader", table.loader, known)
         return None
-    given: dict[str, Any] = dict(table.model_extra or {})
-    if table.kwargs is not None:
-        given["kwargs"] = dict(table.kwargs)
-    written = context.parameters(path, spec, given, f'The model loader "{spec.name}"')
-    if written is None:
+    own = context.parameters(path, spec, table.written, f'The model loader "{spec.name}"')
+    if own is None:
         return None
-    return {
-        "name": table.name or table.loader,
-        "loader": table.loader,
-        "loader_parameters": resolved_paths(context, path, spec, written),
-        "loader_written": written,
-    }
+    return {"name": table.name or table.loader, **own}, resolved_paths(context, path, spec, own)
 
 
-def _stand_in(context: Context, path: KeyPath, text: str | None) -> Path | None:
-    source = (text or "").rpartition(":")[0]
-    if source.endswith(".py"):
-        return context.file(path, source, what="a Python file")
-    return context.module_file(source) if source else None
-
-
-def _weights(context: Context, path: KeyPath, text: str | None) -> Path | None:
-    if text is None:
-        return None
+def _weights(context: Context, path: KeyPath, text: str) -> Path | None:
     suffix = Path(text).suffix.lower()
     if suffix == ".safetensors":
         return context.file(path, text, what="a .safetensors file")
@@ -161,9 +127,9 @@ def _weights(context: Context, path: KeyPath, text: str | None) -> Path | None:
     return None
 
 
-def _normalize(context: Context, path: KeyPath, table: NormalizeTable | None) -> Normalize | None:
+def _check_normalize(context: Context, path: KeyPath, table: NormalizeConfig | None) -> None:
     if table is None:
-        return None
+        return
     if len(table.mean) != len(table.std) or not table.mean:
         context.problems.add(
             path,
@@ -175,4 +141,3 @@ def _normalize(context: Context, path: KeyPath, table: NormalizeTable | None) ->
             context.problems.add(
                 (*path, "std", index), f"`std` cannot hold {shown(number)}.", expected="numbers > 0"
             )
-    return Normalize(tuple(table.mean), tuple(table.std))

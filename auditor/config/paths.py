@@ -13,7 +13,7 @@ from auditor.parameters import Spec, path_kinds
 def resolved_paths(
     context: Context, table: KeyPath, spec: Spec, written: dict[str, Any]
 ) -> dict[str, Any]:
-    """The parameters of a plugin's class with absolute paths; problems are noted.
+    """Those parameters of a plugin's class that are paths, made absolute; problems are noted.
 
     Args:
         table: where they stand.
@@ -21,8 +21,9 @@ def resolved_paths(
     """
     hints = get_type_hints(spec.cls, include_extras=True)
     return {
-        key: _resolved(context, (*table, key), value, path_kinds(hints[key]))
+        key: path
         for key, value in written.items()
+        if (path := _resolved(context, (*table, key), value, path_kinds(hints[key]))) != value
     }
 
 
@@ -59,7 +60,4 @@ def _factory(context: Context, path: KeyPath, text: str) -> str:
             expected='"file.py:callable" or "package.module:callable"',
         )
         return text
-    if not source.endswith(".py"):
-        beside = context.module_file(source)
-        return f"{beside}:{name}" if beside else text
-    return f"{context.file(path, source, what='a Python file')}:{name}"
+    return f"{context.source(path, source)}:{name}"

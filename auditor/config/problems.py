@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from auditor.config.expected import choices, expected, fields_of, hint_at, remedies
 from auditor.config.positions import KeyPath
-from auditor.config.schema import ARRAYS, TABLES, HeadTable
 from auditor.config.source import ConfigSource
 from auditor.errors import (
     AuditorError,
@@ -20,6 +19,7 @@ from auditor.errors import (
     UsageError,
     did_you_mean,
 )
+from auditor.schema.audit import ARRAYS, TABLES, HeadTable
 
 #: Each takes a search for the nearest name, and nobody reads more of them.
 _MOST_TOLD = 100

@@ -14,9 +14,9 @@ from typing import Any
 
 from auditor.config.limits import MOST_BYTES, TooMuchError, check_text, check_tree
 from auditor.config.positions import KeyPath, key_lines, split_key
-from auditor.config.schema import ARRAYS
 from auditor.errors import AuditorError, ConfigError, UsageError
 from auditor.registry.plugin_sources import is_file
+from auditor.schema.audit import ARRAYS
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 #: How `tomllib` writes the name of a table.

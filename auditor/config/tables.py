@@ -10,21 +10,19 @@ from pydantic import ValidationError
 from auditor.config.expected import fields_of
 from auditor.config.positions import KeyPath
 from auditor.config.problems import Problems, shown
-from auditor.config.schema import (
-    ARRAYS,
-    TABLES,
-    AttackTable,
-    DataTable,
-    GateTable,
-    HeadTable,
-    LoadedModelTable,
-    ModelTable,
-    PluginsTable,
-    ReportTable,
-    RunTable,
+from auditor.schema.audit import ARRAYS, TABLES, HeadTable
+from auditor.schema.tables import (
+    AttackConfig,
+    CheckConfig,
+    DataConfig,
+    GateConfig,
+    LoadedModelConfig,
+    ModelConfig,
+    PluginsConfig,
+    ReportConfig,
+    RunConfig,
     Table,
-    ThreatTable,
-    UseTable,
+    ThreatConfig,
 )
 
 _T = TypeVar("_T", bound=Table)
@@ -49,15 +47,15 @@ class Tables:
     """
 
     head: HeadTable | None
-    run: RunTable | None
-    models: tuple[ModelTable | None, ...]
-    data: DataTable | None
-    threats: tuple[ThreatTable | None, ...]
-    attacks: tuple[AttackTable | None, ...] | None
-    checks: tuple[UseTable | None, ...] | None
-    gates: tuple[GateTable | None, ...]
-    report: ReportTable | None
-    plugins: PluginsTable | None
+    run: RunConfig | None
+    models: tuple[ModelConfig | None, ...]
+    data: DataConfig | None
+    threats: tuple[ThreatConfig | None, ...]
+    attacks: tuple[AttackConfig | None, ...] | None
+    checks: tuple[CheckConfig | None, ...] | None
+    gates: tuple[GateConfig | None, ...]
+    report: ReportConfig | None
+    plugins: PluginsConfig | None
 
 
 def read_tables(problems: Problems) -> Tables:
@@ -74,15 +72,15 @@ def read_tables(problems: Problems) -> Tables:
             )
     return Tables(
         head=_table(problems, (), head, HeadTable),
-        run=_single(problems, "run", RunTable),
-        models=_models(problems),
-        data=_single(problems, "data", DataTable) if "data" in data else None,
-        threats=_several(problems, "threat", ThreatTable),
-        attacks=_several(problems, "attack", AttackTable) if "attack" in data else None,
-        checks=_several(problems, "check", UseTable) if "check" in data else None,
-        gates=_several(problems, "gate", GateTable),
-        report=_single(problems, "report", ReportTable),
-        plugins=_single(problems, "plugins", PluginsTable),
+        run=_single(problems, "run", RunConfig),
+        models=_several(problems, "model", ModelConfig),
+        data=_single(problems, "data", DataConfig) if "data" in data else None,
+        threats=_several(problems, "threat", ThreatConfig),
+        attacks=_several(problems, "attack", AttackConfig) if "attack" in data else None,
+        checks=_several(problems, "check", CheckConfig) if "check" in data else None,
+        gates=_several(problems, "gate", GateConfig),
+        report=_single(problems, "report", ReportConfig),
+        plugins=_single(problems, "plugins", PluginsConfig),
     )
 
 
@@ -90,29 +88,12 @@ def _single(problems: Problems, name: str, cls: type[_T]) -> _T | None:
     return _table(problems, (name,), problems.source.data.get(name, {}), cls)
 
 
-def _models(problems: Problems) -> tuple[ModelTable | None, ...]:
-    """[[model]]: what makes the model decides on its keys."""
-    given = problems.source.data.get("model", [])
-    if not isinstance(given, list):
-        _table(problems, ("model",), given, ModelTable)
-        return ()
-    return tuple(
-        _table(
-            problems,
-            ("model", index),
-            item,
-            LoadedModelTable if isinstance(item, dict) and "loader" in item else ModelTable,
-        )
-        for index, item in enumerate(given)
-    )
-
-
 def _several(problems: Problems, name: str, cls: type[_T]) -> tuple[_T | None, ...]:
     given = problems.source.data.get(name, [])
-    if isinstance(given, list):
-        return tuple(_table(problems, (name, index), item, cls) for index, item in enumerate(given))
-    _table(problems, (name,), given, cls)
-    return ()
+    if not isinstance(given, list):
+        _table(problems, (name,), given, cls)
+        return ()
+    return tuple(_table(problems, (name, index), item, cls) for index, item in enumerate(given))
 
 
 def _table(problems: Problems, path: KeyPath, given: Any, cls: type[_T]) -> _T | None:
@@ -128,6 +109,8 @@ def _table(problems: Problems, path: KeyPath, given: Any, cls: type[_T]) -> _T |
             expected=f"{heading} on a line of its own, and its keys below",
         )
         return None
+    if cls is ModelConfig and "loader" in given:  # which decides on the keys
+        cls = LoadedModelConfig  # type: ignore[assignment]
     try:
         return cls.model_validate(given)
     except ValidationError as error:

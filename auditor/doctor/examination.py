@@ -39,7 +39,7 @@ def examine(path: Path | None) -> Iterator[Proof]:
         broken = broken or proof.outcome == "failed"
         yield proof
     needed = config is None or "pdf" in config.report.formats
-    output = _OUTPUT.absolute() if config is None else config.run.output
+    output = _OUTPUT.absolute() if config is None else config.output
     rest: list[tuple[str, Callable[[], Iterable[Proof]]]] = [
         (DEVICES, devices),
         (PDF, lambda: pdf(needed=needed)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -115,7 +114,7 @@ def _cost(
     seen: Preflight,
 ) -> Proof:
     """Seconds of a pass, and of the attacks if no image ever falls."""
-    alone = replace(config, models=(model,))
+    alone = config.model_copy(update={"models": (model,)})
     attacks = build_attacks(alone, registry, samples)
     costs = prices(cells(alone, attacks, cut(len(samples), samples.shape)), len(samples))
     x = read_batch(victim, samples, slice(0, _BATCH))

@@ -36,7 +36,7 @@ def pdf(*, needed: bool) -> Iterator[Proof]:
 def letters(config: AuditConfig) -> Iterator[Proof]:
     """A warning where no installed font has the letters of what the configuration names."""
     texts = [config.title, *config.report.reviewers]
-    texts += [text for model in config.models for text in (model.name, model.factory)]
+    texts += [text for model in config.models for text in (model.name, model.factory or "")]
     texts += [threat.rationale for threat in config.threats]
     texts += [attack.label for attack in config.attacks]
     texts += [check.label for check in config.checks]

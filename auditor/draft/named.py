@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from auditor.config.load import SCHEMA, resolve_source
-from auditor.config.model import AuditConfig
 from auditor.config.positions import KeyPath
 from auditor.config.problems import listed
 from auditor.config.source import ConfigSource, override
 from auditor.errors import UsageError, did_you_mean
 from auditor.registry import Registry, load_registry
+from auditor.schema.audit import AuditConfig
 
 #: Which adapter reads a file, by its ending.
 _ADAPTERS = {".npz": "npz", ".parquet": "parquet"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,11 @@ from auditor.protocols.check import check_spec_of
 from auditor.protocols.events import Sink
 from auditor.protocols.hookspecs import API_VERSION, Profile
 from auditor.protocols.reporting import Reporter, Section
+from auditor.schema.audit import TABLES
 from auditor.surrogate import SurrogateMaker
 
 _MARK = f"{hookspecs.PROJECT}_impl"
 _PREFIX = f"{hookspecs.PROJECT}_"
-#: The keys of [[model]] that are the engine's; `kwargs` goes to the loader.
-_MODEL_KEYS = ("name", "factory", "loader", "weights", "checkpoint", "checkpoint_key",
-               "output_key", "outputs", "precision", "normalize", "bpda")  # fmt: skip
 _NAME = re.compile(r"[^\W_][\w.+-]*")
 
 
@@ -148,15 +146,16 @@ def _offer(hook: Hook, function: str, item: Any) -> Offer:
 
 
 def _attack(item: Any) -> tuple[str, Any]:
-    return _vetted(spec_of(item), ("use", "label", "surrogate"))
+    return _vetted(spec_of(item), "attack")
 
 
 def _check(item: Any) -> tuple[str, Any]:
-    return _vetted(check_spec_of(item), ("use", "label"))
+    return _vetted(check_spec_of(item), "check")
 
 
-def _vetted(spec: Spec, taken: Sequence[str]) -> tuple[str, Any]:
-    """A class whose fields can be keys of a table that has the keys `taken` already."""
+def _vetted(spec: Spec, table: str) -> tuple[str, Any]:
+    """A class whose fields can be keys of a table of audit.toml beside the table's own."""
+    taken = TABLES[table].model_fields.keys() - {"kwargs"}  # those of a model are its loader's
     for parameter in spec.parameters:  # a field of unknown type is told now, and not in a run
         if parameter.name in taken:
             raise TypeError(f"{spec.name!r} cannot have a parameter called {parameter.name!r}")
@@ -167,14 +166,14 @@ def _data(item: Any) -> tuple[str, Any]:
     spec = getattr(item, "data_spec", None)
     if not isinstance(spec, Spec):
         raise TypeError(f"{item!r} is not a data adapter: decorate it with @data_adapter(...)")
-    return _vetted(spec, ("adapter", "samples", "expected_accuracy"))
+    return _vetted(spec, "data")
 
 
 def _model(item: Any) -> tuple[str, Any]:
     spec = getattr(item, "model_spec", None)
     if not isinstance(spec, Spec):
         raise TypeError(f"{item!r} is not a model loader: decorate it with @model_loader(...)")
-    return _vetted(spec, _MODEL_KEYS)
+    return _vetted(spec, "model")
 
 
 def _norm(item: Any) -> tuple[str, Any]:

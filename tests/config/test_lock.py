@@ -9,8 +9,14 @@ from config_texts import FULL, MINIMAL, Load
 from auditor.config import config_hash, load_config, lock_text
 from auditor.registry import load_registry
 
+#: `kwargs` is the loader's own key.
+LOADED = MINIMAL.replace(
+    'factory = "model.py:cnn"',
+    'loader = "timm"\nkwargs = { num_classes = 10 }\narchitecture = "resnet18"',
+)
 
-@pytest.mark.parametrize("text", [MINIMAL, FULL, "attack = []\n" + MINIMAL])
+
+@pytest.mark.parametrize("text", [MINIMAL, FULL, LOADED, "attack = []\n" + MINIMAL])
 def test_lock_reads_back_as_the_same_configuration(directory: Path, text: str) -> None:
     path = directory / "other.toml"
     path.write_text(text)

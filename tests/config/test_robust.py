@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditor.config import load_config
-from auditor.config.schema import ARRAYS, TABLES
 from auditor.errors import AuditorError
+from auditor.schema.audit import ARRAYS, TABLES
 
 KEYS = [
     *("schema", "title", "profile"),

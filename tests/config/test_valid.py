@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from config_texts import FULL, MINIMAL, Load
 
-from auditor.config import AuditConfig, Epsilon, GateConfig, Normalize, load_config
+from auditor.config import AuditConfig, Epsilon, GateConfig, NormalizeConfig, load_config
 from auditor.errors import ConfigError, LoadError
 from auditor.registry import load_registry
 
@@ -17,16 +17,17 @@ def test_every_key_is_honoured(load: Load, directory: Path) -> None:
     assert config.directory == directory
     run = config.run
     assert (run.seed, run.device, run.threads, run.batch_size) == (7, "cuda:1", 4, 256)
-    assert (run.output, run.executor, run.time_budget) == (directory / "out/audits", "local", 5400)
+    assert (run.executor, run.time_budget) == ("local", 5400)
+    assert config.output == directory / "out/audits"
     first, second = config.models
-    assert (first.name, first.factory_path) == ("distilled", directory / "model.py")
-    assert (first.factory_module, first.factory_callable) == (None, "build.cnn")
+    assert (first.name, first.factory) == ("distilled", "model.py:build.cnn")
+    assert first.paths["factory"] == directory / "model.py"
     assert first.kwargs == {"width": 32, "stages": [1, {"depth": 2}]}
-    assert first.weights == directory / "weights/a.safetensors"
-    assert first.weights_text == "weights/a.safetensors"
+    assert first.paths["weights"] == directory / "weights/a.safetensors"
+    assert first.weights == "weights/a.safetensors"
     assert (first.outputs, first.precision) == ("logits", "bfloat16")
-    assert first.normalize == Normalize((0.286,), (1.0,))
-    assert (second.factory_path, second.factory_module) == (None, "package.models")
+    assert first.normalize == NormalizeConfig(mean=[0.286], std=[1.0])
+    assert second.paths == {"factory": "package.models"}
     assert config.data.parameters == {"path": str(directory / "images.npz")}
     assert config.data.written == {"path": "images.npz"}
     assert (config.data.samples, config.data.expected_accuracy) == (500, 0.92)
@@ -39,21 +40,22 @@ def test_every_key_is_honoured(load: Load, directory: Path) -> None:
     assert config.attacks[1].parameters["steps"] == 40
     assert not config.attacks_from_profile
     report, plugins = config.report, config.plugins
-    assert (report.formats, report.gallery) == (("pdf",), 0)
-    assert report.reviewers == ("A. Reviewer", "B. Reviewer")
-    assert (plugins.paths, plugins.disable) == ((directory / "corner.py",), ("noise",))
+    assert (report.formats, report.gallery) == (["pdf"], 0)
+    assert report.reviewers == ["A. Reviewer", "B. Reviewer"]
+    assert (plugins.paths, plugins.disable) == (["corner.py"], ["noise"])
 
 
 def test_gates_and_the_implied_one(load: Load) -> None:
     accuracy, masking, implied = load(FULL).gates
     assert accuracy == GateConfig(
-        "robust_accuracy", 0.4, None, "distilled", "linf", 8 / 255, "16/510"
+        metric="robust_accuracy", at_least=0.4, model="distilled", norm="linf", epsilon="16/510"
     )
-    assert (masking.model, masking.at_most, masking.implied) == ("plain", "none", False)
+    assert accuracy.size == 8 / 255
+    assert (masking.model, masking.at_most) == ("plain", "none")
     # The other model has no word on masking of its own.
-    assert (implied.model, implied.at_most, implied.implied) == ("distilled", "possible", True)
+    assert (implied.metric, implied.model, implied.at_most) == ("masking", "distilled", "possible")
     everywhere = FULL.replace('model   = "plain"\n', "")
-    assert [gate.implied for gate in load(everywhere).gates] == [False, False]
+    assert [gate.at_most for gate in load(everywhere).gates] == [None, "none"]
     (alone,) = load().gates
     assert (alone.metric, alone.at_most, alone.model) == ("masking", "possible", None)
 
@@ -63,12 +65,12 @@ def test_defaults(load: Load, directory: Path) -> None:
     assert (config.title, config.profile) == ("cnn", "standard")
     run = config.run
     assert (run.seed, run.device, run.threads, run.batch_size) == (0, "auto", "auto", "auto")
-    assert (run.output, run.executor, run.time_budget) == (directory / "audits", "local", None)
+    assert (config.output, run.executor, run.time_budget) == (directory / "audits", "local", None)
     (model,) = config.models
     assert (model.name, model.kwargs, model.weights) == ("cnn", {}, None)
     assert (model.outputs, model.precision, model.normalize) == ("auto", "auto", None)
     assert (config.data.samples, config.data.expected_accuracy) == (None, None)
-    assert (config.report.formats, config.report.gallery) == (("html", "pdf"), 12)
+    assert (config.report.formats, config.report.gallery) == (["html", "pdf"], 12)
     profile = load_registry().profiles["standard"]
     assert [check.use for check in config.checks] == [check["use"] for check in profile.checks]
     assert all(check.from_profile for check in config.checks)

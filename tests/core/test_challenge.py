@@ -102,7 +102,7 @@ def test_what_is_left_out_matters_where_it_could_cast_a_doubt(
 ) -> None:
     config, registry = whole
     asked = tuple(check for check in config.checks if check.use not in left_out)
-    short = replace(config, checks=asked)
+    short = config.model_copy(update={"checks": asked})
     count = len(config.checks)
     sentence = f"Only {count - len(left_out)} of {count} checks of the profile quick were run."
     assert shortened(short, registry, random=random) == (sentence if matters else "")

@@ -8,8 +8,14 @@ import pytest
 from core_results import model_result, threat_result
 
 from auditor.errors import ExitStatus
-from auditor.gates import Gate, judge
+from auditor.gates import judge
 from auditor.maths.intervals import accuracy
+from auditor.schema.tables import GateConfig
+
+
+def on(metric, **rest):
+    return GateConfig(metric=metric, **rest)
+
 
 MODEL = model_result(
     "a",
@@ -22,9 +28,9 @@ MODEL = model_result(
     masking="possible",
 )
 OTHER = model_result("b", clean=accuracy(70, 100), threats=(threat_result("linf", 0.01, None),))
-HOLDS = Gate("clean_accuracy", at_least=0.5)
-BREAKS = Gate("clean_accuracy", at_least=0.99)
-OPEN = Gate("certified_accuracy", at_least=0.1, norm="l2")
+HOLDS = on("clean_accuracy", at_least=0.5)
+BREAKS = on("clean_accuracy", at_least=0.99)
+OPEN = on("certified_accuracy", at_least=0.1, norm="l2")
 
 
 def test_no_gate_and_nothing_missing_passes():
@@ -58,15 +64,15 @@ def test_a_broken_gate_comes_before_missing_work_and_that_before_gates_that_hold
 @pytest.mark.parametrize(
     ("gate", "holds"),
     [
-        (Gate("clean_accuracy", at_least=0.9), True),
-        (Gate("clean_accuracy", at_least=0.9000001), False),
-        (Gate("clean_accuracy", at_most=0.9), True),
-        (Gate("clean_accuracy", at_most=0.8999999), False),
-        (Gate("robust_accuracy", at_least=0.5, norm="l2"), True),
-        (Gate("robust_accuracy", at_least=0.51, norm="l2"), False),
-        (Gate("certified_accuracy", at_least=0.2, norm="linf", epsilon=0.01), True),
-        (Gate("certified_accuracy", at_least=0.3, norm="linf", epsilon=0.01), False),
-        (Gate("certified_accuracy", at_least=0.0, norm="l2"), None),
+        (on("clean_accuracy", at_least=0.9), True),
+        (on("clean_accuracy", at_least=0.9000001), False),
+        (on("clean_accuracy", at_most=0.9), True),
+        (on("clean_accuracy", at_most=0.8999999), False),
+        (on("robust_accuracy", at_least=0.5, norm="l2"), True),
+        (on("robust_accuracy", at_least=0.51, norm="l2"), False),
+        (on("certified_accuracy", at_least=0.2, norm="linf", epsilon=0.01), True),
+        (on("certified_accuracy", at_least=0.3, norm="linf", epsilon=0.01), False),
+        (on("certified_accuracy", at_least=0.0, norm="l2"), None),
     ],
 )
 def test_limits_belong_to_what_is_allowed(gate, holds):
@@ -81,7 +87,7 @@ ORDER = ["none", "possible", "suspected", "confirmed"]
 
 @pytest.mark.parametrize(("verdict", "limit"), list(itertools.product(ORDER, ORDER)))
 def test_masking_is_ordered_from_none_to_confirmed(verdict, limit):
-    (result,) = judge([model_result(masking=verdict)], [Gate("masking", at_most=limit)], []).gates
+    (result,) = judge([model_result(masking=verdict)], [on("masking", at_most=limit)], []).gates
     assert result.holds is (ORDER.index(verdict) <= ORDER.index(limit))
     assert result.value == verdict
 
@@ -90,13 +96,13 @@ def test_masking_is_ordered_from_none_to_confirmed(verdict, limit):
     ("limit", "holds"), [("none", None), ("suspected", None), ("confirmed", True)]
 )
 def test_inconclusive_masking_cannot_be_judged_unless_everything_is_allowed(limit, holds):
-    verdict = judge([model_result(masking="inconclusive")], [Gate("masking", at_most=limit)], [])
+    verdict = judge([model_result(masking="inconclusive")], [on("masking", at_most=limit)], [])
     assert verdict.gates[0].holds is holds
     assert verdict.verdict == ("pass" if holds else "inconclusive")
 
 
 def test_a_gate_without_filters_is_applied_to_every_model_norm_and_epsilon():
-    results = judge([MODEL, OTHER], [Gate("robust_accuracy", at_least=0.4)], []).gates
+    results = judge([MODEL, OTHER], [on("robust_accuracy", at_least=0.4)], []).gates
     assert [(r.model, r.norm, r.epsilon, r.holds) for r in results] == [
         ("a", "linf", 0.01, True),
         ("a", "linf", 0.03, False),
@@ -115,12 +121,12 @@ def test_a_gate_without_filters_is_applied_to_every_model_norm_and_epsilon():
     ],
 )
 def test_filters_choose_what_a_gate_is_applied_to(filters, expected):
-    results = judge([MODEL, OTHER], [Gate("robust_accuracy", at_least=0.4, **filters)], []).gates
+    results = judge([MODEL, OTHER], [on("robust_accuracy", at_least=0.4, **filters)], []).gates
     assert [(result.model, result.epsilon) for result in results] == expected
 
 
 def test_clean_accuracy_and_masking_are_judged_once_per_model():
-    gates = [Gate("clean_accuracy", at_least=0.8), Gate("masking", at_most="none")]
+    gates = [on("clean_accuracy", at_least=0.8), on("masking", at_most="none")]
     results = judge([MODEL, OTHER], gates, []).gates
     assert [(r.metric, r.model, r.holds) for r in results] == [
         ("clean_accuracy", "a", True),
@@ -132,7 +138,7 @@ def test_clean_accuracy_and_masking_are_judged_once_per_model():
 
 @pytest.mark.parametrize(
     "gate",
-    [Gate("robust_accuracy", at_least=0.1, norm="l1"), Gate("masking", at_most="none", model="c")],
+    [on("robust_accuracy", at_least=0.1, norm="l1"), on("masking", at_most="none", model="c")],
 )
 def test_a_gate_that_nothing_was_measured_for_does_not_hold(gate):
     """A model or threat that dropped out of the audit takes its gate's number with it."""
@@ -140,7 +146,7 @@ def test_a_gate_that_nothing_was_measured_for_does_not_hold(gate):
 
 
 def test_reasons_name_limit_and_value():
-    verdict = judge([MODEL], [Gate("robust_accuracy", at_least=0.4, norm="linf", epsilon=0.03)], [])
+    verdict = judge([MODEL], [on("robust_accuracy", at_least=0.4, norm="linf", epsilon=0.03)], [])
     (reason,) = verdict.reasons
     for part in ("robust_accuracy", "a", "linf", "0.03", "at least 0.4", "0.3"):
         assert part in reason

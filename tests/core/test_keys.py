@@ -111,13 +111,13 @@ def test_a_key_changes_with_every_setting_that_could_change_a_number(here, chang
 
 
 def test_every_key_of_the_tables_is_tried():
-    from auditor.config.schema import ModelTable, RunTable
+    from auditor.schema.tables import ModelConfig, RunConfig
 
     tried = {(table, key) for table, key, *_ in CHANGES}
     tried |= {("run", "device"), ("run", "threads"), ("run", "batch_size")}  # in the cell's own
     tried |= {("model", key) for key in ("weights", "checkpoint", "checkpoint_key", "loader")}
-    wanted = {("run", key) for key in RunTable.model_fields}
-    assert wanted | {("model", key) for key in ModelTable.model_fields} <= tried
+    wanted = {("run", key) for key in RunConfig.model_fields}
+    assert wanted | {("model", key) for key in ModelConfig.model_fields} <= tried
 
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"second.py"}))

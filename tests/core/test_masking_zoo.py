@@ -136,7 +136,7 @@ def test_the_audit_of_an_entry_is_configured_as_the_contract_has_it(tmp_path):
         text = audit_toml(entry, data_file("fashion-mnist", None), 50, 1, "quick", tmp_path)
         (tmp_path / "audit.toml").write_text(text, encoding="utf-8")
         config, _ = load_config(tmp_path / "audit.toml")
-        assert config.models[0].factory_path == entry.source
+        assert config.models[0].paths["factory"] == entry.source
         assert dict(config.models[0].kwargs) == entry.arguments
         assert config.threats[0].norm == entry.norm
 

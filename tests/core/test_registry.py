@@ -143,6 +143,23 @@ def test_a_broken_plugin_is_recorded_and_harms_no_other(write, registry, kind):
 
 
 API = ATTACK.format(name="m")
+DATA = """
+from dataclasses import dataclass
+from auditor.api import data_adapter, hookimpl, param
+
+
+@data_adapter(name="m")
+@dataclass(frozen=True)
+class Mine:
+    draw: str = param("", "a key of [data] itself")
+
+    def load(self): ...
+
+
+@hookimpl
+def auditor_data():
+    return [Mine]
+"""
 #: What is wrong, and what the remedy has to say.
 REMEDIES = {
     "an error at import": ("x = 1\nraise RuntimeError('boom')", "boom", "mend it, at bad.py:2"),
@@ -197,6 +214,11 @@ REMEDIES = {
     "a parameter that is a key already": (
         API.replace("steps: PositiveInt", "label: PositiveInt"),
         "'m' cannot have a parameter called 'label'",
+        "mend it",
+    ),
+    "a parameter that is a key of the data": (
+        DATA,
+        "'m' cannot have a parameter called 'draw'",
         "mend it",
     ),
 }

@@ -11,10 +11,11 @@ from core_results import model_result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.gates import MASKING_ORDER, Gate, judge
+from auditor.gates import MASKING_ORDER, judge
 from auditor.masking.verdict import Facts, judge_masking
 from auditor.protocols.check import Family, Symptom
 from auditor.results import ChallengeCount, ControlTrial, Masking, PlantedControl
+from auditor.schema.tables import GateConfig
 
 #: From mild to serious, and the same for exit statuses.
 VERDICTS = ("none", "possible", "inconclusive", "suspected", "confirmed")
@@ -143,7 +144,7 @@ WORSE = (
 
 def status(masking: Masking, limit: str) -> int:
     model = replace(model_result(), masking=masking)
-    return judge([model], [Gate("masking", at_most=limit)], []).exit_status
+    return judge([model], [GateConfig(metric="masking", at_most=limit)], []).exit_status
 
 
 @pytest.mark.parametrize("worse", WORSE)
@@ -165,9 +166,8 @@ def test_the_gate_sees_through_inconclusive() -> None:
     assert [status(signs, limit) for limit in MASKING_ORDER] == [1, 3, 3, 0]
     suspected = Masking("suspected", "why", shown="suspected", lacking=(CRASHED,))
     assert [status(suspected, limit) for limit in MASKING_ORDER] == [1, 1, 3, 0]
-    reasons = judge(
-        [replace(model_result(), masking=suspected)], [Gate("masking", at_most="suspected")], []
-    ).reasons
+    gate = GateConfig(metric="masking", at_most="suspected")
+    reasons = judge([replace(model_result(), masking=suspected)], [gate], []).reasons
     assert reasons == (
         "Gate on masking cannot be judged for m: at most suspected is asked for, and the verdict "
         "is suspected, and it could be worse: The check loss-repair crashed.",
