@@ -13,6 +13,7 @@ import typer
 from auditor.cli.console import say
 from auditor.cli.options import PluginOption, registry_with
 from auditor.cli.terminal import shown_path
+from auditor.config.load import unknown_format
 from auditor.errors import AuditorError, UsageError, told
 from auditor.report import FORMATS, write_reports
 from auditor.storage import storing
@@ -43,12 +44,7 @@ def report(
     wanted = [name for text in formats or list(FORMATS) for name in text.split(",")]
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise UsageError(
-            f"There is no report format {unknown[0]!r}.",
-            where="--format",
-            expected=f"one of: {', '.join(known)}",
-            remedy="auditor list reports",
-        )
+        raise unknown_format(unknown[0], known, where="--format")
     known_hashes = _hashes(directory)
     if known_hashes and not _is_one_of(directory / "audit.json", known_hashes):
         raise UsageError(

@@ -26,7 +26,7 @@ from auditor.protocols.events import (
     RunStarted,
     SampleDone,
 )
-from auditor.report import wording
+from auditor.report import sentences
 from auditor.results import Accuracy, AuditResult
 
 
@@ -147,7 +147,7 @@ class Screen:
     def _sample_done(self, event: SampleDone) -> None:
         self._bars.update(self._cell, visible=False)
         self._bars.advance(self._whole, event.cost)
-        self.line(f"{event.title}: {wording.sample(event.evidence, event.images)}")
+        self.line(f"{event.title}: {sentences.sample(event.evidence, event.images)}")
 
     def _check_started(self, event: CheckStarted) -> None:
         note = "" if event.seconds is None else f"at most {duration(event.seconds)}"

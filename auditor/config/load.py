@@ -14,7 +14,7 @@ from auditor.config.problems import Problems, listed, shown
 from auditor.config.source import ConfigSource, read_source
 from auditor.config.subjects import check_run, check_threats, resolve_data
 from auditor.config.tables import Tables, read_tables
-from auditor.errors import LoadError, did_you_mean
+from auditor.errors import LoadError, UsageError, did_you_mean
 from auditor.registry import Registry, load_registry
 from auditor.registry.plugin_sources import is_file
 from auditor.report import FORMATS
@@ -166,15 +166,28 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
 def _check_report(context: Context, table: ReportConfig) -> None:
     if "formats" not in table.model_fields_set:
         return
-    known = {**FORMATS, **context.registry.reports}
+    known = [*FORMATS, *context.registry.reports]
     for index, name in enumerate(table.formats):
-        if name not in known or name in table.formats[:index]:
-            twice = name in known
+        path = ("report", "formats", index)
+        if name not in known:
+            unknown = unknown_format(name, known)
             context.problems.add(
-                ("report", "formats", index),
-                f'The format "{name}" is there twice.'
-                if twice
-                else f'The report format "{name}" is not available in this version.',
-                expected="each format once" if twice else listed(known),
-                remedy="remove one of them" if twice else did_you_mean(name, known),
+                path, unknown.what, expected=unknown.expected, remedy=unknown.remedy
             )
+        elif name in table.formats[:index]:
+            context.problems.add(
+                path,
+                f'The format "{name}" is there twice.',
+                expected="each format once",
+                remedy="remove one of them",
+            )
+
+
+def unknown_format(name: str, known: Sequence[str], where: str = "") -> UsageError:
+    """What is said of a report format that nobody offers."""
+    return UsageError(
+        f'The report format "{name}" is not available in this version.',
+        where=where,
+        expected=listed(known),
+        remedy=did_you_mean(name, known),
+    )

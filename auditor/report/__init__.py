@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -133,6 +132,7 @@ def write_reports(
     """Render audit.json in `run_directory` in each of `formats`, beside it.
 
     Args:
+        formats: names of `FORMATS` and `reporters`; who asks for them has been told of others.
         reporters: further formats, those of plugins.
         sections: what plugins add to the HTML and PDF report, with each plugin's name.
         tell: is told what readers should know of how a report was made.
@@ -141,28 +141,20 @@ def write_reports(
         The files written, those of `FORMATS` first.
 
     Raises:
-        UsageError: a format is unknown, or there is no audit; nothing was written.
+        UsageError: there is no audit; nothing was written.
         LoadError: some formats could not be written; all the others were. A StorageError where
             the disk refused one of them.
     """
     writers = {**FORMATS, **{name: _of_plugin(one) for name, one in reporters.items()}}
-    for name in formats:
-        if name not in writers:
-            nearest = get_close_matches(name, writers, n=1)
-            raise UsageError(
-                f"There is no report format {name!r}.",
-                expected=" | ".join(writers),
-                remedy=f"did you mean {nearest[0]!r}?" if nearest else "",
-            )
+    wanted = sorted(set(formats), key=list(writers).index)
     source = ReportSource.read(run_directory, sections, tell)
     written: list[Path] = []
     missing: list[LoadError] = []
-    for name, write in writers.items():
-        if name in formats:
-            try:
-                written.append(write(source, run_directory))
-            except LoadError as error:
-                missing.append(error)
+    for name in wanted:
+        try:
+            written.append(writers[name](source, run_directory))
+        except LoadError as error:
+            missing.append(error)
     if len(missing) > 1:
         full = any(isinstance(error, StorageError) for error in missing)
         if full:

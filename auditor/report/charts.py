@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auditor.report import drawing
 from auditor.report.drawing import GREY, INK, Chart, Pen
 from auditor.report.step_curves import BEYOND, Steps, draw_steps, step_curves
-from auditor.report.wording import MASKINGS, NBSP, norm, percent, plural, shorten
+from auditor.report.threats import by_norm
+from auditor.report.wording import norm, percent, shorten, threat_text
 from auditor.results import Accuracy, ModelResult, ThreatResult
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _series(threats: Sequence[ThreatResult]) -> list[_Series]:
     return series
 
 
-def _whiskers(accuracies: Sequence[Accuracy]) -> list[list[float]]:
+def whiskers(accuracies: Sequence[Accuracy]) -> list[list[float]]:
     """Distances from each accuracy to the ends of its interval, as matplotlib wants them."""
     return [
         [max(0.0, a.accuracy - a.ci95[0]) for a in accuracies],
@@ -79,7 +80,7 @@ def _draw_curve(axes: Axes, series: _Series, clean: Accuracy) -> None:
         low, high = [a.ci95[0] for a in accuracies], [a.ci95[1] for a in accuracies]
         axes.fill_between(x, low, high, color=GREY, alpha=0.22, linewidth=0)
     else:
-        bars = _whiskers(accuracies)
+        bars = whiskers(accuracies)
         axes.errorbar(x, y, bars, fmt="none", ecolor=series.pen.colour, elinewidth=0.6, alpha=0.55)
     axes.plot(
         x,
@@ -127,6 +128,18 @@ def _step_name(curve: Steps) -> str:
     return f"{drawing.label(curve.attack, 14)}, from its distances"
 
 
+def curves(model: ModelResult) -> Iterator[tuple[str, Chart]]:
+    """The charts of each norm, with their titles."""
+    for name, threats in by_norm(model).items():
+        if len({threat.epsilon for threat in threats}) > 1:
+            yield norm(name), accuracy_curves(model, threats)
+        else:
+            yield threat_text(threats[0]), attack_points(model, threats[0])
+            steps = distance_curves(model, threats[0])
+            if steps:
+                yield norm(name), steps
+
+
 def accuracy_curves(model: ModelResult, threats: Sequence[ThreatResult]) -> Chart:
     """Accuracy against epsilon under one norm: a curve per attack and the worst case.
 
@@ -156,7 +169,7 @@ def attack_points(model: ModelResult, threat: ThreatResult) -> Chart:
         for row, one in enumerate(series):
             accuracy, worst = one.points[-1][1], one.pen is _WORST
             axes.errorbar(
-                [accuracy.accuracy], [row], xerr=_whiskers([accuracy]), color=one.pen.colour,
+                [accuracy.accuracy], [row], xerr=whiskers([accuracy]), color=one.pen.colour,
                 marker=one.pen.marker, markersize=6 if worst else 5, capsize=2.5,
                 elinewidth=1.8 if worst else 1.1, markerfacecolor=INK if worst else "white",
             )  # fmt: skip
@@ -188,7 +201,7 @@ def distance_curves(model: ModelResult, threat: ThreatResult) -> Chart | None:
         figure, (axes,) = drawing.figure(2.2, left=0.55, right=2.0)
         for curve in steps:
             draw_steps(axes, curve)
-        axes.errorbar([threat.epsilon], [accuracy.accuracy], _whiskers([accuracy]), color=INK,
+        axes.errorbar([threat.epsilon], [accuracy.accuracy], whiskers([accuracy]), color=INK,
                       marker="o", markersize=5, capsize=2.5, zorder=4)  # fmt: skip
         _name_curves(axes, [worst], steps, right, gap=0.1)
         _accuracy_axes(axes, [threat], right)
@@ -205,11 +218,6 @@ def _accuracy_axes(axes: Axes, threats: Sequence[ThreatResult], right: float) ->
     drawing.percent_axis(axes.yaxis)
     axes.set(xlim=(0, right), ylim=(-0.01, 1.01), ylabel="images classified correctly")
     axes.set_xlabel(f"ε ({drawing.label(norm(threats[0].norm))})")
-
-
-def threat_text(threat: ThreatResult) -> str:
-    """The norm and epsilon as a title."""
-    return f"{norm(threat.norm)}, ε = {threat.epsilon_text}"
 
 
 def _alt(model: ModelResult, threats: Sequence[ThreatResult]) -> str:
@@ -241,51 +249,3 @@ def _steps_text(steps: Sequence[Steps]) -> str:
         f"Thin steps: what is left at every ε, also between those audited, going by the smallest "
         f"perturbation of each image that {names} found."
     )
-
-
-def compare_models(models: Sequence[ModelResult]) -> Chart:
-    """Clean and worst-case accuracy of every model, threat by threat."""
-    keys = list(dict.fromkeys((t.norm, t.epsilon_text) for m in models for t in m.threats))
-    with drawing.style():
-        figure, (axes,) = drawing.figure(
-            0.8 + 0.19 * len(keys) * (len(models) + 1), left=1.75, right=1.75
-        )
-        row, ticks = 0.0, []
-        for key in keys:
-            axes.text(-0.01, row, drawing.label(f"{norm(key[0])}, ε = {key[1]}", 60),
-                      fontweight="bold", va="center")  # fmt: skip
-            for model in models:
-                row += 1
-                ticks.append((row, drawing.label(model.name)))
-                _draw_pair(axes, row, model, key)
-            row += 1.15
-        axes.set_yticks([t[0] for t in ticks], [t[1] for t in ticks])
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
-        drawing.percent_axis(axes.xaxis)
-        axes.set(xlim=(-0.01, 1.01), ylim=(row - 0.4, -0.7))
-        axes.set_xlabel("images classified correctly")
-        names = ", ".join(m.name for m in models)
-        return Chart(
-            drawing.data_uri(figure),
-            f"Clean and worst-case accuracy of {names} under {plural(len(keys), 'threat')}; "
-            "the same numbers are in the table above.",
-            "Open circles: clean images. Filled squares: worst case over all attacks. "
-            "Bars are 95 % intervals. Words name signs of gradient masking.",
-        )
-
-
-def _draw_pair(axes: Axes, row: float, model: ModelResult, key: tuple[str, str]) -> None:
-    """One model's clean and worst-case accuracy under one threat, and the doubt in them."""
-    common: dict[str, Any] = {"elinewidth": 1.1, "capsize": 2.2, "color": INK}
-    robust = next((t.robust for t in model.threats if (t.norm, t.epsilon_text) == key), None)
-    if robust is not None:
-        axes.plot([robust.accuracy, model.clean.accuracy], [row, row], color=GREY, linewidth=0.6)
-        axes.errorbar([robust.accuracy], [row], xerr=_whiskers([robust]), marker="s",
-                      markersize=5, **common)  # fmt: skip
-    axes.errorbar([model.clean.accuracy], [row], xerr=_whiskers([model.clean]), marker="o",
-                  markersize=5, markerfacecolor="white", **common)  # fmt: skip
-    number = percent(None if robust is None else robust.accuracy)
-    masking = model.masking.verdict
-    doubt = "" if masking == "none" else f"{NBSP}{NBSP}masking {MASKINGS[masking].word}"
-    axes.text(1.03, row, number + doubt, va="center", fontsize=7.5)

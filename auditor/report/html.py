@@ -1,7 +1,12 @@
-"""The report as one HTML page that needs nothing beside itself."""
+"""The report as one HTML page that needs nothing beside itself.
+
+The templates read the result itself. What they call on it is listed here, under its own name:
+filters, and the words of `wording` as `words`.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from importlib.resources import files
 from typing import Any
 
@@ -9,12 +14,77 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from auditor.printable import printable
+from auditor.report import charts, check_rows, masking_sentences, sentences, threats, wording
+from auditor.report.comparison_chart import compare_models
+from auditor.report.contents import Contents
+from auditor.report.loss_charts import losses
+from auditor.report.masking_charts import directions
+from auditor.report.methods import methods
+from auditor.report.overview import overview
 from auditor.report.plugin_sections import PluginSection
-from auditor.report.view import build
-from auditor.report.wording import Badge, Number, bounded
+from auditor.report.stage_tables import all_stages, stage_tables
 from auditor.results import AuditResult
 
 _TEMPLATES = "auditor_report_templates"
+
+_NUMBERS_AND_WORDS = (
+    wording.count,
+    wording.day,
+    wording.duration,
+    wording.exit_meaning,
+    wording.grey_levels,
+    wording.interval,
+    wording.moment,
+    wording.norm,
+    wording.norm_meaning,
+    wording.number,
+    wording.percent,
+    wording.plural,
+    wording.png,
+    wording.ratio,
+    wording.sentence,
+    wording.share,
+    wording.shorten,
+    wording.threat_text,
+    wording.value_text,
+)
+_SENTENCES = (
+    check_rows.checks_sentence,
+    masking_sentences.after,
+    masking_sentences.before,
+    masking_sentences.believed,
+    masking_sentences.correction,
+    masking_sentences.followers,
+    masking_sentences.remark,
+    masking_sentences.ruled_out,
+    sentences.attack_notes,
+    sentences.in_set,
+    sentences.measured,
+    sentences.problem,
+    sentences.scope,
+    sentences.verdict_sentence,
+)
+_TABLES_AND_CHARTS = (
+    all_stages,
+    charts.curves,
+    check_rows.by_severity,
+    check_rows.check_rows,
+    check_rows.passes,
+    compare_models,
+    directions,
+    losses,
+    methods,
+    overview,
+    stage_tables,
+    threats.budgets,
+    threats.class_table,
+    threats.rationales,
+    threats.threat_columns,
+    threats.under,
+)
+
+#: Every filter by its name.
+FILTERS = {one.__name__: one for one in (*_NUMBERS_AND_WORDS, *_SENTENCES, *_TABLES_AND_CHARTS)}
 
 
 def render(
@@ -27,10 +97,22 @@ def render(
 
     Args:
         result: the audit.
-        raw: audit.json as it lies on the disk, for the audit's identifier.
+        raw: audit.json as it lies on the disk; its SHA-256 identifies the audit.
         appended: the sections of plugins.
         note: on how the page is set, for its head.
     """
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        result=result,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        contents=Contents.of(result, appended),
+        appended=appended,
+        note=note,
+        css=Markup(_read("report.css")),
+    )
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_read),
         autoescape=True,
@@ -39,11 +121,10 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["badge"] = lambda value: isinstance(value, Badge)
-    environment.tests["number"] = lambda value: isinstance(value, Number)
-    page = environment.get_template("report.html.j2")
-    report = build(result, raw, appended)
-    return page.render(report=report, note=note, css=Markup(_read("report.css")))
+    environment.filters |= FILTERS
+    environment.tests["doubtful"] = masking_sentences.doubtful
+    environment.globals["words"] = wording
+    return environment
 
 
 def _read(name: str) -> str:
@@ -54,4 +135,4 @@ def _finalize(value: Any) -> Any:
     """Every text of the result passes here on its way into the page."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return printable(value if value.startswith("data:image/") else bounded(value))
+    return printable(value if value.startswith("data:image/") else wording.bounded(value))

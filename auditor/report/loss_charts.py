@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from auditor.report import drawing
-from auditor.report.charts import SHOWN, threat_text
+from auditor.report.charts import SHOWN
 from auditor.report.drawing import INK, Chart
-from auditor.report.wording import plural
+from auditor.report.threats import by_norm
+from auditor.report.wording import plural, threat_text
 from auditor.results import AttackResult, ModelResult, ThreatResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+def losses(model: ModelResult) -> Iterator[tuple[str, Chart]]:
+    """At the largest epsilon of each norm, where the attacks should have the least trouble."""
+    for threats in by_norm(model).values():
+        chart = final_losses(model, threats[-1])
+        if chart is not None:
+            yield threat_text(threats[-1]), chart
 
 
 def final_losses(model: ModelResult, threat: ThreatResult) -> Chart | None:

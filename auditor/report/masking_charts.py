@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from auditor.report import drawing
 from auditor.report.drawing import COLOURS, GREY, INK, Chart
+from auditor.report.threats import under
 from auditor.report.wording import number, plural
 from auditor.results import DirectionCurve, Masking, ModelResult
 
@@ -21,16 +22,15 @@ _PENS = {"gradient": (COLOURS[0], "-", "o"), "random": (COLOURS[1], "--", "s")}
 _WORDS = {"gradient": "Along the gradient", "random": "along a random direction"}
 
 
-def directions(model: ModelResult, epsilon: float | None) -> Chart | None:
+def directions(model: ModelResult) -> Chart | None:
     """A panel per image with the margin along the gradient and along random directions.
-
-    Args:
-        epsilon: of the verdict's threat, where it is known.
 
     Returns:
         None where no curve has two points.
     """
     masking = model.masking
+    threat = under(model, masking.norm, masking.epsilon_text)
+    epsilon = None if threat is None else threat.epsilon
     curves = [c for c in masking.directions if len(_points(c)) > 1]
     images = list(dict.fromkeys(c.image for c in curves))
     shown = images[:_PANELS]

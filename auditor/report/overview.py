@@ -5,98 +5,77 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.report import charts
-from auditor.report.wording import MASKINGS, MISSING, Badge, Number, percent, shorten
+from auditor.report.threats import under
+from auditor.report.wording import threat_text
 from auditor.results import AttackResult, ModelResult, ThreatResult
 
 #: Attacks that readers know, weakest first; one column each, where any model has faced them.
-_FAMILIES = (
-    ("FGSM", ("fgsm",)),
-    ("PGD", ("pgd",)),
-    ("AutoAttack", ("autoattack",)),
-    ("Cascade", ("cascade",)),
-)
+_FAMILIES = {"fgsm": "FGSM", "pgd": "PGD", "autoattack": "AutoAttack", "cascade": "Cascade"}
 
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """One model."""
+    """One model under the threat of its masking verdict."""
 
-    model: str
-    anchor: str
-    threat: str
-    clean: str
-    attacks: tuple[str, ...]
-    worst: Number
-    corrected: str
-    badge: Badge
-    kind: str
+    model: ModelResult
+    #: Its place among the models of the audit, from 1.
+    place: int
+    threat: ThreatResult
+    #: The first run of each family; None where there was none.
+    attacks: tuple[AttackResult | None, ...]
 
 
 @dataclass(frozen=True)
 class Overview:
-    """Models as rows."""
+    """Models as rows, families of attacks as columns."""
 
-    #: The threat, where it is the same for all; else every row names its own.
-    threat: str
-    attacks: tuple[str, ...]
+    families: tuple[str, ...]
     rows: tuple[OverviewRow, ...]
-    note: str
+
+    @property
+    def threat(self) -> str:
+        """The threat, where it is the same for all; else every row names its own."""
+        titles = {threat_text(row.threat) for row in self.rows}
+        return titles.pop() if len(titles) == 1 else ""
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """Attacks of which a model faced several, and the first is shown."""
+        labels = (
+            attack.label
+            for row in self.rows
+            for attack in row.attacks
+            if attack and sum(a.name == attack.name for a in row.threat.attacks) > 1
+        )
+        return tuple(dict.fromkeys(labels))
 
 
 def overview(models: Sequence[ModelResult]) -> Overview | None:
-    """The table at the threat of the masking verdicts; None where no threat was judged."""
+    """The table at the threats of the masking verdicts; None where no threat was judged."""
     faced = [(m, i, t) for i, m in enumerate(models, 1) if (t := _threat(m)) is not None]
     if not faced:
         return None
-    found = [[_first(threat, names) for _, names in _FAMILIES] for _, _, threat in faced]
+    found = [[_first(threat, name) for name in _FAMILIES] for _, _, threat in faced]
     used = [i for i in range(len(_FAMILIES)) if any(attacks[i] for attacks in found)]
-    titles = dict.fromkeys(charts.threat_text(threat) for _, _, threat in faced)
-    rows = tuple(
-        OverviewRow(
-            model=shorten(model.name, 48),
-            anchor=f"model-{index}",
-            threat="" if len(titles) == 1 else charts.threat_text(threat),
-            clean=percent(model.clean.accuracy),
-            attacks=tuple(_accuracy(attacks[i]) for i in used),
-            worst=Number.of(threat.robust),
-            corrected=percent(model.masking.corrected_accuracy),
-            badge=MASKINGS[model.masking.verdict],
-            kind=model.masking.kind or "",
-        )
-        for (model, index, threat), attacks in zip(faced, found, strict=True)
-    )
-    several = [
-        attack.label
-        for (_, _, threat), attacks in zip(faced, found, strict=True)
-        for attack in attacks
-        if attack and sum(a.name == attack.name for a in threat.attacks) > 1
-    ]
-    labels = ", ".join(dict.fromkeys(several))
+    families = list(_FAMILIES.values())
     return Overview(
-        threat=next(iter(titles)) if len(titles) == 1 else "",
-        attacks=tuple(_FAMILIES[i][0] for i in used),
-        rows=rows,
-        note=f"Where one was run several times, the first counts: {shorten(labels, 160)}. "
-        if labels
-        else "",
+        tuple(families[i] for i in used),
+        tuple(
+            OverviewRow(*one, tuple(attacks[i] for i in used))
+            for one, attacks in zip(faced, found, strict=True)
+        ),
     )
 
 
 def _threat(model: ModelResult) -> ThreatResult | None:
     """The threat that the masking verdict speaks of: the largest epsilon of the first norm."""
-    masking = model.masking
+    threat = under(model, model.masking.norm, model.masking.epsilon_text)
+    if threat is not None and threat.robust is not None:
+        return threat
     judged = [t for t in model.threats if t.robust is not None]
-    for threat in judged:
-        if (threat.norm, threat.epsilon_text) == (masking.norm, masking.epsilon_text):
-            return threat
     of_first = [t for t in judged if t.norm == judged[0].norm]
     return max(of_first, key=lambda t: t.epsilon, default=None)
 
 
-def _first(threat: ThreatResult, names: Sequence[str]) -> AttackResult | None:
-    return next((a for a in threat.attacks if a.name in names and a.status == "done"), None)
-
-
-def _accuracy(attack: AttackResult | None) -> str:
-    return MISSING if attack is None or attack.robust is None else percent(attack.robust.accuracy)
+def _first(threat: ThreatResult, name: str) -> AttackResult | None:
+    return next((a for a in threat.attacks if a.name == name and a.status == "done"), None)

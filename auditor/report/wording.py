@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isclose
 from typing import Any
 
-from auditor.results import (
-    Accuracy,
-    Agreement,
-    Masking,
-    SampleEvidence,
-    SampleRound,
-    ThreatResult,
-)
+from auditor.results import Accuracy, ClassAccuracy, GalleryItem, Masking, ThreatResult
 
 #: No-break space: a number and its unit stay together.
 NBSP = "\N{NO-BREAK SPACE}"
 MISSING = "–"
 #: Letters of one text that a page shows.
 _LONGEST = 5_000
+
+#: Marks attacks that distrust the gradient; in every common font.
+MARK = "†"
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
@@ -52,9 +48,6 @@ MASKING_MEANING = {
     "inconclusive": "Masking could neither be shown nor ruled out.",
 }
 
-#: Verdicts after which the robust accuracy of the gradient attacks is not to be believed.
-DOUBTFUL = ("suspected", "confirmed")
-
 FAIRNESS = (
     "The verdict says that the evaluation by gradient attacks is unreliable, not that anybody "
     "meant to mislead."
@@ -67,6 +60,14 @@ KIND_MEANING = {
     "loss-level": "the loss, not the network, hides the gradient",
     "output-level": "the model's output is too coarse to carry a gradient",
     "other": "of a kind not classified here",
+}
+
+#: How the images were chosen, on page 1 and in the facts of the data.
+DRAWN = {"all": "", "uniform": ", drawn uniformly", "balanced": ", drawn class-balanced"}
+DRAW_MEANING = {
+    "all": "",
+    "uniform": "; a uniform draw",
+    "balanced": "; as many of every class as it has",
 }
 
 
@@ -146,8 +147,9 @@ def bounded(text: str) -> str:
     return f"{text[:_LONGEST]}… ({more:,} more letters are in audit.json)"
 
 
-def percent(fraction: float | None) -> str:
-    """A fraction as a percentage with one decimal; 0 and 100 only where they are exact."""
+def percent(value: float | Accuracy | ClassAccuracy | None) -> str:
+    """A fraction or an accuracy as a percentage; 0 and 100 only where they are exact."""
+    fraction = value.accuracy if isinstance(value, Accuracy | ClassAccuracy) else value
     if fraction is None:
         return MISSING
     if 0 < fraction < 0.0005:
@@ -157,9 +159,9 @@ def percent(fraction: float | None) -> str:
     return f"{100 * fraction:.1f}{NBSP}%"
 
 
-def interval(bounds: tuple[float, float] | None) -> str:
+def interval(bounds: tuple[float, float]) -> str:
     """Two fractions as a range of percentages."""
-    return MISSING if bounds is None else f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}{NBSP}%"
+    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}{NBSP}%"
 
 
 def number(value: float) -> str:
@@ -167,16 +169,21 @@ def number(value: float) -> str:
     return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.4g}"
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
+def count(many: int) -> str:
+    """An integer in full, with commas: "12,345"."""
+    return f"{many:,}"
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
     """ "1 image", "12 images"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def ratio(amount: float, count: int) -> str:
-    """`amount` for each of `count`, to one decimal where that tells."""
-    if not count:
+def ratio(amount: float, whole: int) -> str:
+    """`amount` for each of `whole`, to one decimal where that tells."""
+    if not whole:
         return MISSING
-    each = amount / count
+    each = amount / whole
     return f"{each:.1f}" if 0 < each < 9.95 else f"{each:,.0f}"
 
 
@@ -204,93 +211,9 @@ def sentence(text: str) -> str:
     return whole if whole.endswith((".", "!", "?")) else whole + "."
 
 
-def sample(seen: SampleEvidence, total: int) -> str:
-    """What the full battery did to a random sample of an attack's survivors.
-
-    Args:
-        total: all audited images, of which accuracies are fractions.
-    """
-    if not seen.survivors:
-        return "Nothing survived."
-    rounds = enumerate(seen.rounds, 1)
-    sentences = [_sent_on(number, done) for number, done in rounds if done.sent_on]
-    larger = f" ({seen.larger:,} of them at a larger ε)" if seen.larger else ""
-    if seen.sampled == seen.survivors:
-        who = _all_of(seen.survivors)
-        sentences.append(f"{who} with the full battery{larger}, and withstood it.")
-        return " ".join(sentences)
-    sentences.append(
-        f"{seen.sampled:,} of {plural(seen.survivors, 'survivor')}, drawn at random, were attacked "
-        f"with the full battery{larger}; none fell: with {seen.confidence:.0%} confidence it would "
-        f"break at most {seen.bound:.1%} of them ({100 * seen.most / total:.1f} points)."
-    )
-    return " ".join(sentences)
-
-
-def _all_of(survivors: int) -> str:
-    return "The one survivor was attacked" if survivors == 1 else (
-        f"All {survivors:,} survivors were attacked"
-    )  # fmt: skip
-
-
-def _sent_on(number: int, done: SampleRound) -> str:
-    """Which parts broke images of a sample, and what they did to all the others."""
-    parts = [
-        f"{sent.part} broke {done.broken[sent.part]:,} and was run on the other {sent.images:,} "
-        f"survivors, of which {sent.broken:,} fell"
-        for sent in done.sent_on
-    ]
-    return f"Of sample {number}, {done.sampled:,} of {done.survivors:,}, {'; '.join(parts)}."
-
-
-def agreement(runs: Agreement) -> str:
-    """How far two runs of an attack agree, and what that means."""
-    same = f"Two independent runs agree on {runs.same:,} of {plural(runs.total, 'image')}"
-    if runs.same == runs.total:
-        return f"{same}: chance has no visible part in this number."
-    return (
-        f"{same}; the first alone broke {runs.only_first:,}, the second alone broke "
-        f"{runs.only_second:,}. Where they differ, chance decided, and further runs would probably "
-        "break more; this row counts what either run broke."
-    )
-
-
-def believed(masking: Masking) -> str:
-    """The masking verdict in a sentence or two, as far as it can honestly be said."""
-    if masking.verdict == "inconclusive":
-        why = masking.summary or " ".join(sentence(reason) for reason in masking.reasons)
-        return " ".join([MASKING_MEANING["inconclusive"], *([sentence(why)] if why else [])])
-    return masking.summary or MASKING_MEANING[masking.verdict]
-
-
-def masking_threat(masking: Masking) -> str:
-    """The threat that a masking verdict speaks of; empty where it is not known."""
-    if masking.norm is None or masking.epsilon_text is None:
-        return ""
-    return f"{norm(masking.norm)}, ε = {masking.epsilon_text}"
-
-
-def followers(masking: Masking) -> str:
-    """The attacks that the verdict compares with all the others, in the plural."""
-    if masking.reference == "cross-entropy":
-        return "attacks on the cross-entropy"
-    if masking.reference == "plain":
-        return "plain attacks such as PGD"
-    return "gradient attacks"
-
-
-def before(masking: Masking) -> str:
-    """What the number before correction is called."""
-    return sentence(f"{followers(masking)} alone").removesuffix(".")
-
-
-def after(masking: Masking) -> str:
-    """What the number after correction is called; nothing is corrected where nothing was found."""
-    if masking.verdict not in DOUBTFUL:
-        return "Robust accuracy, all attacks"
-    if masking.corrected_accuracy == masking.gradient_attack_accuracy:
-        return "Robust accuracy, in doubt"
-    return "Corrected robust accuracy"
+def exit_meaning(status: int) -> str:
+    """What an exit status says."""
+    return EXIT_MEANING.get(status, "see the documentation")
 
 
 def moment(text: str) -> datetime:
@@ -302,9 +225,21 @@ def moment(text: str) -> datetime:
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
+def day(when: datetime) -> str:
+    """A date as people write it: "2 January 2026"."""
+    return f"{when.day} {when:%B %Y}"
+
+
 def norm(name: str) -> str:
     """The norm as the field writes it."""
     return _NORMS.get(name, name)
+
+
+def threat_text(one: ThreatResult | GalleryItem | Masking) -> str:
+    """The norm and epsilon that something is about; empty where they are not known."""
+    if one.norm is None or one.epsilon_text is None:
+        return ""
+    return f"{norm(one.norm)}, ε = {one.epsilon_text}"
 
 
 def norm_meaning(name: str, measured: str = "") -> str:
@@ -319,41 +254,19 @@ def norm_meaning(name: str, measured: str = "") -> str:
     return sentence(f"{what}the plugin that provides this norm defines it")
 
 
+def grey_levels(distance: float) -> str:
+    """A distance in l-infinity as a part of 255."""
+    return f"{255 * distance:.2f}/255"
+
+
+def png(picture: str) -> str:
+    """A picture in base64 as the address of an image."""
+    return f"data:image/png;base64,{picture}"
+
+
 def value_text(value: Any) -> str:
     """A parameter value as it would stand in a configuration file."""
     return "not set" if value is None else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def parameters_text(parameters: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Names and values of an attack's parameters, in their own order."""
-    return tuple((name, value_text(value)) for name, value in parameters.items())
-
-
-@dataclass(frozen=True)
-class Number:
-    """An accuracy, ready to print."""
-
-    percent: str
-    interval: str
-    count: str
-    #: Of a class-balanced draw, what it says of the whole set.
-    in_set: str = ""
-
-    @classmethod
-    def of(cls, accuracy: Accuracy | None) -> Number:
-        """Format `accuracy`; dashes where there is none."""
-        if accuracy is None:
-            return cls(MISSING, "", "")
-        count = f"{accuracy.correct:,} of {accuracy.total:,}"
-        return cls(percent(accuracy.accuracy), interval(accuracy.ci95), count, in_set(accuracy))
-
-
-def in_set(accuracy: Accuracy) -> str:
-    """What a class-balanced draw says of the whole set; nothing of another."""
-    if accuracy.weighted is None:
-        return ""
-    found = accuracy.weighted
-    return f"balanced; set: {percent(found.accuracy)}, {interval(found.ci95)}"
 
 
 def epsilon(value: float, threats: Iterable[ThreatResult]) -> str:

@@ -14,13 +14,14 @@ from synthetic_attacks import autoattack, cascade, composite, fab, threat
 from synthetic_audits import audit, model
 from test_report_page import Page
 
-from auditor.report import ReportSource, html, wording
-from auditor.report.stage_view import StageTable, stage_tables
+from auditor.report import ReportSource, html, sentences, wording
+from auditor.report.stage_tables import StageTable, stage_tables
 from auditor.report.step_curves import step_curves
 from auditor.results import (
     Agreement,
     AttackResult,
     CurvePoint,
+    ModelResult,
     SampleEvidence,
     SampleRound,
     SentOn,
@@ -35,12 +36,17 @@ def plain(text: str) -> str:
     return text.replace(wording.NBSP, " ")
 
 
-def under(*attacks: AttackResult) -> StageTable:
-    """The table of one attack that was run at 2/255, 4/255 and so on."""
+def faced(*attacks: AttackResult) -> ModelResult:
+    """A model that faced one attack at 2/255, 4/255 and so on."""
     threats = [
         replace(threat(f"{2**i}/255", 100, ()), attacks=(one,)) for i, one in enumerate(attacks, 1)
     ]
-    (table,) = stage_tables(model("m", threats))
+    return model("m", threats)
+
+
+def under(*attacks: AttackResult) -> StageTable:
+    """The table of one attack that was run at 2/255, 4/255 and so on."""
+    (table,) = stage_tables(faced(*attacks))
     return table
 
 
@@ -88,17 +94,18 @@ def test_of_many_epsilons_the_ends_and_the_middle_are_shown(
 def test_a_stage_that_was_not_reached_has_dashes() -> None:
     soon = composite("cascade", [("sweep", "margin", 460, 11)])
     later = composite("cascade", [("sweep", "margin", 400, 11), ("aimed", "dlr", 3, 20)])
-    table = under(soon, later)
-    assert [row.name for row in table.rows] == ["sweep", "aimed", "All stages"]
-    assert table.rows[1].figures[0] == ("–", "–", "–", "–")
-    assert table.rows[1].figures[1][:3] == ("60", "3", "39")
+    sweep, aimed, together = rows(html.render(audit([faced(soon, later)]), b""))[2:]
+    assert sweep[0] == "sweep margin"
+    assert aimed == ["aimed dlr", "–", "–", "–", "–", "60", "3", "39", aimed[-1]]
+    assert together[:4] == ["All stages", "460", "460", "21"]
+    assert together[4] == together[8] == ""
 
 
 def test_a_stage_that_only_some_epsilons_reached_keeps_its_place() -> None:
     first = composite("c", [(name, "margin", 1, 9) for name in ("sweep", "probe", "rounds")])
     second = composite("c", [(name, "margin", 1, 9) for name in ("sweep", "queries", "rounds")])
     names = [row.name for row in under(first, second).rows]
-    assert names == ["sweep", "queries", "probe", "rounds", "All stages"]
+    assert names == ["sweep", "queries", "probe", "rounds"]
 
 
 @pytest.mark.parametrize(
@@ -156,15 +163,15 @@ SHARES = "with 95% confidence it would break at most"
     ],
 )  # fmt: skip
 def test_what_a_sample_of_the_survivors_showed(seen: SampleEvidence, text: str) -> None:
-    assert plain(wording.sample(seen, 500)) == text
+    assert plain(sentences.sample(seen, 500)) == text
 
 
 def test_runs_that_agree_and_runs_that_do_not() -> None:
-    assert wording.agreement(Agreement(460, 460, 0, 0)) == (
+    assert sentences.agreement(Agreement(460, 460, 0, 0)) == (
         "Two independent runs agree on 460 of 460 images: "
         "chance has no visible part in this number."
     )
-    assert wording.agreement(Agreement(498, 500, 1, 1)).startswith(
+    assert sentences.agreement(Agreement(498, 500, 1, 1)).startswith(
         "Two independent runs agree on 498 of 500 images; the first alone broke 1, the second "
         "alone broke 1. Where they differ, chance decided"
     )

@@ -15,15 +15,16 @@ from synthetic_audits import audit, model, picture
 from test_report_page import Page
 
 from auditor.report import ReportSource, html, wording
-from auditor.report.checks_view import checks_view
+from auditor.report.check_rows import check_rows
 from auditor.report.masking_charts import directions
-from auditor.report.masking_view import masking_view
+from auditor.report.masking_sentences import believed
 from auditor.results import (
     AuditResult,
     CheckResult,
     Comparison,
     Hidden,
     Masking,
+    MaskingVerdict,
     Power,
     from_json,
     to_json,
@@ -227,17 +228,17 @@ def test_audits_of_earlier_versions_say_nothing_of_power() -> None:
 def test_no_check_that_names_the_culprit_is_clear() -> None:
     named = masks.check("operation-trace", f"The gradient passes through {masks.CULPRIT}.")
     made = model("m", [], masking=masks.confirmed(), checks=(named, *masks.checks()))
-    rows = {row.names[0]: row.badge.word for row in checks_view(made).rows}
+    rows = {row.checks[0].label: row.badge.word for row in check_rows(made)}
     assert (rows["operation-trace"], rows["train-mode"]) == ("names it", "clear")
     honest = replace(made, masking=masks.nothing())
-    assert checks_view(honest).rows[2].badge.word == "clear"
+    assert check_rows(honest)[2].badge.word == "clear"
 
 
 def test_none_despite_chance_finds_keeps_the_words_of_the_verdict() -> None:
     few = replace(
         masks.nothing(), hidden=Hidden(1, 415, 1 / 415, 0.0), summary="No more than chance."
     )
-    assert wording.believed(few) == "No more than chance."
+    assert believed(few) == "No more than chance."
 
 
 def test_texts_from_outside_are_escaped() -> None:
@@ -259,17 +260,17 @@ def test_thirty_checks_have_a_row_each() -> None:
         masks.check(f"check-{i}", f"It saw {i}.", *(masks.attempt(f"a{j}", j) for j in range(12)))
         for i in range(30)
     )
-    view = checks_view(model("m", [threat("8/255", 1, LABELS)], masking=masks.nothing(),
-                             checks=many))  # fmt: skip
-    assert [row.names for row in view.rows] == [(f"check-{i}",) for i in range(30)]
-    assert view.rows[0].attempts.endswith("a7 7 of 40; 4 more in audit.json.")
-    assert not view.marked
+    faced = [threat("8/255", 1, LABELS)]
+    rows = check_rows(model("m", faced, masking=masks.nothing(), checks=many))
+    assert [row.checks for row in rows] == [(check,) for check in many]
+    assert rows[0].attempts.endswith("a7 7 of 40; 4 more in audit.json.")
+    assert "† marks" not in text_of(audited(masks.nothing(), checks=many))
 
 
 @pytest.mark.parametrize("images", [(), (5,), (1, 2, 3, 4, 5)])
 def test_directions_of_any_number_of_images(images: tuple[int, ...]) -> None:
     masking = replace(masks.confirmed(), directions=masks.directions(images))
-    chart = directions(model("m", [], masking=masking), masks.EPSILON)
+    chart = directions(model("m", [threat("8/255", 1, LABELS)], masking=masking))
     if not images:
         assert chart is None
         return
@@ -285,16 +286,18 @@ def test_directions_stand_numbers_that_are_none() -> None:
     short = replace(curve, distances=(0.0,), margins=(0.0,))
     for curves in ((odd,), (flat,), (odd, flat, short)):
         masking = replace(masks.confirmed(), directions=curves)
-        assert directions(model("m", [], masking=masking), None) is not None
+        assert directions(model("m", [], masking=masking)) is not None
 
 
-def test_a_bare_verdict_has_a_page() -> None:
-    for verdict in ("none", "possible", "suspected", "confirmed", "inconclusive"):
-        view = masking_view(model("m", [], masking=Masking(verdict, "")), {})
-        assert view.sentence == wording.MASKING_MEANING[verdict]
-        parts = view.figures, view.examples, view.reasons, view.directions, view.cells, view.control
-        assert not any(parts)
-    assert "None" not in text_of(audited(Masking("suspected", "")))
+@pytest.mark.parametrize("verdict", ["none", "possible", "suspected", "confirmed", "inconclusive"])
+def test_a_bare_verdict_has_a_page(verdict: MaskingVerdict) -> None:
+    text = text_of(audited(Masking(verdict, "")))
+    assert text.count(wording.MASKING_MEANING[verdict]) == 2  # on the cover and in the chapter
+    for absent in (
+        "Clean images", "what would be believed", "each verified on", "What led to the verdict",
+        "Does the gradient lead", "White box against", "put before it on purpose", "None",
+    ):  # fmt: skip
+        assert absent not in text
 
 
 def test_the_self_test_comes_back_from_json() -> None:

@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -169,6 +170,12 @@ def test_absent_numbers_are_dashes(page: Callable[[str], Page]) -> None:
     assert "INCONCLUSIVE" in text
     assert "No attack was configured for this threat." in text
     assert "None" not in text
+
+
+def test_the_templates_call_every_filter_that_is_offered() -> None:
+    templates = Path(__file__).parents[2] / "report_templates"
+    text = "".join(file.read_text(encoding="utf-8") for file in templates.glob("*.j2"))
+    assert set(html.FILTERS) <= set(re.findall(r'\| (?:map\(")?(\w+)', text))
 
 
 def test_methods_state_every_parameter(page: Callable[[str], Page]) -> None:

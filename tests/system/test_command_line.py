@@ -202,7 +202,7 @@ def test_report_in_an_unknown_format(here: Path) -> None:
     (directory,) = Path("audits").iterdir()
     status, said = auditor("report", str(directory), "--format", "docx")
     assert status == 2
-    assert "There is no report format 'docx'." in said
+    assert 'The report format "docx" is not available in this version.' in said
     assert "html, pdf" in said
 
 
