@@ -21,7 +21,7 @@ from auditor.registry import Registry
 from auditor.report import write_reports
 from auditor.selftest.storage import stored
 from auditor.storage import StorageError
-from auditor.usercode.calls import keep_traceback, with_traceback
+from auditor.usercode.calls import keep_traceback
 
 if TYPE_CHECKING:
     from auditor.audit.audit import Audit
@@ -169,10 +169,11 @@ def _keep_traceback(screen: GuardedScreen, audit: Audit, error: Exception) -> No
     if audit.ledger is None or raised is None:
         return
     directory = audit.ledger.directory
-    with contextlib.suppress(StorageError):
-        audit.ledger.log("failed", reason=with_traceback(text_of(error), raised, directory))
-    if name := keep_traceback(raised, directory):
+    name = keep_traceback(raised, directory)
+    if name:
         screen.line(f"the traceback is in {shown_path(directory / name)}")
+    with contextlib.suppress(StorageError):
+        audit.ledger.log("failed", reason=text_of(error), traceback=name)
 
 
 def _kept(screen: GuardedScreen, audit: Audit, command: str, before: str, nothing: str) -> None:

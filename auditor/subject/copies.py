@@ -51,13 +51,16 @@ def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def _same(first: torch.Tensor, second: torch.Tensor | None) -> bool:
     """Whether a tensor of the state, of whatever kind, is as it was; NaN is NaN."""
-    if second is None or (first.layout, first.shape) != (second.layout, second.shape):
+    if second is None or any(
+        getattr(first, one) != getattr(second, one) for one in ("layout", "shape", "dtype")
+    ):
         return False
     if first.layout != torch.strided:
         first, second = first.to_dense(), second.to_dense()
-    if not first.is_floating_point() and not first.is_complex():
-        return first.equal(second)
-    return torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
+    same = first.equal(second)
+    if same or not first.is_floating_point():
+        return same
+    return torch.allclose(first.double(), second.double(), rtol=0, atol=0, equal_nan=True)
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -267,6 +267,28 @@ def test_looking_for_changes_of_state_leaves_the_state_as_it_was():
     assert victim.module.scale.item() == 8.0
 
 
+def test_state_of_any_kind_is_compared_and_put_back():
+    class Odd(Right):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("unknown", torch.tensor([1.0, torch.nan]))
+            self.register_buffer("coarse", torch.ones(3).to(torch.float8_e4m3fn))
+            self.register_buffer("sparse", torch.eye(3).to_sparse())
+            self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x)
+
+    result, victim = fly(Odd())
+    assert codes(result) == ["state-changes"]
+    assert result.findings[0].evidence == ("calls",)
+    before = victim.module.calls.item()
+    with victim.put_back() as changed:
+        victim.logits(torch.rand(2, 1, 6, 7))
+    assert (changed, victim.module.calls.item()) == (["calls"], before)
+
+
 def test_state_that_is_no_tensor_is_no_obstacle():
     class Extra(Right):
         def get_extra_state(self):
