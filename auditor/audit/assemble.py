@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from auditor.attacking.stages import joined
 from auditor.audit.summaries import agreement, curve, loss_summaries, stage_summaries
+from auditor.cells.audited import Audited
 from auditor.cells.cell import WITHOUT_GRADIENT, ModelUnderAudit
-from auditor.cells.columns import AttackOutcome, Outcomes
+from auditor.cells.columns import AttackOutcome
 from auditor.cells.gallery import gallery
 from auditor.cells.plan import AttackPlan
 from auditor.cells.tuning import describe_device
 from auditor.config import AuditConfig, DataConfig, ThreatConfig, config_hash
 from auditor.gates import judge
 from auditor.masking.challenge import shortage
-from auditor.masking.check_runner import CRASHED, CheckOutcome
+from auditor.masking.check_runner import CRASHED
 from auditor.masking.evidence import masking
 from auditor.maths.norms import NORMS, summary_of
 from auditor.protocols.attack import wishes_of
@@ -61,39 +62,28 @@ class RunFacts:
     selftest: SelftestRecord | None = None
 
 
-def assemble(
-    config: AuditConfig,
-    registry: Registry,
-    samples: Samples,
-    models: dict[str, ModelUnderAudit],
-    attacks: tuple[AttackPlan, ...],
-    outcomes: Outcomes,
-    checks: dict[str, list[CheckOutcome]],
-    facts: RunFacts,
-) -> AuditResult:
+def assemble(audited: Audited, facts: RunFacts) -> AuditResult:
     """The whole result, judged."""
-    results = tuple(
-        _model(config, registry, samples, model, attacks, outcomes, checks.get(name, []))
-        for name, model in models.items()
-    )
+    config, models = audited.config, audited.models
+    results = tuple(_model(audited, model) for model in models.values())
     incomplete = [f"{name}: {model.preflight.stop}" for name, model in models.items()
                   if model.preflight.stop]  # fmt: skip
-    incomplete += _missing(results, attacks, set(incomplete))
+    incomplete += _missing(results, audited.attacks, set(incomplete))
     incomplete += _unchecked(results, set(incomplete))
     judgement = judge(results, config.gates, incomplete)
     return AuditResult(
         schema=SCHEMA,
         title=config.title,
-        profile=_profile(config, registry),
+        profile=_profile(config, audited.registry),
         status="incomplete" if incomplete else "complete",
         verdict=judgement.verdict,
         exit_status=int(judgement.exit_status),
         reasons=judgement.reasons,
-        not_tested=tuple(_not_tested(config, registry, samples)),
+        not_tested=tuple(_not_tested(audited)),
         reviewers=tuple(config.report.reviewers),
         models=results,
         gates=judgement.gates,
-        provenance=_provenance(config, registry, samples, models, outcomes, checks, facts),
+        provenance=_provenance(audited, facts),
         selftest=facts.selftest,
     )
 
@@ -106,22 +96,11 @@ def _profile(config: AuditConfig, registry: Registry) -> str:
     return f"{name}, extended" if config.extends else name
 
 
-def _model(
-    config: AuditConfig,
-    registry: Registry,
-    samples: Samples,
-    model: ModelUnderAudit,
-    attacks: tuple[AttackPlan, ...],
-    outcomes: Outcomes,
-    checks: list[CheckOutcome],
-) -> ModelResult:
-    victim, seen = model.victim, model.preflight
+def _model(audited: Audited, model: ModelUnderAudit) -> ModelResult:
+    victim, seen, samples = model.victim, model.preflight, audited.samples
+    checks = audited.checks_of(model)
     threats = tuple(
-        result
-        for threat in config.threats
-        for result in _threats(
-            samples, threat, _meaning(registry, threat), model, attacks, outcomes
-        )
+        result for threat in audited.config.threats for result in _threats(audited, threat, model)
     )
     reports = [outcome.report for outcome in checks if outcome.report is not None]
     return ModelResult(
@@ -133,13 +112,13 @@ def _model(
         classes=seen.classes,
         clean=counted(samples, seen.correct),
         threats=threats,
-        masking=masking(config, registry, samples, model, checks, outcomes),
+        masking=masking(audited, model),
         checks=tuple(outcome.result for outcome in checks),
         measurements=tuple(found for report in reports for found in report.measurements),
         findings=_joined(
             seen.findings, [finding for outcome in checks for finding in outcome.findings]
         ),
-        gallery=gallery(config, samples, model, attacks, outcomes),
+        gallery=gallery(audited, model),
         clean_classes=by_class(samples, seen.correct),
     )
 
@@ -173,22 +152,18 @@ def _meaning(registry: Registry, threat: ThreatConfig) -> str:
 
 
 def _threats(
-    samples: Samples,
-    threat: ThreatConfig,
-    meaning: str,
-    model: ModelUnderAudit,
-    attacks: tuple[AttackPlan, ...],
-    outcomes: Outcomes,
+    audited: Audited, threat: ThreatConfig, model: ModelUnderAudit
 ) -> Iterator[ThreatResult]:
     """One result per epsilon, smallest first: an image broken there is broken further out too.
 
     What the checks broke enters the worst case.
     """
     name, correct = model.victim.name, model.preflight.correct
+    samples, outcomes = audited.samples, audited.outcomes
     broken, broken_8bit = np.zeros_like(correct), np.zeros_like(correct)
     for epsilon in threat.epsilons:
         rows = []
-        for plan in attacks:
+        for plan in audited.attacks:
             outcome = outcomes.get(name, threat.norm, epsilon.value, plan.config.label)
             rows.append(_attack(samples, plan, threat.norm, correct, outcome))
         for _, found in outcomes.under(name, threat.norm, epsilon.value):
@@ -203,7 +178,7 @@ def _threats(
             attacks=tuple(rows),
             robust=counted(samples, correct & ~broken) if ran else None,
             robust_8bit=counted(samples, correct & ~broken_8bit) if ran else None,
-            norm_meaning=meaning,
+            norm_meaning=_meaning(audited.registry, threat),
             classes=by_class(samples, correct & ~broken) if ran else (),
         )
 
@@ -291,7 +266,8 @@ def _unchecked(models: tuple[ModelResult, ...], known: set[str]) -> list[str]:
     return list(sentences)
 
 
-def _not_tested(config: AuditConfig, registry: Registry, samples: Samples) -> Iterator[str]:
+def _not_tested(audited: Audited) -> Iterator[str]:
+    config, registry, samples = audited.config, audited.registry, audited.samples
     missing = shortage(config, registry) if config.checks else None
     if missing:
         yield f"{missing.sentence} Left out: {', '.join(missing.left_out)}."
@@ -324,22 +300,16 @@ def _absent_attacks(config: AuditConfig, registry: Registry) -> list[str]:
     return [entry.get("label", entry["use"]) for entry in entries if entry["use"] not in asked]
 
 
-def _provenance(
-    config: AuditConfig,
-    registry: Registry,
-    samples: Samples,
-    models: dict[str, ModelUnderAudit],
-    outcomes: Outcomes,
-    checks: dict[str, list[CheckOutcome]],
-    facts: RunFacts,
-) -> Provenance:
+def _provenance(audited: Audited, facts: RunFacts) -> Provenance:
+    config, samples = audited.config, audited.samples
     metas = [
-        meta for key, outcome in outcomes.items() if key.kind == "attack"
+        meta for key, outcome in audited.outcomes.items() if key.kind == "attack"
         for meta in outcome.metas
     ]  # fmt: skip
-    metas += [one.record.meta for several in checks.values() for one in several if one.record]
+    checks = (one for several in audited.checks.values() for one in several)
+    metas += [one.record.meta for one in checks if one.record]
     hashes = {"configuration": config_hash(config), "data": samples.sha256}
-    hashes |= {f"model:{name}": model.victim.fingerprint for name, model in models.items()}
+    hashes |= {f"model:{name}": model.victim.fingerprint for name, model in audited.models.items()}
     started = datetime.datetime.fromtimestamp(facts.started, datetime.UTC)
     return Provenance(
         auditor=auditor_version(),
@@ -356,7 +326,7 @@ def _provenance(
         forwards=sum(meta.forwards for meta in metas),
         backwards=sum(meta.backwards for meta in metas),
         versions={name: metadata.version(name) for name in _VERSIONS},
-        plugins=tuple(registry.plugins),
+        plugins=tuple(audited.registry.plugins),
         hashes=hashes,
         data=DataRecord(
             adapter=config.data.adapter,

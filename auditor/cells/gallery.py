@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from auditor.cells.archive import read_examples
+from auditor.cells.audited import Audited
 from auditor.cells.cell import ModelUnderAudit
-from auditor.cells.columns import AttackOutcome, Outcomes
-from auditor.cells.plan import AttackPlan
-from auditor.config import AuditConfig
+from auditor.cells.columns import AttackOutcome
+from auditor.config import Epsilon
 from auditor.results import GalleryItem
 from auditor.subject.samples import Samples
 
@@ -34,50 +34,37 @@ class Pick:
     outcome: AttackOutcome
 
 
-def gallery(
-    config: AuditConfig,
-    samples: Samples,
-    model: ModelUnderAudit,
-    attacks: tuple[AttackPlan, ...],
-    outcomes: Outcomes,
-) -> tuple[GalleryItem, ...]:
+def gallery(audited: Audited, model: ModelUnderAudit) -> tuple[GalleryItem, ...]:
     """Up to `report.gallery` examples: every threat in turn, each image once, in their order."""
     per_threat = [
-        _broken(model.victim.name, threat.norm, epsilon.value, epsilon.text, attacks, outcomes)
-        for threat in config.threats
+        _broken(audited, model, threat.norm, epsilon)
+        for threat in audited.config.threats
         for epsilon in threat.epsilons
     ]
     chosen: dict[int, Pick] = {}
-    while per_threat and len(chosen) < config.report.gallery:
+    most = audited.config.report.gallery
+    while per_threat and len(chosen) < most:
         # One of every threat in turn; a threat without a further image drops out.
         found = [next((pick for pick in picks if pick.position not in chosen), None)
                  for picks in per_threat]  # fmt: skip
         per_threat = [picks for picks, pick in zip(per_threat, found, strict=True) if pick]
         for pick in found:
-            if pick is not None and len(chosen) < config.report.gallery:
+            if pick is not None and len(chosen) < most:
                 chosen.setdefault(pick.position, pick)
-    return tuple(picture(pick, samples, model) for pick in chosen.values())
+    return tuple(picture(pick, audited.samples, model) for pick in chosen.values())
 
 
 def _broken(
-    model: str,
-    norm: str,
-    epsilon: float,
-    text: str,
-    attacks: tuple[AttackPlan, ...],
-    outcomes: Outcomes,
+    audited: Audited, model: ModelUnderAudit, norm: str, epsilon: Epsilon
 ) -> Iterator[Pick]:
     """Each image broken under one threat, in order, by the first attack that broke it."""
-    tried = [
-        (plan.config.label, outcome)
-        for plan in attacks
-        if (outcome := outcomes.get(model, norm, epsilon, plan.config.label)) is not None
-    ]
+    under = audited.outcomes.under(model.victim.name, norm, epsilon.value)
+    tried = [(key.label, outcome) for key, outcome in under if key.kind == "attack"]
     if not tried:
         return
     for position in np.flatnonzero(np.any([outcome.broken for _, outcome in tried], axis=0)):
         label, outcome = next(pair for pair in tried if pair[1].broken[position])
-        yield Pick(int(position), norm, text, label, outcome)
+        yield Pick(int(position), norm, epsilon.text, label, outcome)
 
 
 def picture(pick: Pick, samples: Samples, model: ModelUnderAudit) -> GalleryItem:

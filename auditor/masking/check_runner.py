@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from auditor.attacking.outcome import Block
 from auditor.attacking.setup import OutOfTimeError, Stop
 from auditor.attacking.verify import Verifier
+from auditor.cells.audited import CheckOutcome
 from auditor.cells.cell import ModelUnderAudit
 from auditor.cells.columns import Outcomes
 from auditor.cells.ledger import CellMeta, CellRecord, CheckRecord, Ledger, cell_key, record_of
@@ -60,18 +61,6 @@ class CheckContext:
     stand_in: Surrogate | None
     #: All that what the checks see depends on beside themselves.
     key_parts: dict[str, Any]
-
-
-@dataclass
-class CheckOutcome:
-    """What came of one check."""
-
-    result: CheckResult
-    report: CheckReport | None = None
-    findings: tuple[Finding, ...] = ()
-    #: Of a check that was run, to its end or not; the file holds what it broke.
-    record: CellRecord | None = None
-    file: Path | None = None
 
 
 @dataclass

@@ -10,16 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.attacking.outcome import TRUSTS
+from auditor.cells.audited import Audited, CheckOutcome
 from auditor.cells.cell import ModelUnderAudit
-from auditor.cells.columns import AttackOutcome, Key, Outcomes
+from auditor.cells.columns import AttackOutcome, Key
 from auditor.cells.gallery import Pick, picture
 from auditor.cells.plan import cut
-from auditor.config import AuditConfig
 from auditor.masking.challenge import challenges, shortened
-from auditor.masking.check_runner import CheckOutcome
 from auditor.masking.verdict import Facts, FoundBy, judge_masking
 from auditor.protocols.attack import GRADIENT
-from auditor.registry import Registry
 from auditor.results import AttemptSummary, GalleryItem, Masking, PlantedControl, Reference
 from auditor.subject.samples import Samples
 
@@ -55,26 +53,19 @@ class Broken:
         return self.by_gradient | self.by_others
 
 
-def masking(
-    config: AuditConfig,
-    registry: Registry,
-    samples: Samples,
-    model: ModelUnderAudit,
-    checks: list[CheckOutcome],
-    outcomes: Outcomes,
-) -> Masking:
+def masking(audited: Audited, model: ModelUnderAudit) -> Masking:
     """The verdict on one model."""
+    config, samples, checks = audited.config, audited.samples, audited.checks_of(model)
     if not checks:
         return Masking("inconclusive", "no masking checks ran")
     threat = config.threats[0]
     epsilon = threat.epsilons[-1]
-    name, correct = model.victim.name, model.preflight.correct
-    steps = {attack.label: attack.parameters.get("steps") for attack in config.attacks}
-    broken = _broken(outcomes, name, threat.norm, epsilon.value, checks, len(samples), steps)
+    correct = model.preflight.correct
+    broken = _broken(audited, model)
     if threat.norm != "linf":
         broken = replace(broken, by_plain=None)
     missing = list(_missing(checks))
-    trusted = _trusted(registry, config, outcomes, name, checks)
+    trusted = _trusted(audited, model)
     failure = model.preflight.gradient_failure
     if (model.preflight.has_gradient or failure) and not trusted:
         # Then nothing was compared with the gradient, and it is not proved that there is none.
@@ -120,7 +111,7 @@ def masking(
             },
             challenges=challenges(broken.queries, broken.repaired, survivors, control),
             control=control,
-            shortened=shortened(config, registry, random=model.victim.draws > 1),
+            shortened=shortened(config, audited.registry, random=model.victim.draws > 1),
             missing=tuple(missing),
         )
     )
@@ -155,19 +146,15 @@ def _hidden(broken: Broken) -> dict[Reference, NDArray[np.bool_]]:
     return {reference: broken.by_any & rows for reference, rows in missed.items()}
 
 
-def _broken(
-    outcomes: Outcomes,
-    model: str,
-    norm: str,
-    epsilon: float,
-    checks: list[CheckOutcome],
-    images: int,
-    steps: dict[str, Any],
-) -> Broken:
+def _broken(audited: Audited, model: ModelUnderAudit) -> Broken:
+    threat, images = audited.config.threats[0], len(audited.samples)
+    steps = {plan.config.label: plan.config.parameters.get("steps") for plan in audited.attacks}
     none, never = np.zeros(images, bool), np.zeros(images, np.int64)
     found = Broken(none, none.copy(), none.copy(), None, never, never.copy(), ())
     sources, plain = [], []
-    for key, outcome in outcomes.under(model, norm, epsilon):
+    for key, outcome in audited.outcomes.under(
+        model.victim.name, threat.norm, threat.epsilons[-1].value
+    ):
         sources.append((key, outcome))
         found.by_cross_entropy[outcome.broken & (outcome.trust == 0)] = True
         found.by_gradient[outcome.broken & (outcome.trust < _OTHERS)] = True
@@ -176,7 +163,7 @@ def _broken(
         np.maximum(found.repaired, outcome.repaired, out=found.repaired)
         if key.kind == "attack" and _is_plain(outcome, steps.get(key.label)):
             plain.append(outcome.broken)
-    for check in checks:
+    for check in audited.checks_of(model):
         if check.record is not None:  # of an image that several attempts broke
             columns = {key: tensor.numpy() for key, tensor in check.record.columns.items()}
             where = columns["position"]
@@ -189,27 +176,22 @@ def _broken(
     return replace(found, sources=tuple(sources), by_plain=by_plain)
 
 
-def _trusted(
-    registry: Registry,
-    config: AuditConfig,
-    outcomes: Outcomes,
-    model: str,
-    checks: list[CheckOutcome],
-) -> set[str]:
+def _trusted(audited: Audited, model: ModelUnderAudit) -> set[str]:
     """What the attacks that were run on the model itself trusted, beside those that trust nothing.
 
     A composite attack trusts the gradient, and the cross-entropy's where one of its stages does.
     """
-    threat = config.threats[0]
+    threat = audited.config.threats[0]
+    epsilon = threat.epsilons[-1].value
     found = {
         attempt.trust
-        for check in checks
+        for check in audited.checks_of(model)
         for attempt in check.result.attempts
-        if attempt.on == "model" and attempt.epsilon == threat.epsilons[-1].value
+        if attempt.on == "model" and attempt.epsilon == epsilon
     }
-    for attack in config.attacks:
-        outcome = outcomes.get(model, threat.norm, threat.epsilons[-1].value, attack.label)
-        spec = registry.attacks[attack.use]
+    for plan in audited.attacks:
+        attack, spec = plan.config, plan.spec
+        outcome = audited.outcomes.get(model.victim.name, threat.norm, epsilon, attack.label)
         follows = spec.needs == GRADIENT or spec.kind == "stages"
         if outcome is None or not outcome.metas or attack.surrogate or not follows:
             continue
