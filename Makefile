@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: audit test test-exhaustive lint docs clean
+.PHONY: audit test test-all test-exhaustive test-mutants lint docs clean
 
 audit: $(VENV)/.installed  ## audit the shipped example: audits/…/report.html, report.pdf, audit.json
 	$(BIN)/auditor run audit.toml
 
-test: lint  ## lint, then every test
+test: lint  ## lint, then the tests that are short enough to be run before every commit
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-all: lint  ## lint, then every test but the exhaustive ones
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not exhaustive"
+
+test-mutants: $(VENV)/.installed-dev  ## whether `make test` would notice each fault of tests/mutants
+	$(BIN)/python tests/mutants/run.py
 
 test-exhaustive: $(VENV)/.installed-dev  ## 2,000 damaged runs and results, and a kill at every file operation
 	$(BIN)/python -m pytest -n auto --dist worksteal -m exhaustive

@@ -106,6 +106,7 @@ def test_show(name: str) -> None:
     assert done.stdout.startswith(f"{name} (")
 
 
+@pytest.mark.slow
 def test_every_snippet_of_show_is_valid(directory: Path) -> None:
     """What is shown may be pasted."""
     path = directory / "shown.toml"

@@ -40,6 +40,7 @@ class Coins(nn.Module):
         return self.inner(seen) + 0 * self.inner(x)
 
 
+@pytest.mark.slow
 def test_gates_without_a_gradient_are_attacked_at_their_mean():
     probe = battle(probe_of(Coins(), draws=STOCHASTIC_DRAWS, x=SOME, epsilon=0.05))
     left = len(probe.survivors())

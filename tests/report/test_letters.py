@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import synthetic_audits
 from pypdf import PdfReader
 from synthetic_attacks import threat
@@ -17,6 +18,7 @@ from auditor.results import to_json
 NOWHERE = "\U000f1234"
 
 
+@pytest.mark.slow
 def test_letters_without_a_font_are_written_out_and_told(tmp_path: Path) -> None:
     model = synthetic_audits.model(f"net {NOWHERE}", [threat("8/255", 280, (f"pgd {NOWHERE}",))])
     result = synthetic_audits.audit(

@@ -89,6 +89,7 @@ def test_html() -> None:
             assert " ".join(printable(name).split())[:40] in text, name
 
 
+@pytest.mark.slow
 def test_pdf(tmp_path: Path) -> None:
     everything = " ".join(NAMES)
     model = synthetic_audits.model("m", [threat("8/255", 280, NAMES[:3], rationale=everything)])

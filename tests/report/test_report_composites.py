@@ -262,6 +262,7 @@ def test_an_audit_from_before_is_reported_as_it_was(source: Callable[[str], Repo
         assert words not in text
 
 
+@pytest.mark.slow
 def test_the_pdf_says_it_too(reported: Callable[[str], Path]) -> None:
     pages = PdfReader(reported("large") / "report.pdf").pages
     text = plain(" ".join(page.extract_text() for page in pages))

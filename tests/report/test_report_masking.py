@@ -305,6 +305,7 @@ def test_the_self_test_comes_back_from_json() -> None:
     assert from_json(to_json(result)) == result
 
 
+@pytest.mark.slow
 def test_the_masking_page_is_one_page_of_the_pdf(reported: Callable[[str], Path]) -> None:
     pages = PdfReader(reported("masks") / "report.pdf").pages
     texts = [plain(page.extract_text()) for page in pages]

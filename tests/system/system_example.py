@@ -41,6 +41,7 @@ def example_config(*, masking: str = "confirmed", formats: tuple[str, ...] = ())
 schema  = 1
 title   = "two of four"
 profile = "quick"
+battery = "extend"
 [run]
 device = "cpu"
 threads = 1
@@ -58,6 +59,9 @@ rationale = "a small one and a large one"
 [[threat]]
 norm = "l2"
 epsilon = 1
+[[attack]]
+use = "cascade"
+sample = 8
 {gate}
 [report]
 formats = {known}

@@ -117,7 +117,7 @@ def test_result_reads_back_the_same(run: Run) -> None:
     audit = run.audit
     assert audit["schema"] == "auditor.audit/1"
     assert (audit["status"], audit["verdict"], audit["exit_status"]) == ("complete", "pass", 0)
-    assert audit["profile"] == "quick/5"
+    assert audit["profile"] == "quick/5, extended"
     assert [model["name"] for model in audit["models"]] == list(FACTORIES)
     assert set(audit["provenance"]["hashes"]) == {
         "configuration",
@@ -209,6 +209,7 @@ def test_robust_accuracy_falls_with_epsilon(run: Run) -> None:
         assert [t["epsilon"] for t in model["threats"] if t["norm"] == "linf"] == [*THREATS["linf"]]
 
 
+@pytest.mark.slow
 def test_lock_file_gives_the_same_result(run: Run, tmp_path: Path) -> None:
     (tmp_path / "audit.toml").write_text(example_config(), encoding="utf-8")
     arguments = ("--fresh", "--set", "report.formats=[]")

@@ -172,6 +172,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FOREIGN)
 def test_attacks_of_other_libraries_break_what_can_fall_and_no_more(here: Path, case: str) -> None:
     package, use, norm, epsilon, least = FOREIGN[case]

@@ -46,6 +46,7 @@ def refused(said: tuple[int, str], status: int, *words: str) -> None:
 # --- Round trips
 
 
+@pytest.mark.slow
 def test_init_validate_run(bare: Path) -> None:
     status, said = init(*OPTIONS)
     assert status == 0, said

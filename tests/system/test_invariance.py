@@ -118,6 +118,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return audit(home, ATTACKS, np.arange(IMAGES), 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 512])
 def test_batch_size(batch_size: int, reference: Path, tmp_path: Path) -> None:
     order = np.arange(IMAGES)

@@ -104,6 +104,7 @@ def undisturbed(home: Path) -> tuple[dict[str, Any], int]:
     return result(directory), int((home / "operations.txt").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_killed_at_some_file_operations(tmp_path: Path) -> None:
     expected, operations = undisturbed(tmp_path / "whole")
     assert operations >= 80

@@ -126,6 +126,7 @@ def test_without_a_gradient_attacks_that_need_none_are_run(here: Path) -> None:
     assert "no-gradient" in findings()
 
 
+@pytest.mark.slow
 def test_a_profile_leaves_out_what_needs_a_gradient(here: Path) -> None:
     pytest.importorskip("onnxruntime")
     write_onnx("bands.onnx", bands(), batch="N")
@@ -208,6 +209,7 @@ def assert_audited(model: str, correct: float) -> None:
     assert attack_rows(audit)["fgsm"]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_an_architecture_of_torchvision(here: Path) -> None:
     from torchvision import models
 
@@ -222,6 +224,7 @@ def test_an_architecture_of_torchvision(here: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_architecture_of_timm(here: Path) -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)

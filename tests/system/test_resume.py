@@ -121,6 +121,7 @@ def test_killed_at_random_moments(precision: str, kills: int, tmp_path: Path) ->
         round_ += 1
 
 
+@pytest.mark.slow
 def test_interrupted_prints_the_line_that_goes_on(tmp_path: Path) -> None:
     write_config(tmp_path)
     # Enough images that seconds of work are left when the first cell is there.

@@ -194,6 +194,7 @@ def test_where_nothing_survives_nothing_is_lacking() -> None:
     assert "Only 1 of 27 checks" in first_page()
 
 
+@pytest.mark.slow
 def test_a_battery_that_is_extended_says_none_and_what_that_is_worth() -> None:
     head = 'profile = "quick"\nbattery = "extend"\n'
     status, audit = run("pgd-trained", SQUARE + '[[check]]\nuse = "one-step"\n', head=head)
@@ -247,6 +248,7 @@ class Bands""",
 )
 
 
+@pytest.mark.slow
 def test_a_mild_gap_is_at_least_a_sign() -> None:
     """Three of 99 images fall to Square and to nothing that follows the gradient."""
     x, y = pictures()
