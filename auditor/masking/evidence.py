@@ -55,70 +55,19 @@ class Broken:
 
 def masking(audited: Audited, model: ModelUnderAudit) -> Masking:
     """The verdict on one model."""
-    config, samples, checks = audited.config, audited.samples, audited.checks_of(model)
+    samples, checks = audited.samples, audited.checks_of(model)
     if not checks:
         return Masking("inconclusive", "no masking checks ran")
-    threat = config.threats[0]
+    threat, correct = audited.config.threats[0], model.preflight.correct
     epsilon = threat.epsilons[-1]
-    correct = model.preflight.correct
-    broken = _broken(audited, model)
-    if threat.norm != "linf":
-        broken = replace(broken, by_plain=None)
-    missing = list(_missing(checks))
-    trusted = _trusted(audited, model)
-    failure = model.preflight.gradient_failure
-    if (model.preflight.has_gradient or failure) and not trusted:
-        # Then nothing was compared with the gradient, and it is not proved that there is none.
-        broken = replace(broken, by_gradient=broken.by_any)
-        missing.append("No attack that follows the model's gradient was run.")
-        missing += [f"Its gradient could not be computed: {failure}."] if failure else []
-    if "cross-entropy" not in trusted:
-        broken = replace(broken, by_cross_entropy=broken.by_gradient)
+    broken, missing = _compared(audited, model)
     looked_at = _looked_at(checks, correct, samples)
-    hidden = _hidden(broken)
-    symptoms = [
-        (symptom.fact or outcome.result.label, symptom)
-        for outcome in checks
-        for symptom in (outcome.report.symptoms if outcome.report else ())
-    ]
-    control = _control(checks)
-    survivors = looked_at & ~broken.by_any
-
-    def count(rows: NDArray[np.bool_]) -> int:
-        return int((rows & looked_at).sum())
-
-    verdict = judge_masking(
-        Facts(
-            total=len(samples),
-            correct=int(correct.sum()),
-            classes=model.preflight.classes,
-            images=int(looked_at.sum()),
-            by_cross_entropy=count(broken.by_cross_entropy),
-            by_gradient=count(broken.by_gradient),
-            by_any=count(broken.by_any),
-            by_others=count(broken.by_others),
-            by_plain=None if broken.by_plain is None else count(broken.by_plain),
-            all_by_any=int(broken.by_any.sum()),
-            all_by_gradient=int(broken.by_gradient.sum()),
-            all_by_cross_entropy=int(broken.by_cross_entropy.sum()),
-            all_by_plain=0 if broken.by_plain is None else int(broken.by_plain.sum()),
-            symptoms=tuple(symptom for _, symptom in symptoms),
-            codes=tuple(code for code, _ in symptoms),
-            found_by={
-                reference: found
-                for reference, rows in hidden.items()
-                if (found := _found_by(rows & looked_at, broken, checks))
-            },
-            challenges=challenges(broken.queries, broken.repaired, survivors, control),
-            control=control,
-            shortened=shortened(config, audited.registry, random=model.victim.draws > 1),
-            missing=tuple(missing),
-        )
-    )
+    verdict = judge_masking(_facts(audited, model, broken, looked_at, missing))
     # Checks know images by the keys of their random numbers; readers by their places in the set.
     place = dict(zip(samples.keys.tolist(), samples.index.tolist(), strict=True))
     told = verdict.verdict in ("possible", "suspected", "confirmed")
-    shown = hidden[verdict.reference] if told and verdict.reference else np.zeros_like(correct)
+    reference = verdict.reference if told else None
+    shown = _hidden(broken)[reference] if reference else np.zeros_like(correct)
     return replace(
         verdict,
         norm=threat.norm,
@@ -132,6 +81,69 @@ def masking(audited: Audited, model: ModelUnderAudit) -> Masking:
         examples=tuple(
             _examples(samples, model, threat.norm, epsilon.text, shown & looked_at, broken)
         ),
+    )
+
+
+def _compared(audited: Audited, model: ModelUnderAudit) -> tuple[Broken, list[str]]:
+    """What was broken by whom, as far as it can be compared, and what is missing for a verdict."""
+    broken, missing = _broken(audited, model), list(_missing(audited.checks_of(model)))
+    if audited.config.threats[0].norm != "linf":
+        broken = replace(broken, by_plain=None)
+    trusted, failure = _trusted(audited, model), model.preflight.gradient_failure
+    if (model.preflight.has_gradient or failure) and not trusted:
+        # Then nothing was compared with the gradient, and it is not proved that there is none.
+        broken = replace(broken, by_gradient=broken.by_any)
+        missing.append("No attack that follows the model's gradient was run.")
+        missing += [f"Its gradient could not be computed: {failure}."] if failure else []
+    if "cross-entropy" not in trusted:
+        broken = replace(broken, by_cross_entropy=broken.by_gradient)
+    return broken, missing
+
+
+def _facts(
+    audited: Audited,
+    model: ModelUnderAudit,
+    broken: Broken,
+    looked_at: NDArray[np.bool_],
+    missing: list[str],
+) -> Facts:
+    """The counts that the verdict is drawn from; those without `all_` are of images looked at."""
+    checks, plain = audited.checks_of(model), broken.by_plain
+    control, random = _control(checks), model.victim.draws > 1
+    symptoms = [
+        (symptom.fact or outcome.result.label, symptom)
+        for outcome in checks
+        for symptom in (outcome.report.symptoms if outcome.report else ())
+    ]
+
+    def count(rows: NDArray[np.bool_]) -> int:
+        return int((rows & looked_at).sum())
+
+    return Facts(
+        total=len(audited.samples),
+        correct=int(model.preflight.correct.sum()),
+        classes=model.preflight.classes,
+        images=int(looked_at.sum()),
+        by_cross_entropy=count(broken.by_cross_entropy),
+        by_gradient=count(broken.by_gradient),
+        by_any=count(broken.by_any),
+        by_others=count(broken.by_others),
+        by_plain=None if plain is None else count(plain),
+        all_by_any=int(broken.by_any.sum()),
+        all_by_gradient=int(broken.by_gradient.sum()),
+        all_by_cross_entropy=int(broken.by_cross_entropy.sum()),
+        all_by_plain=0 if plain is None else int(plain.sum()),
+        symptoms=tuple(symptom for _, symptom in symptoms),
+        codes=tuple(code for code, _ in symptoms),
+        found_by={
+            reference: found
+            for reference, rows in _hidden(broken).items()
+            if (found := _found_by(rows & looked_at, broken, checks))
+        },
+        challenges=challenges(broken.queries, broken.repaired, looked_at & ~broken.by_any, control),
+        control=control,
+        shortened=shortened(audited.config, audited.registry, random=random),
+        missing=tuple(missing),
     )
 
 
