@@ -18,7 +18,9 @@ from core_pool import X as ALL
 from core_pool import assert_same, toy
 from torch import nn
 
-from auditor.attacking.pool import Block
+from auditor.attacking.lanes import Lanes
+from auditor.attacking.outcome import TRUSTS, Block, Outcome
+from auditor.attacking.verify import Verification
 from auditor.protocols.attack import GRADIENT, Observation, State, Task
 from auditor.subject.victim import Victim
 from auditor.surrogate import naive
@@ -293,3 +295,17 @@ def test_the_nearest_is_the_least_over_the_targets(shifts, epsilon):
     assert run.outcome.nearest.tolist() == pytest.approx([0.24] * 3)
     assert run.outcome.broken.tolist() == [epsilon > 0.24] * 3
     assert run.verifier.rejected == {}
+
+
+def test_an_image_is_trusted_to_what_broke_it_first_and_shows_its_nearest_example() -> None:
+    block, outcome = dark(1), Outcome.empty(dark(1), 0)
+    one = torch.zeros(1, dtype=torch.int64)
+    far = torch.full((1,), torch.inf, dtype=torch.float64)
+    lanes = Lanes(block.x, block.y, block.image, one, one, one, None, one, -far, None, None, None)
+    for distance, trust in ((0.2, "cross-entropy"), (0.1, "nothing"), (0.3, "gradient")):
+        yes, number = torch.ones(1, dtype=torch.bool), torch.full((1,), distance).double()
+        seen = Verification(yes, yes, one + 1, number, number, number, yes, one + 1)
+        outcome.note_success(lanes, block.x + distance, seen, trust)
+    assert TRUSTS[int(outcome.trust)] == "cross-entropy"
+    assert float(outcome.distance) == pytest.approx(0.1)
+    assert torch.equal(outcome.adversarial, block.x + 0.1)

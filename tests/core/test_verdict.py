@@ -303,3 +303,14 @@ def test_an_operation_is_not_blamed_for_the_loss() -> None:
     assert (masking.kind, masking.culprit) == ("loss-level", None)
     assert "not the network" in masking.next_steps[1]
     assert "Divide the logits" in masking.next_steps
+
+
+def test_confirmed_begins_where_two_percent_are_certain() -> None:
+    confirmed = set()
+    for hidden in range(4, 30):
+        masking = judge_masking(facts(hidden))
+        found, total = masking.hidden.found, masking.hidden.total
+        certain = beta.ppf(0.005, found, total - found + 1)
+        assert (masking.verdict == "confirmed") == (certain > 0.02), hidden
+        confirmed.add(masking.verdict == "confirmed")
+    assert confirmed == {True, False}
