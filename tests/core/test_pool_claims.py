@@ -20,8 +20,8 @@ from core_models import (
 from core_pool import ATTACKS, EPSILON, IDS, Claims, N, X, always_wrong, toy
 from torch import nn
 
-from auditor.attacking.verify import to_8bit
-from auditor.maths.norms import Ball
+from auditor.attacking.verify import Verifier, to_8bit
+from auditor.maths.norms import Ball, Linf
 from auditor.protocols.attack import Observation, State, Task
 from auditor.subject.victim import Victim
 from auditor.surrogate import naive
@@ -90,6 +90,21 @@ def test_8bit_of_a_whole_number_of_grey_levels_loses_none_of_them():
             expected = (torch.arange(256) + sign * 8).clamp(0, 255)
             got = (to_8bit(corner, ball).double() * 255).round().flatten().long()
             assert torch.equal(got, expected)
+
+
+def test_a_norm_that_projects_wrongly_gets_no_8bit_image_outside_its_ball():
+    """The nearest grey level of 0.5009 is 128/255, 0.00196 from 0.5."""
+
+    class Unprojected(Linf):
+        def project(self, x, x0, radius):
+            return x
+
+    x0 = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64)
+    y = torch.ones(1, dtype=torch.int64)
+    victim, _ = always_wrong()
+    seen = Verifier(victim, Unprojected(), 0.001).check(x0 + 0.0009, x0, y)
+    assert seen.confirmed.all()
+    assert not seen.confirmed_8bit.any()
 
 
 def test_success_as_an_8bit_image_is_what_it_says(norm_name):

@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant("every step draws the numbers of the first", _RANDOM,
            "(self.step ^ upper)[:, None]", "upper[:, None]", f"{_T}randomness.py"),
     Mutant("the limit in a population is taken at the wrong end", _INTERVALS,
-           "> 1 - level:", "> level:", f"{_T}stats.py"),
+           "> 1 - level:", "> level:", f"{_T}sampling.py"),
     Mutant("the error is spent twice in what would have been seen", _INTERVALS,
            "error = (1 - level) / 2", "error = 1 - level", f"{_T}stats.py"),
     Mutant("a claim outside the ball is confirmed", _VERIFY,
