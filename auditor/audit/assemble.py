@@ -64,25 +64,24 @@ class RunFacts:
 
 def assemble(audited: Audited, facts: RunFacts) -> AuditResult:
     """The whole result, judged."""
-    config, models = audited.config, audited.models
-    results = tuple(_model(audited, model) for model in models.values())
-    incomplete = [f"{name}: {model.preflight.stop}" for name, model in models.items()
-                  if model.preflight.stop]  # fmt: skip
+    config = audited.config
+    results = tuple(_model(audited, model) for model in audited.models.values())
+    incomplete = audited.stops
     incomplete += _missing(results, audited.attacks, set(incomplete))
     incomplete += _unchecked(results, set(incomplete))
-    judgement = judge(results, config.gates, incomplete)
+    ruling = judge(results, config.gates, incomplete)
     return AuditResult(
         schema=SCHEMA,
         title=config.title,
         profile=_profile(config, audited.registry),
         status="incomplete" if incomplete else "complete",
-        verdict=judgement.verdict,
-        exit_status=int(judgement.exit_status),
-        reasons=judgement.reasons,
+        verdict=ruling.verdict,
+        exit_status=int(ruling.exit_status),
+        reasons=ruling.reasons,
         not_tested=tuple(_not_tested(audited)),
         reviewers=tuple(config.report.reviewers),
         models=results,
-        gates=judgement.gates,
+        gates=ruling.gates,
         provenance=_provenance(audited, facts),
         selftest=facts.selftest,
     )

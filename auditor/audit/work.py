@@ -56,8 +56,7 @@ class Work:
     def attack(self, todo: list[Cell]) -> None:
         """Run or read every cell, then sample what composites left."""
         audited, runner = self.audited, self.runner
-        stop = next((f"{name}: {model.preflight.stop}" for name, model in audited.models.items()
-                     if model.preflight.stop), "")  # fmt: skip
+        stop = next(iter(audited.stops), "")
         last: list[Cell] = []
         for cell in todo:
             model, target = audited.models[cell.model], audited.outcomes.of(cell)

@@ -45,6 +45,12 @@ class Audited:
     outcomes: Outcomes
     checks: dict[str, list[CheckOutcome]] = field(default_factory=dict)
 
+    @property
+    def stops(self) -> list[str]:
+        """Why models are not attacked, a sentence each."""
+        found = ((name, model.preflight.stop) for name, model in self.models.items())
+        return [f"{name}: {stop}" for name, stop in found if stop]
+
     def checks_of(self, model: ModelUnderAudit) -> list[CheckOutcome]:
         """What came of the model's checks, in their order."""
         return self.checks.get(model.victim.name, [])
