@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, is_dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from auditor.printable import encodable
@@ -608,11 +607,6 @@ def _refuse_odd_numbers(result: AuditResult) -> None:
             open_ += [(f"{where}.{name}", part) for name, part in value.items()]
         elif isinstance(value, tuple | list):
             open_ += [(f"{where}.{place}", part) for place, part in enumerate(value)]
-
-
-def read_result(run_directory: Path) -> AuditResult:
-    """The result in `run_directory`/audit.json."""
-    return from_json((run_directory / "audit.json").read_bytes())
 
 
 def json_schema() -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Columns(Generic[_Rows]):
     #: Of the example.
     distance: Annotated[_Rows, Column("float64", nan, "example", archived="norm")]
     #: Distance of the nearest adversarial example found, in the ball or not.
-    nearest: Annotated[_Rows, Column("float64", inf, "smallest")]
+    nearest: Annotated[_Rows, Column("float64", inf, "smallest", archived="nearest")]
     #: Passes, verification included.
     forwards: Annotated[_Rows, Column("int64", 0, "sum")]
     backwards: Annotated[_Rows, Column("int64", 0, "sum")]

@@ -64,6 +64,7 @@ def _columns(
         "epsilon": np.full(n, key.epsilon),
         "attack": same(key.shown),
         "id": samples.index[part],
+        "image": samples.keys[part],
         "label": samples.labels[part],
         "clean_prediction": clean,
         "prediction": np.where(answer >= 0, answer, clean),

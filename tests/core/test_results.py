@@ -8,14 +8,12 @@ import json
 import pytest
 from core_results import audit_result, model_result
 
-from auditor.results import SCHEMA, from_json, json_schema, read_result, to_json
+from auditor.results import SCHEMA, from_json, json_schema, to_json
 
 
-def test_round_trip(tmp_path):
+def test_round_trip():
     result = audit_result()
     assert from_json(to_json(result)) == result
-    (tmp_path / "audit.json").write_text(to_json(result), encoding="utf-8")
-    assert read_result(tmp_path) == result
 
 
 def test_text_is_plain_json_with_a_final_newline():

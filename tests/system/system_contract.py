@@ -24,6 +24,7 @@ COLUMNS = {
     "epsilon": "double",
     "attack": "string",
     "id": "int64",
+    "image": "int64",
     "label": "int64",
     "clean_prediction": "int64",
     "prediction": "int64",
@@ -31,6 +32,7 @@ COLUMNS = {
     "broken_8bit": "bool",
     "margin": "double",
     "norm": "double",
+    "nearest": "double",
     "passes": "int64",
 }
 

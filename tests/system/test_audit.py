@@ -36,6 +36,7 @@ from system_files import (
     without_times,
 )
 
+from auditor import read
 from auditor.results import from_json, json_schema, to_json
 
 #: What storing a pixel in float32 costs, for a distance in each norm over 784 pixels.
@@ -200,6 +201,36 @@ def test_every_stored_example_is_adversarial(run: Run, name: str) -> None:
         assert prediction.tolist() == rows["prediction"][rows["broken"]].tolist()
         seen += len(x)
     assert seen == sum(rows["broken"].sum() for key, rows in columns.items() if key[0] == name) > 0
+
+
+def test_read_gives_all_of_it(run: Run) -> None:
+    for named in (run.directory, run.directory / "audit.json", str(run.directory)):
+        mine = read(named)
+        assert to_json(mine.result).encode() == mine.raw
+        assert mine.raw == (run.directory / "audit.json").read_bytes()
+    rows = pq.read_table(run.directory / "samples.parquet").to_pylist()
+    assert repr(mine.samples.to_pylist()) == repr(rows)  # NaN is not equal to itself
+    columns, stored, seen = _columns(run), load_file(run.directory / "adversarial.safetensors"), 0
+    for found in mine.examples():
+        rows = columns[found.model, found.norm, found.epsilon, found.attack]
+        assert found.ids.tolist() == rows["id"][rows["broken"]].tolist()
+        x = stored[f"{found.model}/{found.norm}/{found.epsilon}/{found.attack}/x"]
+        assert (found.x == x.numpy()).all()
+        seen += 1
+    assert seen == len(stored) / 2 > 0
+
+
+def test_an_image_is_known_by_its_content(run: Run) -> None:
+    """By image: one label each; and no two images are one."""
+    columns = list(_columns(run).values())
+    assert len({tuple(rows["image"]) for rows in columns}) == 1
+    assert len(set(columns[0]["image"])) == IMAGES
+
+
+def test_the_nearest_example_is_no_further_than_the_stored_one(run: Run) -> None:
+    for rows in _columns(run).values():
+        broken = rows["broken"]
+        assert (rows["nearest"][broken] <= rows["norm"][broken] + 1e-6).all()
 
 
 def test_robust_accuracy_falls_with_epsilon(run: Run) -> None:
