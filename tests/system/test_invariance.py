@@ -88,6 +88,9 @@ def audit(home: Path, attacks: str, order: np.ndarray, batch_size: int) -> Path:
     return audit.ledger.directory
 
 
+MEASURED = {"margin", "norm", "nearest"}
+
+
 def by_image(directory: Path, order: np.ndarray) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The rows of the audit by what they are about, the image by its place in `images()`."""
     rows = {}
@@ -106,9 +109,9 @@ def same(first: dict[tuple[Any, ...], Any], second: dict[tuple[Any, ...], Any]) 
     assert first.keys() == second.keys()
     for key, row in first.items():
         other = second[key]
-        for name in ("margin", "norm"):
+        for name in MEASURED:
             assert row[name] == pytest.approx(other[name], rel=1e-9, abs=1e-9, nan_ok=True), key
-        exact = row.keys() - {"margin", "norm"}
+        exact = row.keys() - MEASURED
         assert {name: row[name] for name in exact} == {name: other[name] for name in exact}, key
 
 
