@@ -54,9 +54,7 @@ def report(
             remedy="take it from where the run was archived, or run the audit again",
         )
     try:
-        written = write_reports(
-            directory, wanted, registry.reports, registry.signed_sections, _tell
-        )
+        write_reports(directory, wanted, registry.reports, registry.signed_sections, _tell, _show)
     except AuditorError:
         raise
     except Exception as error:
@@ -68,8 +66,10 @@ def report(
             expected="the file as `auditor run` wrote it, with events.jsonl beside it",
             remedy="name the run directory itself; if nobody changed the file, please report this",
         ) from error
-    for path in written:
-        say(shown_path(path))
+
+
+def _show(path: Path) -> None:
+    say(shown_path(path))
 
 
 def _tell(text: str) -> None:

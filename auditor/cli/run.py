@@ -17,6 +17,7 @@ from auditor.cli.terminal import Screen, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.doctor.pdf import letters
 from auditor.errors import AuditorError, ExitStatus, LoadError, UsageError, text_of
+from auditor.protocols.events import ReportsWritten
 from auditor.registry import Registry
 from auditor.report import write_reports
 from auditor.selftest.storage import stored
@@ -102,7 +103,9 @@ def _audit(
                 result = audit.run()
             screen.summary(result)
             assert audit.ledger is not None  # there is a result, so there is a run
-            _report(screen, audit.ledger.directory, settings.report.formats, registry, warn)
+            directory, formats = audit.ledger.directory, settings.report.formats
+            files = _report(screen, directory, formats, registry, warn)
+            listener(ReportsWritten(directory, tuple(files)))
             mark_finished(audit.ledger, result.status, result.exit_status)
     except KeyboardInterrupt:
         _kept(screen, audit, command, "Interrupted.", "Interrupted before anything was finished.")
@@ -124,28 +127,37 @@ def _report(
     formats: list[str],
     registry: Registry,
     warn: Callable[[str], None],
-) -> None:
+) -> list[Path]:
     """Write the reports; what one of them lacks costs that one and nothing else.
+
+    Returns:
+        Those that could be written.
 
     Raises:
         StorageError: the disk refuses one of them; all others were written.
     """
+    files: list[Path] = []
+
+    def wrote(path: Path) -> None:
+        files.append(path)
+        screen.line(f"report: {shown_path(path)}")
+
     try:
-        written = write_reports(
+        write_reports(
             directory,
             formats,
             registry.reports,
             registry.signed_sections,
             warn,
+            wrote,
         )
-        for path in written:
-            screen.line(f"report: {shown_path(path)}")
     except StorageError:
         raise
     except UsageError as error:  # audit.json, which was written a moment ago, has gone
         raise StorageError(error.what, where=error.where, expected=error.expected) from error
     except LoadError as error:
         warn(error.render())
+    return files
 
 
 def _refused(screen: GuardedScreen, audit: Audit, command: str, fault: LoadError) -> int:

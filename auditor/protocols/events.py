@@ -145,6 +145,14 @@ class RunFinished:
     result: AuditResult
 
 
+@dataclass(frozen=True)
+class ReportsWritten:
+    """The last event: `files` are the reports that could be written, in their order."""
+
+    directory: Path
+    files: tuple[Path, ...]
+
+
 Event = (
     RunStarted
     | Remark
@@ -158,6 +166,7 @@ Event = (
     | AttemptProgress
     | CheckDone
     | RunFinished
+    | ReportsWritten
 )
 Listener = Callable[[Event], None]
 

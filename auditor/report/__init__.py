@@ -128,6 +128,7 @@ def write_reports(
     reporters: Mapping[str, Reporter] = MappingProxyType({}),
     sections: Sequence[tuple[Section, str]] = (),
     tell: Callable[[str], None] = _nobody,
+    wrote: Callable[[Path], None] = lambda path: None,
 ) -> list[Path]:
     """Render audit.json in `run_directory` in each of `formats`, beside it.
 
@@ -136,6 +137,7 @@ def write_reports(
         reporters: further formats, those of plugins.
         sections: what plugins add to the HTML and PDF report, with each plugin's name.
         tell: is told what readers should know of how a report was made.
+        wrote: is given each file as soon as it is there.
 
     Returns:
         The files written, those of `FORMATS` first.
@@ -153,6 +155,7 @@ def write_reports(
     for name in wanted:
         try:
             written.append(writers[name](source, run_directory))
+            wrote(written[-1])
         except LoadError as error:
             missing.append(error)
     if len(missing) > 1:
