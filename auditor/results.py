@@ -561,6 +561,8 @@ class AuditResult:
     gates: tuple[GateResult, ...]
     provenance: Provenance
     selftest: SelftestRecord | None = None
+    #: Of the reports; what stands here is English.
+    language: str = "en"
 
 
 def to_json(result: AuditResult) -> str:

@@ -84,6 +84,7 @@ def assemble(audited: Audited, facts: RunFacts) -> AuditResult:
         gates=ruling.gates,
         provenance=_provenance(audited, facts),
         selftest=facts.selftest,
+        language=config.report.language,
     )
 
 

@@ -14,7 +14,8 @@ from auditor.cli.console import say
 from auditor.cli.options import PluginOption, registry_with
 from auditor.cli.terminal import shown_path
 from auditor.config.load import unknown_format
-from auditor.errors import AuditorError, UsageError, told
+from auditor.errors import AuditorError, UsageError, did_you_mean, told
+from auditor.language import languages
 from auditor.report import FORMATS, write_reports
 from auditor.storage import storing
 
@@ -28,6 +29,10 @@ def report(
             help=f"{', '.join(FORMATS)}, or a plugin's; repeat it, or separate by commas.",
         ),
     ] = None,
+    language: Annotated[
+        str,
+        typer.Option(help=f"{', '.join(languages())}; by default what audit.toml said."),
+    ] = "",
     plugins: PluginOption = None,
 ) -> None:
     """Render the reports again from audit.json; needs no model and no GPU."""
@@ -45,6 +50,13 @@ def report(
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise unknown_format(unknown[0], known, where="--format")
+    if language not in ("", *languages()):
+        raise UsageError(
+            f'There is no catalogue of the language "{language}".',
+            where="--language",
+            expected=f"one of: {', '.join(languages())}",
+            remedy=did_you_mean(language, languages()),
+        )
     known_hashes = _hashes(directory)
     if known_hashes and not _is_one_of(directory / "audit.json", known_hashes):
         raise UsageError(
@@ -54,7 +66,15 @@ def report(
             remedy="take it from where the run was archived, or run the audit again",
         )
     try:
-        write_reports(directory, wanted, registry.reports, registry.signed_sections, _tell, _show)
+        write_reports(
+            directory,
+            wanted,
+            registry.reports,
+            registry.signed_sections,
+            _tell,
+            _show,
+            language,
+        )
     except AuditorError:
         raise
     except Exception as error:

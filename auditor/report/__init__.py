@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from auditor.errors import LoadError, SeveralLoadsError, UsageError, text_of
+from auditor.language import ENGLISH, languages, speaking
 from auditor.printable import with_texts
 from auditor.protocols.reporting import Reporter, Section
 from auditor.results import AuditResult, from_json
@@ -38,6 +39,8 @@ class ReportSource:
     tell: Callable[[str], None] = field(default=_nobody, compare=False)
     #: The run directory, for the tracebacks of what plugins raise.
     directory: Path = field(default=Path(), compare=False)
+    #: Which the report is written in; empty for the one that the audit asked for.
+    language: str = ""
 
     @classmethod
     def read(
@@ -45,6 +48,7 @@ class ReportSource:
         run_directory: Path,
         sections: Sequence[tuple[Section, str]] = (),
         tell: Callable[[str], None] = _nobody,
+        language: str = "",
     ) -> ReportSource:
         """The source of the reports on the audit in `run_directory`.
 
@@ -54,7 +58,7 @@ class ReportSource:
         path = run_directory / "audit.json"
         try:
             raw = path.read_bytes()
-            return cls(from_json(raw), raw, tuple(sections), tell, run_directory)
+            return cls(from_json(raw), raw, tuple(sections), tell, run_directory, language)
         except (OSError, ValueError) as error:
             raise UsageError(
                 "There is no audit to report on.",
@@ -62,6 +66,15 @@ class ReportSource:
                 expected=f"an audit.json of this version ({text_of(error)})",
                 remedy="name the run directory of an audit that has ended",
             ) from error
+
+    @cached_property
+    def spoken(self) -> str:
+        """The language of the report: English where there is no catalogue of the one asked for."""
+        wanted = self.language or self.result.language
+        if wanted in languages():
+            return wanted
+        self.tell(f"the reports are in English: there is no catalogue of the language {wanted!r}")
+        return ENGLISH
 
     @cached_property
     def page(self) -> str:
@@ -75,7 +88,8 @@ class ReportSource:
                 what = f"the section {one.title!r} of the plugin {one.plugin} is missing"
                 said = with_traceback(f"{what}: {one.failure}", one.raised, self.directory)
                 self.tell(said)
-        return html.render(self.result, self.raw, appended)
+        with speaking(self.spoken):
+            return html.render(self.result, self.raw, appended)
 
 
 def write_html(source: ReportSource, directory: Path) -> Path:
@@ -106,7 +120,8 @@ def _written_out(source: ReportSource, lacking: frozenset[str]) -> bytes:
     table = letters.table(lacking)
     result = with_texts(source.result, lambda text: text.translate(table))
     appended = plugin_sections(result, source.sections)
-    page = html.render(result, source.raw, appended, letters.note(lacking, without=True))
+    with speaking(source.spoken):
+        page = html.render(result, source.raw, appended, letters.note(lacking, without=True))
     # Sections of plugins have texts of their own. Pictures are base64, and so ASCII.
     return pdf.render(result, source.raw, page.translate(table))[0]
 
@@ -129,6 +144,7 @@ def write_reports(
     sections: Sequence[tuple[Section, str]] = (),
     tell: Callable[[str], None] = _nobody,
     wrote: Callable[[Path], None] = lambda path: None,
+    language: str = "",
 ) -> list[Path]:
     """Render audit.json in `run_directory` in each of `formats`, beside it.
 
@@ -138,6 +154,7 @@ def write_reports(
         sections: what plugins add to the HTML and PDF report, with each plugin's name.
         tell: is told what readers should know of how a report was made.
         wrote: is given each file as soon as it is there.
+        language: of the reports, one of `languages()`; empty for the one that the audit asked for.
 
     Returns:
         The files written, those of `FORMATS` first.
@@ -149,7 +166,7 @@ def write_reports(
     """
     writers = {**FORMATS, **{name: _of_plugin(one) for name, one in reporters.items()}}
     wanted = sorted(set(formats), key=list(writers).index)
-    source = ReportSource.read(run_directory, sections, tell)
+    source = ReportSource.read(run_directory, sections, tell, language)
     written: list[Path] = []
     missing: list[LoadError] = []
     for name in wanted:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from auditor.language import _
 from auditor.report import drawing
 from auditor.report.drawing import GREY, INK, Chart, Pen
 from auditor.report.step_curves import BEYOND, Steps, draw_steps, step_curves
 from auditor.report.threats import by_norm
-from auditor.report.wording import norm, percent, shorten, threat_text
+from auditor.report.wording import clauses, norm, percent, prose, shorten, threat_text
 from auditor.results import Accuracy, ModelResult, ThreatResult
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def _series(threats: Sequence[ThreatResult]) -> list[_Series]:
     certified = tuple((t.epsilon, t.certified) for t in threats if t.certified is not None)
     worst = tuple((t.epsilon, t.robust) for t in threats if t.robust is not None)
     if certified:
-        series.append(_Series("certified", _CERTIFIED, certified))
+        series.append(_Series(_("certified"), _CERTIFIED, certified))
     if worst:
-        series.append(_Series("worst case", _WORST, worst))
+        series.append(_Series(_("worst case"), _WORST, worst))
     return series
 
 
@@ -125,7 +126,7 @@ def _name_curves(
 
 def _step_name(curve: Steps) -> str:
     """The name beside a step curve, without a number: it ends beyond the last epsilon."""
-    return f"{drawing.label(curve.attack, 14)}, from its distances"
+    return _("{attack}, from its distances").format(attack=drawing.label(curve.attack, 14))
 
 
 def curves(model: ModelResult) -> Iterator[tuple[str, Chart]]:
@@ -162,7 +163,7 @@ def accuracy_curves(model: ModelResult, threats: Sequence[ThreatResult]) -> Char
 
 def attack_points(model: ModelResult, threat: ThreatResult) -> Chart:
     """Accuracy under each attack at the only epsilon of a norm, with its interval."""
-    clean = _Series("clean images", Pen(INK, "-", "o"), ((0.0, model.clean),))
+    clean = _Series(_("clean images"), Pen(INK, "-", "o"), ((0.0, model.clean),))
     series = [clean, *_series([threat])]
     with drawing.style():
         figure, (axes,) = drawing.figure(0.8 + 0.2 * len(series), left=1.75, right=0.7)
@@ -180,7 +181,8 @@ def attack_points(model: ModelResult, threat: ThreatResult) -> Chart:
         axes.tick_params(axis="y", length=0)
         drawing.percent_axis(axes.xaxis)
         axes.set(xlim=(-0.01, 1.01), ylim=(len(series) - 0.5, -0.5))
-        axes.set_xlabel(f"images classified correctly, {drawing.label(threat_text(threat))}")
+        correct = _("images classified correctly, {threat}")
+        axes.set_xlabel(correct.format(threat=drawing.label(threat_text(threat))))
         return Chart(drawing.data_uri(figure), _alt(model, [threat]), _caption([threat]))
 
 
@@ -205,10 +207,11 @@ def distance_curves(model: ModelResult, threat: ThreatResult) -> Chart | None:
                       marker="o", markersize=5, capsize=2.5, zorder=4)  # fmt: skip
         _name_curves(axes, [worst], steps, right, gap=0.1)
         _accuracy_axes(axes, [threat], right)
+        fall = _("Between 0 and there, steps fall where images fell.")
         return Chart(
             drawing.data_uri(figure),
-            f"{_alt(model, [threat])} Between 0 and there, steps fall where images fell.",
-            f"{_steps_text(steps)} The mark is the worst case over all attacks.",
+            prose((_alt(model, [threat]), fall)),
+            prose((_steps_text(steps), _("The mark is the worst case over all attacks."))),
         )
 
 
@@ -216,36 +219,46 @@ def _accuracy_axes(axes: Axes, threats: Sequence[ThreatResult], right: float) ->
     """Epsilon to the right, accuracy upwards."""
     _epsilon_ticks(axes, threats)
     drawing.percent_axis(axes.yaxis)
-    axes.set(xlim=(0, right), ylim=(-0.01, 1.01), ylabel="images classified correctly")
+    axes.set(xlim=(0, right), ylim=(-0.01, 1.01), ylabel=_("images classified correctly"))
     axes.set_xlabel(f"ε ({drawing.label(norm(threats[0].norm))})")
 
 
 def _alt(model: ModelResult, threats: Sequence[ThreatResult]) -> str:
     """What a chart of accuracies shows, for readers who do not see it."""
-    ends = (f"{percent(t.robust.accuracy)} at ε = {t.epsilon_text}" for t in threats if t.robust)
-    return (
-        f"Accuracy of {model.name} against ε in {norm(threats[0].norm)}: "
-        f"{percent(model.clean.accuracy)} on clean images; "
-        f"worst case {'; '.join(ends) or 'not known'}."
+    end = _("{accuracy} at ε = {epsilon}")
+    ends = clauses(
+        end.format(accuracy=percent(t.robust.accuracy), epsilon=t.epsilon_text)
+        for t in threats
+        if t.robust
+    )
+    return _(
+        "Accuracy of {model} against ε in {norm}: {clean} on clean images; worst case {ends}."
+    ).format(
+        model=model.name,
+        norm=norm(threats[0].norm),
+        clean=percent(model.clean.accuracy),
+        ends=ends or _("not known"),
     )
 
 
 def _caption(threats: Sequence[ThreatResult], steps: Sequence[Steps] = ()) -> str:
     """What the marks mean, and what is left out."""
     several = len(threats) > 1
-    bars = "The band is the 95 % interval of the worst case, thin bars those of single attacks."
-    text = bars if several else "Bars are 95 % intervals."
+    texts = [
+        _("The band is the 95 % interval of the worst case, thin bars those of single attacks.")
+        if several
+        else _("Bars are 95 % intervals.")
+    ]
     labels = {a.label for t in threats for a in t.attacks if a.status == "done" and a.robust}
     if len(labels) > SHOWN:
-        more = len(labels) - SHOWN
-        text += f" The {SHOWN} strongest attacks are drawn; {more} more are in the tables."
-    return f"{text} {_steps_text(steps)}" if steps else text
+        some = _("The {shown} strongest attacks are drawn; {more} more are in the tables.")
+        texts.append(some.format(shown=SHOWN, more=len(labels) - SHOWN))
+    return prose([*texts, _steps_text(steps)] if steps else texts)
 
 
 def _steps_text(steps: Sequence[Steps]) -> str:
     """What the thin lines of these step curves mean."""
-    names = " and ".join(shorten(curve.attack, 40) for curve in steps)
-    return (
-        f"Thin steps: what is left at every ε, also between those audited, going by the smallest "
-        f"perturbation of each image that {names} found."
-    )
+    return _(
+        "Thin steps: what is left at every ε, also between those audited, going by the smallest "
+        "perturbation of each image that {attacks} found."
+    ).format(attacks=_(" and ").join(shorten(curve.attack, 40) for curve in steps))

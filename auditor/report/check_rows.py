@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isclose
 
+from auditor.language import _
 from auditor.report.threats import under
-from auditor.report.wording import CHECKS, MARK, SEVERITIES, Badge, duration, plural
+from auditor.report.wording import CHECKS, MARK, SEVERITIES, Badge, clauses, duration, listed, plural
 from auditor.results import AttemptSummary, CheckResult, Finding, ModelResult
 
 #: Attacks of one check that are named; the others are counted.
@@ -40,14 +41,20 @@ def checks_sentence(checks: Sequence[CheckResult]) -> str:
     done = sum(check.status == "done" for check in checks)
     flagged = sum(check.flagged for check in checks)
     failed = sum(check.status == "error" for check in checks)
-    parts = [f"{flagged:,} flagged something" if flagged else "none flagged anything"]
+    parts = [_("none flagged anything")]
+    if flagged:
+        parts = [_("{count} flagged something").format(count=f"{flagged:,}")]
     if failed:
-        parts.append(f"{failed:,} failed")
-    seconds = duration(sum(check.seconds for check in checks))
-    return (
-        f"{done:,} of {plural(len(checks), 'check')} looked at the model: {', '.join(parts)}. "
-        f"Together they took {plural(passes(checks), 'pass', 'passes')} of single images and "
-        f"{seconds}."
+        parts.append(_("{count} failed").format(count=f"{failed:,}"))
+    return _(
+        "{done} of {checks} looked at the model: {outcomes}. Together they took {passes} of single "
+        "images and {seconds}."
+    ).format(
+        done=f"{done:,}",
+        checks=plural(len(checks), "check"),
+        outcomes=listed(parts),
+        passes=plural(passes(checks), "pass"),
+        seconds=duration(sum(check.seconds for check in checks)),
     )
 
 
@@ -89,8 +96,9 @@ def _attempts(checks: Iterable[CheckResult], epsilon: float | None) -> str:
         return ""
     texts = [_attempt(attempt, epsilon) for attempt in attempts[:_ATTEMPTS]]
     if len(attempts) > _ATTEMPTS:
-        texts.append(f"{len(attempts) - _ATTEMPTS} more in audit.json")
-    return f"Attacks, images broken: {'; '.join(texts)}."
+        more = len(attempts) - _ATTEMPTS
+        texts.append(_("{count} more in audit.json").format(count=more))
+    return _("Attacks, images broken: {attacks}.").format(attacks=clauses(texts))
 
 
 def _attempt(attempt: AttemptSummary, epsilon: float | None) -> str:
@@ -98,5 +106,9 @@ def _attempt(attempt: AttemptSummary, epsilon: float | None) -> str:
     if epsilon is None or not isclose(attempt.epsilon, epsilon):
         notes.append(f"ε = {attempt.epsilon:.4g}")
     mark = MARK if attempt.trust == "nothing" else ""
-    where = f" ({', '.join(notes)})" if notes else ""
-    return f"{attempt.name}{mark}{where} {attempt.broken:,} of {attempt.images:,}"
+    attack = attempt.name + mark
+    if notes:
+        attack = _("{attack} ({notes})").format(attack=attack, notes=listed(notes))
+    return _("{attack} {broken} of {images}").format(
+        attack=attack, broken=f"{attempt.broken:,}", images=f"{attempt.images:,}"
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from auditor.language import _
 from auditor.report import drawing
 from auditor.report.charts import whiskers
 from auditor.report.drawing import GREY, INK, Chart
 from auditor.report.threats import Budget, budgets, under
-from auditor.report.wording import MASKINGS, NBSP, norm, percent, plural
+from auditor.report.wording import MASKINGS, NBSP, listed, norm, percent, plural
 from auditor.results import ModelResult
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def compare_models(models: Sequence[ModelResult]) -> Chart | None:
         )
         row, ticks = 0.0, []
         for key in keys:
-            axes.text(-0.01, row, drawing.label(f"{norm(key[0])}, ε = {key[1]}", 60),
+            axes.text(-0.01, row, drawing.label(listed((norm(key[0]), f"ε = {key[1]}")), 60),
                       fontweight="bold", va="center")  # fmt: skip
             for model in models:
                 row += 1
@@ -43,14 +44,18 @@ def compare_models(models: Sequence[ModelResult]) -> Chart | None:
         axes.tick_params(axis="y", length=0)
         drawing.percent_axis(axes.xaxis)
         axes.set(xlim=(-0.01, 1.01), ylim=(row - 0.4, -0.7))
-        axes.set_xlabel("images classified correctly")
-        names = ", ".join(m.name for m in models)
+        axes.set_xlabel(_("images classified correctly"))
+        alt = _(
+            "Clean and worst-case accuracy of {models} under {threats}; the same numbers are in "
+            "the table above."
+        )
         return Chart(
             drawing.data_uri(figure),
-            f"Clean and worst-case accuracy of {names} under {plural(len(keys), 'threat')}; "
-            "the same numbers are in the table above.",
-            "Open circles: clean images. Filled squares: worst case over all attacks. "
-            "Bars are 95 % intervals. Words name signs of gradient masking.",
+            alt.format(models=listed(m.name for m in models), threats=plural(len(keys), "threat")),
+            _(
+                "Open circles: clean images. Filled squares: worst case over all attacks. Bars are "
+                "95 % intervals. Words name signs of gradient masking."
+            ),
         )
 
 
@@ -65,7 +70,8 @@ def _draw_pair(axes: Axes, row: float, model: ModelResult, key: Budget) -> None:
                       markersize=5, **common)  # fmt: skip
     axes.errorbar([model.clean.accuracy], [row], xerr=whiskers([model.clean]), marker="o",
                   markersize=5, markerfacecolor="white", **common)  # fmt: skip
-    number = percent(robust)
-    masking = model.masking.verdict
-    doubt = "" if masking == "none" else f"{NBSP}{NBSP}masking {MASKINGS[masking].word}"
-    axes.text(1.03, row, number + doubt, va="center", fontsize=7.5)
+    text, masking = percent(robust), model.masking.verdict
+    if masking != "none":
+        doubt = _("masking {verdict}").format(verdict=MASKINGS[masking].word)
+        text = f"{text}{NBSP}{NBSP}{doubt}"
+    axes.text(1.03, row, text, va="center", fontsize=7.5)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from auditor.language import N_, _
 from auditor.report.plugin_sections import PluginSection
 from auditor.report.wording import shorten
 from auditor.results import AuditResult, ModelResult
 
 #: The parts of a model's chapter, in order; the checks are left out where none was asked for.
 _PARTS = (
-    ("masking", "Gradient masking"),
-    ("attacks", "Attacks"),
-    ("curves", "Accuracy against epsilon"),
-    ("losses", "Final losses over restarts"),
-    ("gallery", "Adversarial examples"),
-    ("findings", "Findings"),
-    ("checks", "Checks"),
-    ("measurements", "Measurements of the checks"),
+    ("masking", N_("Gradient masking")),
+    ("attacks", N_("Attacks")),
+    ("curves", N_("Accuracy against epsilon")),
+    ("losses", N_("Final losses over restarts")),
+    ("gallery", N_("Adversarial examples")),
+    ("findings", N_("Findings")),
+    ("checks", N_("Checks")),
+    ("measurements", N_("Measurements of the checks")),
 )
 
 
@@ -47,17 +48,17 @@ class Contents:
         """The contents of the report on `result` with these sections of plugins."""
         several = len(result.models) > 1
         titles = [
-            ("side-by-side", "Models side by side" if several else "Results in brief"),
-            ("gates", "Gates"),
-            *((f"model-{i}", f"Model {shorten(model.name, 60)}")
+            ("side-by-side", _("Models side by side") if several else _("Results in brief")),
+            ("gates", _("Gates")),
+            *((f"model-{i}", _("Model {name}").format(name=shorten(model.name, 60)))
               for i, model in enumerate(result.models, 1)),
-            ("methods", "Methods"),
-            ("threats", "Threat models"),
-            ("statistics", "Statistics"),
-            *([("selftest", "Self-test of the masking verdict")] if result.selftest else []),
-            ("reproducibility", "Reproducibility"),
-            ("limitations", "Limitations"),
-            ("glossary", "Glossary"),
+            ("methods", _("Methods")),
+            ("threats", _("Threat models")),
+            ("statistics", _("Statistics")),
+            *([("selftest", _("Self-test of the masking verdict"))] if result.selftest else []),
+            ("reproducibility", _("Reproducibility")),
+            ("limitations", _("Limitations")),
+            ("glossary", _("Glossary")),
             *((section.anchor, shorten(section.title, 60)) for section in appended),
         ]  # fmt: skip
         parts = {f"model-{i}": tuple(_parts(m)) for i, m in enumerate(result.models, 1)}
@@ -81,7 +82,7 @@ class Contents:
 
 
 def _parts(model: ModelResult) -> Iterator[tuple[str, str]]:
-    return (part for part in _PARTS if model.checks or part[0] != "checks")
+    return ((part, _(name)) for part, name in _PARTS if model.checks or part != "checks")
 
 
 def _section(anchor: str, number: int, title: str, parts: Sequence[tuple[str, str]]) -> Section:

@@ -10,9 +10,11 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, pass_eval_context
+from jinja2.nodes import EvalContext
 from markupsafe import Markup
 
+from auditor import language
 from auditor.printable import printable
 from auditor.report import charts, check_rows, masking_sentences, sentences, threats, wording
 from auditor.report.comparison_chart import compare_models
@@ -28,12 +30,14 @@ from auditor.results import AuditResult
 _TEMPLATES = "auditor_report_templates"
 
 _NUMBERS_AND_WORDS = (
+    wording.clauses,
     wording.count,
     wording.day,
     wording.duration,
     wording.exit_meaning,
     wording.grey_levels,
     wording.interval,
+    wording.listed,
     wording.moment,
     wording.norm,
     wording.norm_meaning,
@@ -60,6 +64,7 @@ _SENTENCES = (
     sentences.attack_notes,
     sentences.in_set,
     sentences.measured,
+    sentences.of_set,
     sentences.problem,
     sentences.scope,
     sentences.verdict_sentence,
@@ -108,6 +113,7 @@ def render(
         contents=Contents.of(result, appended),
         appended=appended,
         note=note,
+        tag=language.tag(),
         css=Markup(_read("report.css")),
     )
 
@@ -120,7 +126,11 @@ def _environment() -> Environment:
         finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.newstyle_gettext = True  # type: ignore[attr-defined]
+    environment.globals |= {"_": _gettext, "gettext": _gettext, "ngettext": _ngettext}
     environment.filters |= FILTERS
     environment.tests["doubtful"] = masking_sentences.doubtful
     environment.globals["words"] = wording
@@ -129,6 +139,24 @@ def _environment() -> Environment:
 
 def _read(name: str) -> str:
     return files(_TEMPLATES).joinpath(name).read_text(encoding="utf-8")
+
+
+@pass_eval_context
+def _gettext(context: EvalContext, text: str, /, **values: Any) -> str:
+    return _filled(context, language.gettext(text), values)
+
+
+@pass_eval_context
+def _ngettext(
+    context: EvalContext, one: str, many: str, number: int, /, **values: Any
+) -> str:
+    return _filled(context, language.ngettext(one, many, number), {"num": number, **values})
+
+
+def _filled(context: EvalContext, pattern: str, values: dict[str, Any]) -> str:
+    """The pattern of a translation, which may hold HTML, with texts that may not."""
+    shown = {name: _finalize(value) for name, value in values.items()}
+    return (Markup(pattern) if context.autoescape else pattern) % shown
 
 
 def _finalize(value: Any) -> Any:

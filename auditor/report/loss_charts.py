@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from auditor.language import _
 from auditor.report import drawing
 from auditor.report.charts import SHOWN
 from auditor.report.drawing import INK, Chart
 from auditor.report.threats import by_norm
-from auditor.report.wording import plural, threat_text
+from auditor.report.wording import clauses, listed, plural, prose, threat_text
 from auditor.results import AttackResult, ModelResult, ThreatResult
 
 if TYPE_CHECKING:
@@ -39,17 +40,20 @@ def final_losses(model: ModelResult, threat: ThreatResult) -> Chart | None:
         for axes in panels[len(shown) :]:
             axes.set_axis_off()
         for axes in panels[::columns]:
-            axes.set_ylabel("final loss")
-        text = (
+            axes.set_ylabel(_("final loss"))
+        text = _(
             "Boxes span the quartiles over the images, whiskers the minimum and maximum, the line "
             "is the median; each attack has its own scale. A restart is run on the images that "
             "withstood those before it, so later boxes hold fewer and harder images. A cross marks "
             "a restart without a finite loss."
         )
         if len(attacks) > len(shown):
-            text += f" {len(attacks) - len(shown)} more attacks are in audit.json."
-        restarts = "; ".join(f"{a.label}, {plural(len(a.losses), 'restart')}" for a in shown)
-        alt = f"Final losses against {model.name}, {threat_text(threat)}: {restarts}."
+            more = _("{count} more attacks are in audit.json.")
+            text = prose((text, more.format(count=len(attacks) - len(shown))))
+        restarts = clauses(listed((a.label, plural(len(a.losses), "restart"))) for a in shown)
+        alt = _("Final losses against {model}, {threat}: {restarts}.").format(
+            model=model.name, threat=threat_text(threat), restarts=restarts
+        )
         return Chart(drawing.data_uri(figure), alt, text)
 
 
@@ -90,4 +94,5 @@ def _draw_boxes(axes: Axes, attack: AttackResult) -> None:
     step = -(-restarts // 10)
     axes.set_xticks(range(1, restarts + 1, step))
     images = dict.fromkeys((attack.losses[0].images, attack.losses[-1].images))
-    axes.set_xlabel(f"restart ({' to '.join(f'{n:,}' for n in images)} images)", fontsize=7)
+    counts = _(" to ").join(f"{n:,}" for n in images)
+    axes.set_xlabel(_("restart ({counts} images)").format(counts=counts), fontsize=7)

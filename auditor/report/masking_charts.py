@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from math import inf, isfinite, nan
 from typing import TYPE_CHECKING
 
+from auditor.language import N_, Words, _, ngettext
 from auditor.report import drawing
 from auditor.report.drawing import COLOURS, GREY, INK, Chart
 from auditor.report.threats import under
-from auditor.report.wording import number, plural
+from auditor.report.wording import listed, number, plural, prose
 from auditor.results import DirectionCurve, Masking, ModelResult
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _PANELS = 3
 #: Colour, line and marker of each direction; any one of the three tells them apart.
 _PENS = {"gradient": (COLOURS[0], "-", "o"), "random": (COLOURS[1], "--", "s")}
-_WORDS = {"gradient": "Along the gradient", "random": "along a random direction"}
+_NAMES = Words({"gradient": N_("gradient"), "random": N_("random")})
 
 
 def directions(model: ModelResult) -> Chart | None:
@@ -40,15 +41,16 @@ def directions(model: ModelResult) -> Chart | None:
         figure, panels = drawing.figure(1.5, left=0.55, right=0.95, columns=_PANELS)
         for axes, image in zip(panels, shown, strict=False):
             _draw(axes, [c for c in curves if c.image == image], epsilon, masking)
-            axes.set_title(f"image {image:,}")
+            axes.set_title(_("image {number}").format(number=f"{image:,}"))
         for axes in panels[len(shown) :]:
             axes.set_axis_off()
-        panels[0].set_ylabel("margin (> 0: wrong)", fontsize=7)
+        panels[0].set_ylabel(_("margin (> 0: wrong)"), fontsize=7)
         _name(panels[len(shown) - 1], [c for c in curves if c.image == shown[-1]])
         found = _found(curves, epsilon)
-        names = ", ".join(f"{image:,}" for image in shown)
-        alt = f"Margin of the images {names} of {model.name} along straight lines. {found}"
-        return Chart(drawing.data_uri(figure), alt, _caption(found, len(images) - len(shown)))
+        alt = _("Margin of the images {images} of {model} along straight lines.").format(
+            images=listed(f"{image:,}" for image in shown), model=model.name
+        )
+        return Chart(drawing.data_uri(figure), prose((alt, found)), _caption(found, len(images) - len(shown)))
 
 
 def _points(curve: DirectionCurve) -> list[tuple[float, float]]:
@@ -83,7 +85,7 @@ def _draw(
     axes.set_xlim(0, right)
     axes.locator_params(axis="y", nbins=5)
     axes.grid(visible=False, axis="x")
-    axes.set_xlabel("distance from the clean image", fontsize=7)
+    axes.set_xlabel(_("distance from the clean image"), fontsize=7)
 
 
 def _name(axes: Axes, curves: Sequence[DirectionCurve]) -> None:
@@ -99,13 +101,13 @@ def _name(axes: Axes, curves: Sequence[DirectionCurve]) -> None:
         axes.plot([1.05], [height], color=colour, marker=marker, markersize=4, clip_on=False,
                   markerfacecolor="white" if line == "--" else colour,
                   transform=across)  # fmt: skip
-        axes.text(1.1, height, direction, fontsize=7.5, va="center", transform=across)
+        axes.text(1.1, height, _NAMES[direction], fontsize=7.5, va="center", transform=across)
 
 
 def _found(curves: Iterable[DirectionCurve], epsilon: float | None) -> str:
     """How many images turn wrong, direction by direction."""
     parts = []
-    for direction, words in _WORDS.items():
+    for direction in _PENS:
         wrong: dict[int, bool] = {}
         for curve in curves:
             if curve.direction == direction:
@@ -113,18 +115,37 @@ def _found(curves: Iterable[DirectionCurve], epsilon: float | None) -> str:
                 falls = any(y > 0 for x, y in _points(curve) if x <= reach)
                 wrong[curve.image] = wrong.get(curve.image, False) or falls
         if wrong:
-            parts.append(f"{words} {sum(wrong.values())} of {plural(len(wrong), 'image')} "
-                         f"{'turns' if sum(wrong.values()) == 1 else 'turn'} wrong")  # fmt: skip
-    where = "" if epsilon is None else " within ε"
-    text = ", ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}{where}."
+            text = _turned(direction, sum(wrong.values()))
+            parts.append(text.format(wrong=sum(wrong.values()), images=plural(len(wrong), "image")))
+    text = listed(parts)
+    text = f"{text[:1].upper()}{text[1:]}"
+    return (_("{found}.") if epsilon is None else _("{found} within ε.")).format(found=text)
+
+
+def _turned(direction: str, wrong: int) -> str:
+    """The pattern that says how many images turn wrong along a direction."""
+    if direction == "gradient":
+        return ngettext(
+            "along the gradient {wrong} of {images} turns wrong",
+            "along the gradient {wrong} of {images} turn wrong",
+            wrong,
+        )
+    return ngettext(
+        "along a random direction {wrong} of {images} turns wrong",
+        "along a random direction {wrong} of {images} turn wrong",
+        wrong,
+    )
 
 
 def _caption(found: str, more: int) -> str:
-    text = (
-        f"{found} Margin: the best wrong score less the true one's. Shaded: outside the threat. "
-        "Where a random direction raises the margin as fast, the gradient leads nowhere."
-    )
+    texts = [
+        found,
+        _(
+            "Margin: the best wrong score less the true one's. Shaded: outside the threat. Where a "
+            "random direction raises the margin as fast, the gradient leads nowhere."
+        ),
+    ]
     if more:
-        text += f" {plural(more, 'further image')} {'is' if more == 1 else 'are'} in audit.json."
-    return text
+        further = ngettext("{images} is in audit.json.", "{images} are in audit.json.", more)
+        texts.append(further.format(images=plural(more, "further image")))
+    return prose(texts)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.report.wording import norm, shorten
+from auditor.language import _
+from auditor.report.wording import listed, norm, shorten
 from auditor.results import ModelResult
 
 
@@ -41,9 +42,10 @@ def methods(models: Sequence[ModelResult]) -> Iterator[Method]:
     for key, rows in used.items():
         label, name, _ = key
         models_, threats, surrogates, objectives = (
-            ", ".join(dict.fromkeys(text for text in column if text))
+            listed(dict.fromkeys(text for text in column if text))
             for column in zip(*rows, strict=True)
         )
         several = labels.count(label) > 1
-        scope = f"{shorten(threats, 120)} on {shorten(models_, 120)}" if several else ""
+        where, whom = shorten(threats, 120), shorten(models_, 120)
+        scope = _("{threats} on {models}").format(threats=where, models=whom) if several else ""
         yield Method(label, name, parameters[key], surrogates, objectives, scope)

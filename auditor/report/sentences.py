@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from auditor.language import _, ngettext
 from auditor.report import wording
-from auditor.report.wording import MISSING, interval, percent, plural, sentence
+from auditor.report.wording import (
+    MISSING,
+    clauses,
+    interval,
+    listed,
+    percent,
+    plural,
+    prose,
+    sentence,
+)
 from auditor.results import (
     Accuracy,
     Agreement,
@@ -25,28 +35,33 @@ def verdict_sentence(result: AuditResult) -> str:
     """The verdict in one sentence; the reasons stand below it."""
     gates = plural(len(result.gates), "gate")
     broken = sum(gate.holds is False for gate in result.gates)
-    state = f"The audit is {result.status}"
+    state = wording.STATES[result.status]
     if result.verdict == "pass":
-        return f"{state} and every gate held ({gates}).{_reservation(result)}"
+        held = _("The audit is {state} and every gate held ({gates}).")
+        return prose((held.format(state=state, gates=gates), *_reservation(result)))
     if result.verdict == "fail":
-        return f"{state} and {broken} of {gates} {'is' if broken == 1 else 'are'} broken."
+        lost = ngettext(
+            "The audit is {state} and {broken} of {gates} is broken.",
+            "The audit is {state} and {broken} of {gates} are broken.",
+            broken,
+        )
+        return lost.format(state=state, broken=broken, gates=gates)
     if result.status == "complete":
-        return f"{state}, but its numbers do not allow a judgement."
-    return f"{state}, so its numbers do not allow a judgement."
+        return _("The audit is complete, but its numbers do not allow a judgement.")
+    return _("The audit is incomplete, so its numbers do not allow a judgement.")
 
 
-def _reservation(result: AuditResult) -> str:
+def _reservation(result: AuditResult) -> Iterator[str]:
     """What a pass does not say: gates may have been opened for models that hide their gradient."""
     good = ("none", "possible")
     doubtful = sum(model.masking.verdict not in good for model in result.models)
-    if not doubtful:
-        return ""
-    whose = (
-        "this model"
-        if len(result.models) == 1
-        else f"{doubtful} of the {len(result.models)} models"
-    )
-    return f" Whether the robust accuracy of {whose} can be believed is not established."
+    if doubtful and len(result.models) == 1:
+        yield _("Whether the robust accuracy of this model can be believed is not established.")
+    elif doubtful:
+        yield _(
+            "Whether the robust accuracy of {doubtful} of the {models} models can be believed is "
+            "not established."
+        ).format(doubtful=doubtful, models=len(result.models))
 
 
 def in_set(accuracy: Accuracy | ClassAccuracy) -> str:
@@ -54,13 +69,20 @@ def in_set(accuracy: Accuracy | ClassAccuracy) -> str:
     found = accuracy.weighted if isinstance(accuracy, Accuracy) else None
     if found is None:
         return ""
-    return f"balanced; set: {percent(found.accuracy)}, {interval(found.ci95)}"
+    return _("balanced; set: {share}, {interval}").format(
+        share=percent(found.accuracy), interval=interval(found.ci95)
+    )
+
+
+def of_set(accuracy: Accuracy) -> str:
+    """The same as a sentence."""
+    return _("Class-{balanced}.").format(balanced=in_set(accuracy))
 
 
 def attack_notes(attack: AttackResult) -> Iterator[str]:
     """What a reader must know about an attack's run beside its numbers."""
     if attack.robust and attack.robust.weighted:
-        yield f"Class-{in_set(attack.robust)}."
+        yield of_set(attack.robust)
     if attack.status == "done" and attack.reason:
         yield sentence(attack.reason)
     if attack.evidence and attack.robust:
@@ -68,13 +90,16 @@ def attack_notes(attack: AttackResult) -> Iterator[str]:
     if attack.agreement and attack.agreement.total:
         yield agreement(attack.agreement)
     if attack.rejected:
-        kinds = ", ".join(f"{reason} {count:,}" for reason, count in attack.rejected.items())
-        total = sum(attack.rejected.values())
-        yield f"{plural(total, 'claimed success', 'claimed successes')} rejected: {kinds}."
+        yield _("{successes} rejected: {kinds}.").format(
+            successes=plural(sum(attack.rejected.values()), "claimed success"),
+            kinds=listed(f"{reason} {count:,}" for reason, count in attack.rejected.items()),
+        )
     if attack.nonfinite_gradients:
-        yield f"Gradients held NaN or infinity on {plural(attack.nonfinite_gradients, 'image')}."
+        text = _("Gradients held NaN or infinity on {images}.")
+        yield text.format(images=plural(attack.nonfinite_gradients, "image"))
     if attack.zero_gradients:
-        yield f"Gradients were zero everywhere on {plural(attack.zero_gradients, 'image')}."
+        text = _("Gradients were zero everywhere on {images}.")
+        yield text.format(images=plural(attack.zero_gradients, "image"))
 
 
 def sample(seen: SampleEvidence, total: int) -> str:
@@ -84,47 +109,75 @@ def sample(seen: SampleEvidence, total: int) -> str:
         total: all audited images, of which accuracies are fractions.
     """
     if not seen.survivors:
-        return "Nothing survived."
+        return _("Nothing survived.")
     rounds = enumerate(seen.rounds, 1)
     sentences = [_sent_on(number, done) for number, done in rounds if done.sent_on]
-    larger = f" ({seen.larger:,} of them at a larger ε)" if seen.larger else ""
+    larger = ""
+    if seen.larger:
+        larger = _(" ({count} of them at a larger ε)").format(count=f"{seen.larger:,}")
     if seen.sampled == seen.survivors:
-        who = _all_of(seen.survivors)
-        sentences.append(f"{who} with the full battery{larger}, and withstood it.")
-        return " ".join(sentences)
-    sentences.append(
-        f"{seen.sampled:,} of {plural(seen.survivors, 'survivor')}, drawn at random, were attacked "
-        f"with the full battery{larger}; none fell: with {seen.confidence:.0%} confidence it would "
-        f"break at most {seen.bound:.1%} of them ({100 * seen.most / total:.1f} points)."
+        all_of = ngettext(
+            "The one survivor was attacked with the full battery{larger}, and withstood it.",
+            "All {survivors} survivors were attacked with the full battery{larger}, and withstood "
+            "it.",
+            seen.survivors,
+        )
+        sentences.append(all_of.format(survivors=f"{seen.survivors:,}", larger=larger))
+        return prose(sentences)
+    some = _(
+        "{sampled} of {survivors}, drawn at random, were attacked with the full battery{larger}; "
+        "none fell: with {confidence} confidence it would break at most {bound} of them ({points} "
+        "points)."
     )
-    return " ".join(sentences)
-
-
-def _all_of(survivors: int) -> str:
-    if survivors == 1:
-        return "The one survivor was attacked"
-    return f"All {survivors:,} survivors were attacked"
+    sentences.append(
+        some.format(
+            sampled=f"{seen.sampled:,}",
+            survivors=plural(seen.survivors, "survivor"),
+            larger=larger,
+            confidence=f"{seen.confidence:.0%}",
+            bound=f"{seen.bound:.1%}",
+            points=f"{100 * seen.most / total:.1f}",
+        )
+    )
+    return prose(sentences)
 
 
 def _sent_on(number: int, done: SampleRound) -> str:
     """Which parts broke images of a sample, and what they did to all the others."""
+    part = _(
+        "{attack} broke {broken} and was run on the other {images} survivors, of which {fell} fell"
+    )
     parts = [
-        f"{sent.part} broke {done.broken[sent.part]:,} and was run on the other {sent.images:,} "
-        f"survivors, of which {sent.broken:,} fell"
+        part.format(
+            attack=sent.part,
+            broken=f"{done.broken[sent.part]:,}",
+            images=f"{sent.images:,}",
+            fell=f"{sent.broken:,}",
+        )
         for sent in done.sent_on
     ]
-    return f"Of sample {number}, {done.sampled:,} of {done.survivors:,}, {'; '.join(parts)}."
+    return _("Of sample {number}, {sampled} of {survivors}, {parts}.").format(
+        number=number,
+        sampled=f"{done.sampled:,}",
+        survivors=f"{done.survivors:,}",
+        parts=clauses(parts),
+    )
 
 
 def agreement(runs: Agreement) -> str:
     """How far two runs of an attack agree, and what that means."""
-    same = f"Two independent runs agree on {runs.same:,} of {plural(runs.total, 'image')}"
+    same, images = f"{runs.same:,}", plural(runs.total, "image")
     if runs.same == runs.total:
-        return f"{same}: chance has no visible part in this number."
-    return (
-        f"{same}; the first alone broke {runs.only_first:,}, the second alone broke "
-        f"{runs.only_second:,}. Where they differ, chance decided, and further runs would probably "
-        "break more; this row counts what either run broke."
+        return _(
+            "Two independent runs agree on {same} of {images}: chance has no visible part in this "
+            "number."
+        ).format(same=same, images=images)
+    return _(
+        "Two independent runs agree on {same} of {images}; the first alone broke {first}, the "
+        "second alone broke {second}. Where they differ, chance decided, and further runs would "
+        "probably break more; this row counts what either run broke."
+    ).format(
+        same=same, images=images, first=f"{runs.only_first:,}", second=f"{runs.only_second:,}"
     )
 
 
@@ -145,10 +198,10 @@ def scope(one: GateResult | Measurement, threats: Iterable[ThreatResult]) -> str
     parts = [wording.norm(one.norm)] if one.norm else []
     if one.epsilon is not None:
         parts.append(f"ε = {wording.epsilon(one.epsilon, threats)}")
-    return ", ".join(parts)
+    return listed(parts)
 
 
 def problem(plugin: PluginRecord) -> str:
     """What is wrong with a plugin, and what to do about it."""
-    parts = [plugin.detail, f"remedy: {plugin.remedy}" if plugin.remedy else ""]
-    return " ".join(sentence(part) for part in parts if part)
+    remedy = _("remedy: {remedy}").format(remedy=plugin.remedy) if plugin.remedy else ""
+    return prose(sentence(part) for part in (plugin.detail, remedy) if part)

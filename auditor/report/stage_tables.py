@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from auditor.language import _, ngettext
 from auditor.report.threats import ends_and_between
-from auditor.report.wording import plural
+from auditor.report.wording import plural, prose
 from auditor.results import AttackResult, ModelResult, StageSummary
 
 #: Epsilons whose figures stay legible beside one another.
@@ -42,11 +43,13 @@ class StageTable:
         """What a reader must know besides; may be empty."""
         notes = []
         if any(attack.agreement for attack in self.attacks):
-            notes.append("The attack was run twice; these are the figures of its first run.")
+            notes.append(_("The attack was run twice; these are the figures of its first run."))
         if self.left_out:
-            verb = "is" if self.left_out == 1 else "are"
-            notes.append(f"{plural(self.left_out, 'further value')} of ε {verb} in audit.json.")
-        return " ".join(notes)
+            more = ngettext(
+                "{values} of ε is in audit.json.", "{values} of ε are in audit.json.", self.left_out
+            )
+            notes.append(more.format(values=plural(self.left_out, "further value")))
+        return prose(notes)
 
 
 def stage_tables(model: ModelResult) -> Iterator[StageTable]:
@@ -67,7 +70,7 @@ def stage_tables(model: ModelResult) -> Iterator[StageTable]:
 def all_stages(attack: AttackResult) -> StageSummary:
     """The stages of an attack as one, over every image that it was run on."""
     return StageSummary(
-        name="All stages",
+        name=_("All stages"),
         objective="",
         surrogate=attack.surrogate,
         images=attack.broken + (attack.robust.correct if attack.robust else 0),
@@ -103,4 +106,6 @@ def _objective(stage: StageSummary, attack: AttackResult) -> str:
         return stage.objective
     if attack.surrogate and stage.surrogate.startswith(attack.surrogate):
         return stage.objective + stage.surrogate.removeprefix(attack.surrogate)
-    return f"{stage.objective}, on {stage.surrogate}"
+    return _("{objective}, on {surrogate}").format(
+        objective=stage.objective, surrogate=stage.surrogate
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from auditor.language import _
 from auditor.report import wording
 from auditor.results import ClassAccuracy, ModelResult, ThreatResult
 
@@ -74,12 +75,14 @@ class Rationale:
     def scale(self) -> str:
         """What the epsilons come to, for readers who think in grey levels."""
         if self.norm == "linf":
-            return "; ".join(
-                f"ε = {text} is {wording.number(round(255 * value, 3))} of 255 grey levels"
+            grey = _("ε = {text} is {levels} of 255 grey levels")
+            return wording.clauses(
+                grey.format(text=text, levels=wording.number(round(255 * value, 3)))
                 for text, value in self.epsilons.items()
             )
         exact = [(text, value) for text, value in self.epsilons.items() if text != f"{value:g}"]
-        return "; ".join(f"ε = {text} is {value:.4g}" for text, value in exact)
+        number = _("ε = {text} is {value}")
+        return wording.clauses(number.format(text=text, value=f"{value:.4g}") for text, value in exact)
 
 
 def rationales(models: Sequence[ModelResult]) -> list[Rationale]:

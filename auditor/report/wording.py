@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from math import isclose
 from typing import Any
 
+from auditor.language import NN_, N_, Words, _, ngettext, spoken
 from auditor.results import Accuracy, ClassAccuracy, GalleryItem, Masking, ThreatResult
 
 #: No-break space: a number and its unit stay together.
@@ -22,115 +23,180 @@ MARK = "†"
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
-_NORM_MEANING = {
-    "linf": "Every value of every pixel may change at once, each by at most ε.",
-    "l2": "The Euclidean length of the change, over all values of all pixels, is at most ε.",
-    "l1": "The absolute changes of all values of all pixels add up to at most ε.",
-    "l0": "At most ε pixels may change, each to anything.",
-}
-
-EXIT_MEANING = {
-    0: "the audit is complete and every gate held",
-    1: "the audit is complete and a gate is broken",
-    2: "the configuration is wrong",
-    3: "the audit could not be completed or cannot be judged",
-    4: "the model, the data, a plugin or the environment could not be loaded",
-    5: "an internal error",
-    130: "the audit was interrupted",
-}
-
-MASKING_MEANING = {
-    "none": "No attack that distrusts the gradient broke more images than chance allows.",
-    "possible": "There are signs of masked gradients, too weak to doubt the number on their own.",
-    "suspected": "There are strong signs of masked gradients: do not rely on the robust accuracy.",
-    "confirmed": "Attacks that distrust the gradient broke images which the gradient attacks "
-    "reported as robust: the number from gradient attacks alone is wrong.",
-    "inconclusive": "Masking could neither be shown nor ruled out.",
-}
-
-FAIRNESS = (
-    "The verdict says that the evaluation by gradient attacks is unreliable, not that anybody "
-    "meant to mislead."
+_NORM_MEANING = Words(
+    {
+        "linf": N_("Every value of every pixel may change at once, each by at most ε."),
+        "l2": N_(
+            "The Euclidean length of the change, over all values of all pixels, is at most ε."
+        ),
+        "l1": N_("The absolute changes of all values of all pixels add up to at most ε."),
+        "l0": N_("At most ε pixels may change, each to anything."),
+    }
 )
 
-KIND_MEANING = {
-    "shattered": "the gradient is cut or destroyed by an operation that cannot be differentiated",
-    "stochastic": "the model is random, so that a single gradient misleads",
-    "vanishing": "the gradient shrinks or rounds to zero on its way to the image",
-    "loss-level": "the loss, not the network, hides the gradient",
-    "output-level": "the model's output is too coarse to carry a gradient",
-    "other": "of a kind not classified here",
+EXIT_MEANING = Words(
+    {
+        0: N_("the audit is complete and every gate held"),
+        1: N_("the audit is complete and a gate is broken"),
+        2: N_("the configuration is wrong"),
+        3: N_("the audit could not be completed or cannot be judged"),
+        4: N_("the model, the data, a plugin or the environment could not be loaded"),
+        5: N_("an internal error"),
+        130: N_("the audit was interrupted"),
+    }
+)
+
+MASKING_MEANING = Words(
+    {
+        "none": N_("No attack that distrusts the gradient broke more images than chance allows."),
+        "possible": N_(
+            "There are signs of masked gradients, too weak to doubt the number on their own."
+        ),
+        "suspected": N_(
+            "There are strong signs of masked gradients: do not rely on the robust accuracy."
+        ),
+        "confirmed": N_(
+            "Attacks that distrust the gradient broke images which the gradient attacks "
+            "reported as robust: the number from gradient attacks alone is wrong."
+        ),
+        "inconclusive": N_("Masking could neither be shown nor ruled out."),
+    }
+)
+
+KINDS = Words(
+    {
+        "shattered": N_("shattered"),
+        "stochastic": N_("stochastic"),
+        "vanishing": N_("vanishing"),
+        "loss-level": N_("loss-level"),
+        "output-level": N_("output-level"),
+        "other": N_("other"),
+    }
+)
+KIND_MEANING = Words(
+    {
+        "shattered": N_(
+            "the gradient is cut or destroyed by an operation that cannot be differentiated"
+        ),
+        "stochastic": N_("the model is random, so that a single gradient misleads"),
+        "vanishing": N_("the gradient shrinks or rounds to zero on its way to the image"),
+        "loss-level": N_("the loss, not the network, hides the gradient"),
+        "output-level": N_("the model's output is too coarse to carry a gradient"),
+        "other": N_("of a kind not classified here"),
+    }
+)
+
+#: Every noun that the report counts.
+_COUNTED = {
+    "image": NN_("{count} image", "{count} images"),
+    "model": NN_("{count} model", "{count} models"),
+    "parameter": NN_("{count} parameter", "{count} parameters"),
+    "class": NN_("{count} class", "{count} classes"),
+    "channel": NN_("{count} channel", "{count} channels"),
+    "stage": NN_("{count} stage", "{count} stages"),
+    "gate": NN_("{count} gate", "{count} gates"),
+    "threat": NN_("{count} threat", "{count} threats"),
+    "restart": NN_("{count} restart", "{count} restarts"),
+    "check": NN_("{count} check", "{count} checks"),
+    "pass": NN_("{count} pass", "{count} passes"),
+    "survivor": NN_("{count} survivor", "{count} survivors"),
+    "example": NN_("{count} example", "{count} examples"),
+    "further image": NN_("{count} further image", "{count} further images"),
+    "further value": NN_("{count} further value", "{count} further values"),
+    "false alarm": NN_("{count} false alarm", "{count} false alarms"),
+    "masked reference model": NN_("{count} masked reference model", "{count} masked reference models"),
+    "claimed success": NN_("{count} claimed success", "{count} claimed successes"),
 }
 
 #: How the images were chosen, on page 1 and in the facts of the data.
-DRAWN = {"all": "", "uniform": ", drawn uniformly", "balanced": ", drawn class-balanced"}
-DRAW_MEANING = {
-    "all": "",
-    "uniform": "; a uniform draw",
-    "balanced": "; as many of every class as it has",
-}
+DRAWN = Words(
+    {"all": "", "uniform": N_(", drawn uniformly"), "balanced": N_(", drawn class-balanced")}
+)
+DRAW_MEANING = Words(
+    {
+        "all": "",
+        "uniform": N_("; a uniform draw"),
+        "balanced": N_("; as many of every class as it has"),
+    }
+)
+
+STATES = Words({"complete": N_("complete"), "incomplete": N_("incomplete")})
+CONFIDENCES = Words({"low": N_("low"), "medium": N_("medium"), "high": N_("high")})
+
+
+def fairness() -> str:
+    """What a masking verdict does not say."""
+    return _(
+        "The verdict says that the evaluation by gradient attacks is unreliable, not that anybody "
+        "meant to mislead."
+    )
 
 
 @dataclass(frozen=True)
 class Badge:
     """A judgement as a word and a shape; its tone (colour) only repeats what they say."""
 
-    word: str
+    name: str
     shape: str
     tone: str
+
+    @property
+    def word(self) -> str:
+        """Its name in the language of the report."""
+        return _(self.name)
 
 
 # The shapes are in every common font (the WGL4 set), so that no glyph is ever missing.
 VERDICTS = {
-    "pass": Badge("PASS", "●", "good"),
-    "fail": Badge("FAIL", "▲", "bad"),
-    "inconclusive": Badge("INCONCLUSIVE", "◊", "open"),
+    "pass": Badge(N_("PASS"), "●", "good"),
+    "fail": Badge(N_("FAIL"), "▲", "bad"),
+    "inconclusive": Badge(N_("INCONCLUSIVE"), "◊", "open"),
 }
 MASKINGS = {
-    "none": Badge("none found", "○", "good"),
-    "possible": Badge("possible", "●", "fair"),
-    "suspected": Badge("suspected", "■", "bad"),
-    "confirmed": Badge("confirmed", "▲", "bad"),
-    "inconclusive": Badge("inconclusive", "◊", "open"),
+    "none": Badge(N_("none found"), "○", "good"),
+    "possible": Badge(N_("possible"), "●", "fair"),
+    "suspected": Badge(N_("suspected"), "■", "bad"),
+    "confirmed": Badge(N_("confirmed"), "▲", "bad"),
+    "inconclusive": Badge(N_("inconclusive"), "◊", "open"),
 }
 SEVERITIES = {
-    "high": Badge("high", "▲", "bad"),
-    "medium": Badge("medium", "■", "fair"),
-    "low": Badge("low", "●", "open"),
-    "info": Badge("info", "○", "quiet"),
+    "high": Badge(N_("high"), "▲", "bad"),
+    "medium": Badge(N_("medium"), "■", "fair"),
+    "low": Badge(N_("low"), "●", "open"),
+    "info": Badge(N_("info"), "○", "quiet"),
 }
 GATES = {
-    True: Badge("holds", "●", "good"),
-    False: Badge("broken", "▲", "bad"),
-    None: Badge("not judged", "◊", "open"),
+    True: Badge(N_("holds"), "●", "good"),
+    False: Badge(N_("broken"), "▲", "bad"),
+    None: Badge(N_("not judged"), "◊", "open"),
 }
 STATUSES = {
-    "done": Badge("done", "●", "good"),
-    "skipped": Badge("skipped", "○", "quiet"),
-    "error": Badge("failed", "▲", "bad"),
+    "done": Badge(N_("done"), "●", "good"),
+    "skipped": Badge(N_("skipped"), "○", "quiet"),
+    "error": Badge(N_("failed"), "▲", "bad"),
 }
 CHECKS = {
-    "done": Badge("clear", "●", "good"),
-    "flagged": Badge("flagged", "■", "bad"),
-    "named": Badge("names it", "●", "fair"),
-    "not applicable": Badge("not applicable", "○", "quiet"),
-    "skipped": Badge("skipped", "○", "quiet"),
-    "error": Badge("failed", "▲", "bad"),
+    "done": Badge(N_("clear"), "●", "good"),
+    "flagged": Badge(N_("flagged"), "■", "bad"),
+    "named": Badge(N_("names it"), "●", "fair"),
+    "not applicable": Badge(N_("not applicable"), "○", "quiet"),
+    "skipped": Badge(N_("skipped"), "○", "quiet"),
+    "error": Badge(N_("failed"), "▲", "bad"),
 }
 #: Of the planted mask: found or not.
 CONTROLS = {
-    True: Badge("found", "●", "good"),
-    False: Badge("not found", "▲", "bad"),
+    True: Badge(N_("found"), "●", "good"),
+    False: Badge(N_("not found"), "▲", "bad"),
 }
 #: Of a self-test: the verdict is a right one or not.
 AS_EXPECTED = {
-    True: Badge("as expected", "●", "good"),
-    False: Badge("wrong", "▲", "bad"),
+    True: Badge(N_("as expected"), "●", "good"),
+    False: Badge(N_("wrong"), "▲", "bad"),
 }
 PLUGINS = {
-    "loaded": Badge("loaded", "●", "good"),
-    "blocked": Badge("blocked", "○", "quiet"),
-    "broken": Badge("broken", "▲", "bad"),
+    "loaded": Badge(N_("loaded"), "●", "good"),
+    "blocked": Badge(N_("blocked"), "○", "quiet"),
+    "broken": Badge(N_("broken"), "▲", "bad"),
 }
 
 
@@ -144,7 +210,8 @@ def bounded(text: str) -> str:
     more = len(text) - _LONGEST
     if more <= 0:
         return text
-    return f"{text[:_LONGEST]}… ({more:,} more letters are in audit.json)"
+    rest = _("({count} more letters are in audit.json)").format(count=f"{more:,}")
+    return f"{text[:_LONGEST]}… {rest}"
 
 
 def percent(value: float | Accuracy | ClassAccuracy | None) -> str:
@@ -174,9 +241,24 @@ def count(many: int) -> str:
     return f"{many:,}"
 
 
-def plural(number: int, one: str, many: str | None = None) -> str:
-    """ "1 image", "12 images"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def plural(number: int, noun: str) -> str:
+    """ "1 image", "12 images"; the noun is one of `_COUNTED`."""
+    return ngettext(*_COUNTED[noun], number).format(count=f"{number:,}")
+
+
+def listed(texts: Iterable[str]) -> str:
+    """ "a, b, c"."""
+    return _(", ").join(texts)
+
+
+def clauses(texts: Iterable[str]) -> str:
+    """ "a; b; c"."""
+    return _("; ").join(texts)
+
+
+def prose(sentences: Iterable[str]) -> str:
+    """Sentences one after another."""
+    return _(" ").join(sentences)
 
 
 def ratio(amount: float, whole: int) -> str:
@@ -198,22 +280,28 @@ def share(part: float, whole: float) -> str:
 def duration(seconds: float) -> str:
     """Wall time in the unit a reader would use."""
     if seconds < 60:
-        return f"{seconds:.1f}{NBSP}s"
+        return _("{seconds}\N{NO-BREAK SPACE}s").format(seconds=f"{seconds:.1f}")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes}{NBSP}min {rest:02d}{NBSP}s"
-    return f"{minutes // 60}{NBSP}h {minutes % 60:02d}{NBSP}min"
+        return _("{minutes}\N{NO-BREAK SPACE}min {seconds}\N{NO-BREAK SPACE}s").format(minutes=minutes, seconds=f"{rest:02d}")
+    hours, minutes = divmod(minutes, 60)
+    return _("{hours}\N{NO-BREAK SPACE}h {minutes}\N{NO-BREAK SPACE}min").format(hours=hours, minutes=f"{minutes:02d}")
 
 
 def sentence(text: str) -> str:
     """A remark as a sentence: a capital first, a full stop last."""
     whole = text[:1].upper() + text[1:]
-    return whole if whole.endswith((".", "!", "?")) else whole + "."
+    return whole if whole.endswith((".", "!", "?", "。", "！", "？")) else whole + _(".")
+
+
+def unfinished(text: str) -> str:
+    """A sentence without its full stop."""
+    return text.removesuffix(".").removesuffix("。")
 
 
 def exit_meaning(status: int) -> str:
     """What an exit status says."""
-    return EXIT_MEANING.get(status, "see the documentation")
+    return EXIT_MEANING[status] if status in EXIT_MEANING else _("see the documentation")
 
 
 def moment(text: str) -> datetime:
@@ -227,7 +315,9 @@ def moment(text: str) -> datetime:
 
 def day(when: datetime) -> str:
     """A date as people write it: "2 January 2026"."""
-    return f"{when.day} {when:%B %Y}"
+    from babel.dates import format_date
+
+    return format_date(when, _("d MMMM y"), locale=spoken())
 
 
 def norm(name: str) -> str:
@@ -239,7 +329,7 @@ def threat_text(one: ThreatResult | GalleryItem | Masking) -> str:
     """The norm and epsilon that something is about; empty where they are not known."""
     if one.norm is None or one.epsilon_text is None:
         return ""
-    return f"{norm(one.norm)}, ε = {one.epsilon_text}"
+    return listed((norm(one.norm), f"ε = {one.epsilon_text}"))
 
 
 def norm_meaning(name: str, measured: str = "") -> str:
@@ -250,8 +340,10 @@ def norm_meaning(name: str, measured: str = "") -> str:
     """
     if name in _NORM_MEANING:
         return _NORM_MEANING[name]
-    what = f"{sentence(measured)} This is at most ε; " if measured else ""
-    return sentence(f"{what}the plugin that provides this norm defines it")
+    if not measured:
+        return _("The plugin that provides this norm defines it.")
+    limit = _("This is at most ε; the plugin that provides this norm defines it.")
+    return prose((sentence(measured), limit))
 
 
 def grey_levels(distance: float) -> str:
@@ -266,7 +358,7 @@ def png(picture: str) -> str:
 
 def value_text(value: Any) -> str:
     """A parameter value as it would stand in a configuration file."""
-    return "not set" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    return _("not set") if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def epsilon(value: float, threats: Iterable[ThreatResult]) -> str:

@@ -8,7 +8,7 @@ and tables are equal when that is.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,7 @@ from pydantic import (
     model_serializer,
 )
 
+from auditor.language import ENGLISH, languages
 from auditor.parameters import NonNegativeInt, PositiveInt
 from auditor.schema.values import (
     LEFT_OUT,
@@ -42,6 +43,11 @@ from auditor.schema.values import (
     Seed,
     Text,
 )
+
+if TYPE_CHECKING:
+    Language = str
+else:
+    Language = Literal[languages()]
 
 
 class Table(BaseModel):
@@ -282,6 +288,7 @@ class ReportConfig(Table):
     formats: Annotated[list[str], Expects('a list of formats such as ["html", "pdf"]')] = Field(
         default_factory=lambda: ["html", "pdf"], description="what is written"
     )
+    language: Language = Field(default=ENGLISH, description="what the reports are written in")
     gallery: NonNegativeInt = Field(default=12, description="adversarial examples to show")
     reviewers: Annotated[list[Text], Expects("a list of names")] = Field(
         default_factory=list, description="names for the signature lines"
