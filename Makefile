@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: audit test test-all test-exhaustive test-mutants lint docs clean
+.PHONY: audit test test-all test-exhaustive test-mutants lint docs catalogues clean
 
 audit: $(VENV)/.installed  ## audit the shipped example: audits/…/report.html, report.pdf, audit.json
 	$(BIN)/auditor run audit.toml
@@ -28,6 +28,9 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy and the import contracts
 
 docs: $(VENV)/.installed-dev  ## the documentation: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+catalogues: $(VENV)/.installed-dev  ## every text of the report into the catalogues of other languages
+	$(BIN)/python docs/catalogues.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

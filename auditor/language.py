@@ -16,7 +16,7 @@ from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 ENGLISH = "en"
 
@@ -24,14 +24,7 @@ _K = TypeVar("_K")
 _DOMAIN = "auditor"
 
 
-class _Spoken(NamedTuple):
-    """A language and its words."""
-
-    name: str
-    catalogue: NullTranslations
-
-
-_SPOKEN: ContextVar[_Spoken] = ContextVar("spoken", default=_Spoken(ENGLISH, NullTranslations()))
+_SPOKEN: ContextVar[str] = ContextVar("spoken", default=ENGLISH)
 
 
 def languages() -> tuple[str, ...]:
@@ -43,7 +36,7 @@ def languages() -> tuple[str, ...]:
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
     """All words are in `language`, one of `languages()`, until the block ends."""
-    before = _SPOKEN.set(_Spoken(language, _catalogue(language)))
+    before = _SPOKEN.set(language)
     try:
         yield
     finally:
@@ -52,22 +45,22 @@ def speaking(language: str) -> Iterator[None]:
 
 def spoken() -> str:
     """The language spoken now."""
-    return _SPOKEN.get().name
+    return _SPOKEN.get()
 
 
 def tag() -> str:
     """The same as HTML names it, with its script or country: what fonts are chosen by."""
-    return _SPOKEN.get().catalogue.info().get("language", ENGLISH).replace("_", "-")
+    return _catalogue(spoken()).info().get("language", ENGLISH).replace("_", "-")
 
 
 def gettext(text: str) -> str:
     """`text` in the language spoken."""
-    return _SPOKEN.get().catalogue.gettext(text)
+    return _catalogue(spoken()).gettext(text)
 
 
 def ngettext(one: str, many: str, number: int) -> str:
     """`one` or `many`, as the language spoken counts."""
-    return _SPOKEN.get().catalogue.ngettext(one, many, number)
+    return _catalogue(spoken()).ngettext(one, many, number)
 
 
 _ = gettext
@@ -125,5 +118,3 @@ def _folder() -> Traversable:
 
 def _file(language: str) -> Traversable:
     return _folder().joinpath(language, "LC_MESSAGES", f"{_DOMAIN}.po")
-
-

@@ -8,7 +8,16 @@ from math import isclose
 
 from auditor.language import _
 from auditor.report.threats import under
-from auditor.report.wording import CHECKS, MARK, SEVERITIES, Badge, clauses, duration, listed, plural
+from auditor.report.wording import (
+    CHECKS,
+    MARK,
+    SEVERITIES,
+    Badge,
+    clauses,
+    duration,
+    listed,
+    plural,
+)
 from auditor.results import AttemptSummary, CheckResult, Finding, ModelResult
 
 #: Attacks of one check that are named; the others are counted.

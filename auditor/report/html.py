@@ -147,9 +147,7 @@ def _gettext(context: EvalContext, text: str, /, **values: Any) -> str:
 
 
 @pass_eval_context
-def _ngettext(
-    context: EvalContext, one: str, many: str, number: int, /, **values: Any
-) -> str:
+def _ngettext(context: EvalContext, one: str, many: str, number: int, /, **values: Any) -> str:
     return _filled(context, language.ngettext(one, many, number), {"num": number, **values})
 
 

@@ -50,7 +50,9 @@ def directions(model: ModelResult) -> Chart | None:
         alt = _("Margin of the images {images} of {model} along straight lines.").format(
             images=listed(f"{image:,}" for image in shown), model=model.name
         )
-        return Chart(drawing.data_uri(figure), prose((alt, found)), _caption(found, len(images) - len(shown)))
+        return Chart(
+            drawing.data_uri(figure), prose((alt, found)), _caption(found, len(images) - len(shown))
+        )
 
 
 def _points(curve: DirectionCurve) -> list[tuple[float, float]]:

@@ -40,7 +40,7 @@ def methods(models: Sequence[ModelResult]) -> Iterator[Method]:
                 used.setdefault(key, []).append(row)
     labels = [label for label, _, _ in used]
     for key, rows in used.items():
-        label, name, _ = key
+        label, name = key[:2]
         models_, threats, surrogates, objectives = (
             listed(dict.fromkeys(text for text in column if text))
             for column in zip(*rows, strict=True)

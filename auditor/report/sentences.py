@@ -176,9 +176,7 @@ def agreement(runs: Agreement) -> str:
         "Two independent runs agree on {same} of {images}; the first alone broke {first}, the "
         "second alone broke {second}. Where they differ, chance decided, and further runs would "
         "probably break more; this row counts what either run broke."
-    ).format(
-        same=same, images=images, first=f"{runs.only_first:,}", second=f"{runs.only_second:,}"
-    )
+    ).format(same=same, images=images, first=f"{runs.only_first:,}", second=f"{runs.only_second:,}")
 
 
 def measured(gate: GateResult) -> str:

@@ -82,7 +82,9 @@ class Rationale:
             )
         exact = [(text, value) for text, value in self.epsilons.items() if text != f"{value:g}"]
         number = _("ε = {text} is {value}")
-        return wording.clauses(number.format(text=text, value=f"{value:.4g}") for text, value in exact)
+        return wording.clauses(
+            number.format(text=text, value=f"{value:.4g}") for text, value in exact
+        )
 
 
 def rationales(models: Sequence[ModelResult]) -> list[Rationale]:

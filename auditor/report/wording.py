@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from math import isclose
 from typing import Any
 
-from auditor.language import NN_, N_, Words, _, ngettext, spoken
+from auditor.language import N_, NN_, Words, _, ngettext, spoken
 from auditor.results import Accuracy, ClassAccuracy, GalleryItem, Masking, ThreatResult
 
 #: No-break space: a number and its unit stay together.
@@ -104,7 +104,9 @@ _COUNTED = {
     "further image": NN_("{count} further image", "{count} further images"),
     "further value": NN_("{count} further value", "{count} further values"),
     "false alarm": NN_("{count} false alarm", "{count} false alarms"),
-    "masked reference model": NN_("{count} masked reference model", "{count} masked reference models"),
+    "masked reference model": NN_(
+        "{count} masked reference model", "{count} masked reference models"
+    ),
     "claimed success": NN_("{count} claimed success", "{count} claimed successes"),
 }
 
@@ -283,9 +285,11 @@ def duration(seconds: float) -> str:
         return _("{seconds}\N{NO-BREAK SPACE}s").format(seconds=f"{seconds:.1f}")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return _("{minutes}\N{NO-BREAK SPACE}min {seconds}\N{NO-BREAK SPACE}s").format(minutes=minutes, seconds=f"{rest:02d}")
+        text = _("{minutes}\N{NO-BREAK SPACE}min {seconds}\N{NO-BREAK SPACE}s")
+        return text.format(minutes=minutes, seconds=f"{rest:02d}")
     hours, minutes = divmod(minutes, 60)
-    return _("{hours}\N{NO-BREAK SPACE}h {minutes}\N{NO-BREAK SPACE}min").format(hours=hours, minutes=f"{minutes:02d}")
+    text = _("{hours}\N{NO-BREAK SPACE}h {minutes}\N{NO-BREAK SPACE}min")
+    return text.format(hours=hours, minutes=f"{minutes:02d}")
 
 
 def sentence(text: str) -> str:

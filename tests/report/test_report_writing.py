@@ -111,3 +111,10 @@ def test_durations(seconds: float, text: str) -> None:
 @pytest.mark.parametrize("text", ["soon", "", "2026-13-01"])
 def test_a_start_that_is_no_time_is_the_epoch(text: str) -> None:
     assert wording.moment(text).timestamp() == 0
+
+
+def test_a_language_without_a_catalogue_is_told(run_directory: Path) -> None:
+    told: list[str] = []
+    (page,) = write_reports(run_directory, ["html"], tell=told.append, language="tlh")
+    assert '<html lang="en">' in page.read_text()
+    assert told == ["the reports are in English: there is no catalogue of the language 'tlh'"]

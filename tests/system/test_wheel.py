@@ -25,7 +25,7 @@ PACKAGES = {
     "plugins": "auditor_plugins",
     "report_templates": "auditor_report_templates",
 }
-SUFFIXES = {".py", ".typed", ".j2", ".css", ".npz", ".safetensors", ".md"}
+SUFFIXES = {".py", ".typed", ".j2", ".css", ".po", ".npz", ".safetensors", ".md"}
 CONFIG = """
 schema = 1
 check = []
