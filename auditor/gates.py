@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from auditor.errors import ExitStatus
-from auditor.results import Accuracy, AuditResult, GateResult, ModelResult, Verdict
+from auditor.results import (
+    Accuracy,
+    AuditResult,
+    GateResult,
+    ModelResult,
+    ThreatResult,
+    Verdict,
+)
 from auditor.schema.tables import GateConfig
 
 #: From good to bad; "inconclusive" has no place among them.
@@ -25,26 +33,38 @@ class Ruling:
 
 
 def judge(
-    models: Sequence[ModelResult], gates: Sequence[GateConfig], incomplete: Sequence[str]
+    models: Sequence[ModelResult],
+    gates: Sequence[GateConfig],
+    incomplete: Sequence[str],
+    today: datetime.date,
 ) -> Ruling:
     """Apply `gates` to `models`; `incomplete` are the reasons why work is missing, if any is.
 
     A broken gate stays broken whatever is missing, for more attacks can only lower a robust
-    accuracy. A gate that holds on missing work, or cannot be judged, is inconclusive.
+    accuracy. A gate that holds on missing work, or cannot be judged, is inconclusive. One that is
+    waived `today` is told, and counts for nothing.
     """
     results = tuple(
-        result for gate in gates for result in list(_apply(gate, models)) or [_nothing(gate)]
+        _waived(gate, result, today)
+        for gate in gates
+        for result in list(_apply(gate, models)) or [_nothing(gate)]
     )
-    broken = [result.reason for result in results if result.holds is False]
-    open_ = [result.reason for result in results if result.holds is None]
+    broken = [one.reason for one in results if one.holds is False and not one.waived]
+    open_ = [one.reason for one in results if one.holds is None and not one.waived]
+    # What of its waivers a reader has to know beside what is broken and open.
+    told = [one.reason for one in results if one.waived and not one.holds]
+    told += [one.reason for one in results if one.until and one.holds and not one.waived]
     if broken:
-        reasons = (*broken, *incomplete, *open_)
+        reasons = (*broken, *incomplete, *open_, *told)
         return Ruling("fail", ExitStatus.GATE_BROKEN, reasons, results)
     if open_ or incomplete:
-        reasons = (*incomplete, *open_)
+        reasons = (*incomplete, *open_, *told)
         return Ruling("inconclusive", ExitStatus.INCONCLUSIVE, reasons, results)
-    held = f"The audit is complete and {_count(len(results))}."
-    return Ruling("pass", ExitStatus.OK, (held,), results)
+    if not any(gate.metric.endswith("_accuracy") for gate in gates):
+        held = "The audit is complete, and no requirement was set: no [[gate]] on an accuracy."
+        return Ruling("no-requirement", ExitStatus.OK, (held, *told), results)
+    held = f"The audit is complete and {_count(results)}."
+    return Ruling("pass", ExitStatus.OK, (held, *told), results)
 
 
 def unkept(result: AuditResult, reasons: Sequence[str]) -> AuditResult:
@@ -60,8 +80,32 @@ def unkept(result: AuditResult, reasons: Sequence[str]) -> AuditResult:
     )
 
 
-def _count(gates: int) -> str:
-    return "its gate held" if gates == 1 else f"all {gates} gates held"
+def _count(results: Sequence[GateResult]) -> str:
+    counted = [one for one in results if not one.waived]
+    waived = len(results) - len(counted)
+    held = "its gate held" if len(counted) == 1 else f"all {len(counted)} gates held"
+    held = held if counted else "no gate counted"
+    return held if not waived else f"{held}; {waived} {'is' if waived == 1 else 'are'} waived"
+
+
+def _waived(gate: GateConfig, result: GateResult, today: datetime.date) -> GateResult:
+    """The result with its gate's waiver, which its reason tells of."""
+    if gate.until is None:
+        return result
+    waiver, waived = (gate.reason or "").strip(), today <= gate.until
+    said = waiver.removesuffix(".")
+    now = (
+        f"It is waived until {gate.until}: {said}."
+        if waived
+        else f"Its waiver ended on {gate.until}, so that it counts again; its reason was: {said}."
+    )
+    return replace(
+        result,
+        reason=f"{result.reason} {now}",
+        until=gate.until.isoformat(),
+        waiver=waiver,
+        waived=waived,
+    )
 
 
 def _apply(gate: GateConfig, models: Sequence[ModelResult]) -> Iterator[GateResult]:
@@ -77,7 +121,7 @@ def _apply(gate: GateConfig, models: Sequence[ModelResult]) -> Iterator[GateResu
             for threat in model.threats:
                 if gate.norm in (None, threat.norm) and gate.size in (None, threat.epsilon):
                     measured = getattr(threat, gate.metric.removesuffix("_accuracy"))
-                    yield _number(gate, model, measured, threat.norm, threat.epsilon)
+                    yield _number(gate, model, measured, threat)
 
 
 def _nothing(gate: GateConfig) -> GateResult:
@@ -113,21 +157,35 @@ def _number(
     gate: GateConfig,
     model: ModelResult,
     measured: Accuracy | None,
-    norm: str | None = None,
-    epsilon: float | None = None,
+    threat: ThreatResult | None = None,
 ) -> GateResult:
     holds = None
     value = None if measured is None else measured.accuracy
     if value is not None:
         holds = value >= gate.at_least if gate.at_least is not None else value <= gate.at_most  # type: ignore[operator]
     words = "holds" if holds else "is broken" if holds is False else "cannot be judged"
-    at = f" at {norm} {epsilon:g}" if norm is not None else ""
-    shown = "not known" if value is None else f"{value:.4g}"
-    if measured is not None and measured.weighted is not None:
-        of_set = f"{measured.weighted.accuracy:.4g} of the set, its classes weighted"
-        shown += f" of the class-balanced draw ({of_set})"
+    at = f" at {threat.norm} {threat.epsilon_text}" if threat else ""
+    bound, limit = ("least", gate.at_least) if gate.at_least is not None else ("most", gate.at_most)
     reason = (
-        f"Gate on {gate.metric} {words} for {model.name}{at}: {gate.limit} is asked for, and it is "
-        f"{shown}."
+        f"Gate on {gate.metric} {words} for {model.name}{at}: at {bound} {_percent(limit)} is "
+        f"asked for, and it is {_shown(measured)}."
     )
+    norm, epsilon = (threat.norm, threat.epsilon) if threat else (None, None)
     return GateResult(gate.metric, gate.limit, value, holds, model.name, norm, epsilon, reason)
+
+
+def _shown(measured: Accuracy | None) -> str:
+    if measured is None:
+        return "not known"
+    share = f"{_percent(measured.accuracy)} ({measured.correct:,} of {measured.total:,})"
+    if measured.weighted is None:
+        return share
+    of_set = _percent(measured.weighted.accuracy)
+    return f"{share} of the class-balanced draw ({of_set} of the set, its classes weighted)"
+
+
+def _percent(share: float | str | None) -> str:
+    """A share to four significant digits and one decimal at least, so that limits can be told."""
+    assert isinstance(share, float | int)
+    exact = f"{100 * share:.4g}"
+    return f"{exact if '.' in exact or 'e' in exact else exact + '.0'} %"

@@ -31,7 +31,8 @@ MaskingVerdict = Literal["none", "possible", "suspected", "confirmed", "inconclu
 MaskingKind = Literal["shattered", "stochastic", "vanishing", "loss-level", "output-level", "other"]
 #: How the audited images are chosen from the set.
 Draw = Literal["all", "uniform", "balanced"]
-Verdict = Literal["pass", "fail", "inconclusive"]
+#: "no-requirement": complete, and no gate on an accuracy was set.
+Verdict = Literal["pass", "fail", "inconclusive", "no-requirement"]
 
 
 @dataclass(frozen=True)
@@ -458,6 +459,11 @@ class GateResult:
     epsilon: float | None = None
     #: One sentence for people.
     reason: str = ""
+    #: The last day of its waiver, such as "2027-03-31", and why it is waived.
+    until: str | None = None
+    waiver: str = ""
+    #: Whether the waiver held when the gate was judged: it is told then, and does not count.
+    waived: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def assemble(audited: Audited, facts: RunFacts) -> AuditResult:
     incomplete = audited.stops
     incomplete += _missing(results, audited.attacks, set(incomplete))
     incomplete += _unchecked(results, set(incomplete))
-    ruling = judge(results, config.gates, incomplete)
+    ruling = judge(results, config.gates, incomplete, datetime.datetime.now(datetime.UTC).date())
     return AuditResult(
         schema=SCHEMA,
         title=config.title,

@@ -46,6 +46,7 @@ def resolve_gates(
         _check_limit(context, path, table)
         _check_names(context, path, table, models, threats)
         _check_epsilon(context, path, table, threats)
+        _check_waiver(context, path, table)
         gates.append(table)
     return gates + _implied(gates, models)
 
@@ -67,7 +68,7 @@ def _check_metric(context: Context, path: KeyPath, table: GateConfig) -> None:
         context.problems.add(
             (*path, "metric"),
             f'Nothing measures "{table.metric}".',
-            expected=f"{listed(METRICS)} (or a measurement of a check; none are installed)",
+            expected=listed(METRICS),
             remedy="no certificates are computed in this version: gate robust_accuracy, an upper "
             "bound of it"
             if table.metric == _CERTIFIED
@@ -105,6 +106,24 @@ def _check_limit(context: Context, path: KeyPath, table: GateConfig) -> None:
             (*path, "at_most"),
             f"A gate on {table.metric} cannot have at_most = {shown(table.at_most)}.",
             expected="a number from 0 to 1",
+        )
+
+
+def _check_waiver(context: Context, path: KeyPath, table: GateConfig) -> None:
+    """A waiver is a day and a reason."""
+    if table.until is not None and not (table.reason or "").strip():
+        context.problems.add(
+            (*path, "until"),
+            "This waiver has no reason.",
+            expected="until and reason together",
+            remedy='add reason = "...": why the gate may be broken until then, and who said so',
+        )
+    elif table.reason is not None and table.until is None:
+        context.problems.add(
+            (*path, "reason"),
+            "This gate has a reason, and no day until which it is waived.",
+            expected="until and reason together",
+            remedy="add until = 2027-03-31, or remove `reason`",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from auditor.language import _, ngettext
 from auditor.report import wording
@@ -24,6 +24,7 @@ from auditor.results import (
     ClassAccuracy,
     GateResult,
     Measurement,
+    ModelResult,
     PluginRecord,
     SampleEvidence,
     SampleRound,
@@ -32,14 +33,26 @@ from auditor.results import (
 
 
 def verdict_sentence(result: AuditResult) -> str:
-    """The verdict in one sentence; the reasons stand below it."""
-    gates = plural(len(result.gates), "gate")
-    broken = sum(gate.holds is False for gate in result.gates)
+    """The verdict in one sentence, and whose numbers hold; the reasons stand below it."""
+    return prose([_judged(result), *_believed(result.models)])
+
+
+def _judged(result: AuditResult) -> str:
+    counted = [gate for gate in result.gates if not gate.waived]
+    waived, gates = len(result.gates) - len(counted), plural(len(counted), "gate")
     state = wording.STATES[result.status]
+    if result.verdict == "no-requirement":
+        return _(
+            "The audit is {state}, no requirement was set: nothing says how robust is robust "
+            "enough."
+        ).format(state=state)
     if result.verdict == "pass":
         held = _("The audit is {state} and every gate held ({gates}).")
-        return prose((held.format(state=state, gates=gates), *_reservation(result)))
+        if waived:
+            held = _("The audit is {state} and every gate held ({gates}, and {waived} waived).")
+        return held.format(state=state, gates=gates, waived=waived)
     if result.verdict == "fail":
+        broken = sum(gate.holds is False for gate in counted)
         lost = ngettext(
             "The audit is {state} and {broken} of {gates} is broken.",
             "The audit is {state} and {broken} of {gates} are broken.",
@@ -51,17 +64,33 @@ def verdict_sentence(result: AuditResult) -> str:
     return _("The audit is incomplete, so its numbers do not allow a judgement.")
 
 
-def _reservation(result: AuditResult) -> Iterator[str]:
-    """What a pass does not say: gates may have been opened for models that hide their gradient."""
-    good = ("none", "possible")
-    doubtful = sum(model.masking.verdict not in good for model in result.models)
-    if doubtful and len(result.models) == 1:
+def _believed(models: Sequence[ModelResult]) -> Iterator[str]:
+    """Whose robust accuracy can be believed, where not everybody's can."""
+    sound = [model for model in models if model.masking.verdict in ("none", "possible")]
+    open_ = [model for model in models if model.masking.verdict == "inconclusive"]
+    wrong = [model for model in models if model not in sound and model not in open_]
+    if len(models) == 1 and open_:
         yield _("Whether the robust accuracy of this model can be believed is not established.")
-    elif doubtful:
-        yield _(
-            "Whether the robust accuracy of {doubtful} of the {models} models can be believed is "
-            "not established."
-        ).format(doubtful=doubtful, models=len(result.models))
+    elif len(models) == 1 and wrong:
+        yield _("The robust accuracy of this model under gradient attacks does not hold.")
+    elif len(models) > 1 and (wrong or open_):
+        parts = []
+        if sound:
+            parts.append(_("those of {models} hold").format(models=_names(sound)))
+        if wrong:
+            parts.append(_("those of {models} do not hold").format(models=_names(wrong)))
+        if open_:
+            parts.append(_("those of {models} are not established").format(models=_names(open_)))
+        yield _("Of the robust accuracies under gradient attacks {which}.").format(
+            which=clauses(parts)
+        )
+
+
+def _names(models: Sequence[ModelResult]) -> str:
+    """A few names in full, of more the number."""
+    if len(models) > 6:
+        return plural(len(models), "model")
+    return listed(wording.shorten(model.name, 40) for model in models)
 
 
 def in_set(accuracy: Accuracy | ClassAccuracy) -> str:

@@ -36,7 +36,7 @@ _NORM_MEANING = Words(
 
 EXIT_MEANING = Words(
     {
-        0: N_("the audit is complete and every gate held"),
+        0: N_("the audit is complete and no gate is broken"),
         1: N_("the audit is complete and a gate is broken"),
         2: N_("the configuration is wrong"),
         3: N_("the audit could not be completed or cannot be judged"),
@@ -151,6 +151,7 @@ class Badge:
 # The shapes are in every common font (the WGL4 set), so that no glyph is ever missing.
 VERDICTS = {
     "pass": Badge(N_("PASS"), "●", "good"),
+    "no-requirement": Badge(N_("NO REQUIREMENT"), "○", "quiet"),
     "fail": Badge(N_("FAIL"), "▲", "bad"),
     "inconclusive": Badge(N_("INCONCLUSIVE"), "◊", "open"),
 }
@@ -172,6 +173,7 @@ GATES = {
     False: Badge(N_("broken"), "▲", "bad"),
     None: Badge(N_("not judged"), "◊", "open"),
 }
+WAIVED = Badge(N_("waived"), "◊", "open")
 STATUSES = {
     "done": Badge(N_("done"), "●", "good"),
     "skipped": Badge(N_("skipped"), "○", "quiet"),

@@ -26,6 +26,7 @@ from auditor.schema.values import (
     LEFT_OUT,
     Arguments,
     CallableText,
+    Day,
     Device,
     Duration,
     Epsilon,
@@ -264,6 +265,10 @@ class GateConfig(Table):
     model: Text | None = Field(default=None, description="only this model")
     norm: Text | None = Field(default=None, description="only this norm")
     epsilon: Length | None = Field(default=None, description="only this epsilon")
+    until: Day | None = Field(
+        default=None, description="a waiver: up to this day, UTC, the gate is told and not counted"
+    )
+    reason: LongText | None = Field(default=None, description="why it is waived")
 
     @property
     def limit(self) -> str:

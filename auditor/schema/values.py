@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,6 +101,10 @@ def _as_fraction(given: Any) -> str:
     return f"for {percent:g} % write {percent / 100:g}" if 2 <= percent <= 100 else ""
 
 
+def _as_date(given: Any) -> str:
+    return f"without quotes: {given}" if re.fullmatch(r"\d{4}-\d\d-\d\d", str(given)) else ""
+
+
 def _as_device(given: Any) -> str:
     return 'did you mean "cuda"?' if str(given).lower().startswith("gpu") else ""
 
@@ -153,6 +158,7 @@ CallableText = Annotated[
 Number = Annotated[FiniteFloat, Expects("a finite number")]
 Fraction01 = Annotated[float, Ge(0), Le(1), Expects("a number from 0 to 1", _as_fraction)]
 SampleCount = Annotated[PositiveInt, Expects("an integer > 0; leave the key out for all images")]
+Day = Annotated[datetime.date, Expects("a date without quotes, such as 2027-03-31", _as_date)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 Device = Annotated[
     str,

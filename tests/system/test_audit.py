@@ -65,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_exit_status_and_what_is_printed(run: Run) -> None:
     assert run.said.returncode == 0, run.said.stderr
     assert run.said.stderr == ""
-    assert "Verdict: pass; exit status 0." in run.said.stdout
+    assert "Verdict: no-requirement; exit status 0." in run.said.stdout
     assert f"report: audits/{run.directory.name}/report.html" in run.said.stdout
 
 
@@ -117,7 +117,11 @@ def test_result_reads_back_the_same(run: Run) -> None:
     assert to_json(from_json(text)) == text
     audit = run.audit
     assert audit["schema"] == "auditor.audit/1"
-    assert (audit["status"], audit["verdict"], audit["exit_status"]) == ("complete", "pass", 0)
+    assert (audit["status"], audit["verdict"], audit["exit_status"]) == (
+        "complete",
+        "no-requirement",
+        0,
+    )
     assert audit["profile"] == "quick/5, extended"
     assert [model["name"] for model in audit["models"]] == list(FACTORIES)
     assert set(audit["provenance"]["hashes"]) == {
