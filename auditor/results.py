@@ -324,6 +324,16 @@ class DirectionCurve:
 
 
 @dataclass(frozen=True)
+class Location:
+    """A line of the user's code."""
+
+    #: From the root of the repository that audit.toml lies in, or else from its directory; with
+    #: slashes.
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
 class Masking:
     """Whether the robust accuracy can be believed.
 
@@ -358,6 +368,8 @@ class Masking:
     #: that did not record it.
     shown: MaskingVerdict | None = None
     lacking: tuple[str, ...] = ()
+    #: Of the culprit, where it is in the user's own code.
+    location: Location | None = None
 
 
 @dataclass(frozen=True)
@@ -420,6 +432,8 @@ class Finding:
     references: tuple[str, ...] = ()
     #: Stable across runs: sha256 of model name and code, shortened.
     fingerprint: str = ""
+    #: Of the line that its evidence names.
+    location: Location | None = None
 
 
 @dataclass(frozen=True)
@@ -442,6 +456,8 @@ class ModelResult:
     gallery: tuple[GalleryItem, ...] = ()
     #: Clean accuracy class by class; only of a class-balanced draw.
     clean_classes: tuple[ClassAccuracy, ...] = ()
+    #: Of its factory.
+    location: Location | None = None
 
 
 @dataclass(frozen=True)
@@ -521,6 +537,8 @@ class Provenance:
     #: sha256 of "configuration", "data" and each "model:NAME".
     hashes: dict[str, str]
     data: DataRecord
+    #: audit.toml, as the files of a `Location` are written.
+    configuration: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from auditor.attacking.stages import joined
+from auditor.audit.locations import Sources, place_of
 from auditor.audit.summaries import agreement, curve, loss_summaries, stage_summaries
 from auditor.cells.audited import Audited
 from auditor.cells.cell import WITHOUT_GRADIENT, ModelUnderAudit
@@ -103,6 +104,12 @@ def _model(audited: Audited, model: ModelUnderAudit) -> ModelResult:
         result for threat in audited.config.threats for result in _threats(audited, threat, model)
     )
     reports = [outcome.report for outcome in checks if outcome.report is not None]
+    named = next(one for one in audited.config.models if one.name == victim.name)
+    sources = Sources.of(audited.config, named)
+    doubt = masking(audited, model)
+    findings = _joined(
+        seen.findings, [finding for outcome in checks for finding in outcome.findings]
+    )
     return ModelResult(
         name=victim.name,
         fingerprint=victim.fingerprint,
@@ -112,14 +119,13 @@ def _model(audited: Audited, model: ModelUnderAudit) -> ModelResult:
         classes=seen.classes,
         clean=counted(samples, seen.correct),
         threats=threats,
-        masking=masking(audited, model),
+        masking=replace(doubt, location=sources.locate(doubt.culprit)),
         checks=tuple(outcome.result for outcome in checks),
         measurements=tuple(found for report in reports for found in report.measurements),
-        findings=_joined(
-            seen.findings, [finding for outcome in checks for finding in outcome.findings]
-        ),
+        findings=sources.located(findings),
         gallery=gallery(audited, model),
         clean_classes=by_class(samples, seen.correct),
+        location=sources.factory,
     )
 
 
@@ -339,6 +345,7 @@ def _provenance(audited: Audited, facts: RunFacts) -> Provenance:
             draw=samples.draw,
             notes=samples.notes,
         ),
+        configuration=place_of(config),
     )
 
 

@@ -112,6 +112,7 @@ def test_a_hidden_gradient_is_found_and_corrects_the_accuracy(masked: Path) -> N
     fall = sum(contrast < 2 * 0.1 * 255 for contrast in CONTRASTS) / len(CONTRASTS)
     assert masking["verdict"] == "confirmed"
     assert (masking["kind"], masking["culprit"]) == ("shattered", "Blind at model.py:8")
+    assert masking["location"] == {"file": "model.py", "line": 8}
     assert masking["gradient_attack_accuracy"] == 1.0
     assert masking["corrected_accuracy"] == 1 - fall == 0.5
     assert (masking["hidden"]["found"], masking["hidden"]["total"]) == (48, 96)
