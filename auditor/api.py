@@ -28,6 +28,7 @@ from auditor.parameters import (
     PositiveInt,
     param,
 )
+from auditor.printable import one_line
 from auditor.protocols.attack import (
     GRADIENT,
     SCORES,
@@ -81,14 +82,23 @@ from auditor.protocols.events import (
 from auditor.protocols.hookspecs import API_VERSION, Profile, hookimpl
 from auditor.protocols.own_loop import WholeAttack
 from auditor.protocols.reporting import Reporter, Section, reporter, section
+from auditor.report.wording import interval, percent, threat_text
+from auditor.report.wording import norm as norm_text
 from auditor.results import (
+    Accuracy,
     AuditResult,
     ControlTrial,
     DirectionCurve,
+    Finding,
+    GateResult,
+    Location,
     MaskingKind,
     Measurement,
+    ModelResult,
     PlantedControl,
+    ThreatResult,
 )
+from auditor.storage import write_atomically
 from auditor.subject.model_loader import ModelLoader, model_loader
 from auditor.subject.samples import DataAdapter, Images, data_adapter
 from auditor.subject.victim import STOCHASTIC_DRAWS, Victim
@@ -101,6 +111,7 @@ __all__ = [
     "GRADIENT",
     "SCORES",
     "STOCHASTIC_DRAWS",
+    "Accuracy",
     "Attack",
     "Attempt",
     "AttemptProgress",
@@ -124,13 +135,17 @@ __all__ = [
     "FactoryPath",
     "Family",
     "FilePath",
+    "Finding",
     "FolderPath",
+    "GateResult",
     "Images",
     "LoadError",
+    "Location",
     "MaskingKind",
     "Measurement",
     "ModelLoader",
     "ModelReady",
+    "ModelResult",
     "NoGradientError",
     "Noise",
     "NonNegativeInt",
@@ -161,6 +176,7 @@ __all__ = [
     "SurrogateMaker",
     "Symptom",
     "Task",
+    "ThreatResult",
     "Trust",
     "Victim",
     "WholeAttack",
@@ -172,14 +188,20 @@ __all__ = [
     "data_adapter",
     "hookimpl",
     "import_extra",
+    "interval",
     "likeliest_rivals",
     "model_loader",
+    "norm_text",
     "not_applicable",
+    "one_line",
     "param",
     "passes_of",
+    "percent",
     "raised_by_user_code",
     "reporter",
     "section",
     "sink",
     "surrogate",
+    "threat_text",
+    "write_atomically",
 ]

@@ -26,7 +26,8 @@ def report(
         list[str] | None,
         typer.Option(
             "--format",
-            help=f"{', '.join(FORMATS)}, or a plugin's; repeat it, or separate by commas.",
+            help=f"{', '.join(FORMATS)}, markdown, junit, sarif, model-card, or a plugin's; repeat "
+            "it, or separate by commas.",
         ),
     ] = None,
     language: Annotated[
