@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
@@ -32,3 +34,20 @@ def import_on_first_use(name: str) -> None:
     """
     if name not in sys.modules:
         sys.modules[name] = _LazyModule(name)
+
+
+@contextmanager
+def unseen(name: str) -> Iterator[None]:
+    """Hide a module that nobody has used yet from libraries that look whether it is there.
+
+    Matplotlib asks `sys.modules["torch"]` whether an array is one of torch's, which imports it.
+    """
+    module = sys.modules.get(name)
+    if not isinstance(module, _LazyModule):
+        yield
+        return
+    del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.modules[name] = module

@@ -105,6 +105,7 @@ def _audit(
             assert audit.ledger is not None  # there is a result, so there is a run
             directory, formats = audit.ledger.directory, settings.report.formats
             files = _report(screen, directory, formats, registry, warn)
+            audit.ledger.log("reports", files=[path.name for path in files])
             listener(ReportsWritten(directory, tuple(files)))
             mark_finished(audit.ledger, result.status, result.exit_status)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from auditor.lazy import unseen
 from auditor.printable import printable
 from auditor.report.wording import shorten
 
@@ -97,7 +98,7 @@ def style() -> Iterator[None]:
 
     installed = {entry.name for entry in fontManager.ttflist}
     family = next(name for name in _FONTS if name in installed)
-    with matplotlib.rc_context():
+    with unseen("torch"), matplotlib.rc_context():
         matplotlib.rcdefaults()
         parameters: Any = matplotlib.rcParams
         parameters.update(_STYLE | {"font.family": [family, "sans-serif"]})

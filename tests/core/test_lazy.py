@@ -99,3 +99,24 @@ def test_a_module_already_imported_stays(folder):
         )
         == "True 1"
     )
+
+
+def test_who_looks_whether_a_module_is_there_does_not_import_it(folder):
+    assert (
+        run(
+            """
+        import sys
+        from auditor.lazy import import_on_first_use, unseen
+        import_on_first_use("slow_package")
+        import slow_package
+        with unseen("slow_package"):
+            before = "slow_package" in sys.modules
+        print(before, hasattr(sys, "loaded"), sys.modules["slow_package"] is slow_package)
+        slow_package.value
+        with unseen("slow_package"):
+            print(sys.modules["slow_package"] is slow_package)
+        """,
+            folder,
+        )
+        == "False False True\nTrue"
+    )

@@ -77,8 +77,9 @@ def test_run_directory(run: Run) -> None:
     events = [
         json.loads(line) for line in (run.directory / "events.jsonl").read_text().splitlines()
     ]
-    assert [events[0]["event"], events[-1]["event"]] == ["started", "finished"]
     done = [event["event"] for event in events]
+    assert [done[0], *done[-3:]] == ["started", "result", "reports", "finished"]
+    assert events[-2]["files"] == ["report.html", "report.pdf"]
     blocks = len(FACTORIES) * 3 * len(ATTACKS)
     assert done.count("cell") > blocks, "no sample of any survivors"
     assert done.count("check") == sum(len(model["checks"]) for model in run.audit["models"]) > 0
