@@ -44,7 +44,7 @@ def installed(registry: Registry) -> dict[tuple[str, ...], str]:
         tuple(sorted(registry.norms)): "the known norms",
         tuple(sorted(registry.profiles)): "the installed profiles",
         tuple(sorted(offered)): "all installed names",
-        tuple(FORMATS): "the report formats",
+        (*FORMATS, *registry.reports): "the report formats",
     }
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 import synthetic_audits
+from conftest import AUDITS
 from hostile_names import NAMES
 from huggingface_hub import ModelCard
 from junitparser import Error, Failure, JUnitXml, Skipped
@@ -25,7 +26,6 @@ from auditor.registry import load_registry
 from auditor.report import ReportSource, write_reports
 from auditor.results import AuditResult, GateResult, Location, to_json
 
-AUDITS = ("small", "large", "hostile", "empty", "many", "masks")
 SCHEMA = Path(__file__).parent / "schemas" / "sarif-2.1.0.json"
 FORMATS = ("markdown", "junit", "sarif", "model-card")
 FILES = ("report.md", "junit.xml", "audit.sarif", "model-card.md")
