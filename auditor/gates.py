@@ -67,16 +67,15 @@ def judge(
     return Ruling("pass", ExitStatus.OK, (held, *told), results)
 
 
-def unkept(result: AuditResult, reasons: Sequence[str]) -> AuditResult:
-    """A result of which something could not be kept: incomplete; a broken gate stays broken."""
-    broken = result.exit_status == ExitStatus.GATE_BROKEN
-    before = () if result.exit_status == ExitStatus.OK else result.reasons
+def judged(result: AuditResult, gates: Sequence[GateConfig], today: datetime.date) -> AuditResult:
+    """The result under these gates, whatever it was judged by before."""
+    ruling = judge(result.models, gates, result.incomplete, today)
     return replace(
         result,
-        status="incomplete",
-        verdict="fail" if broken else "inconclusive",
-        exit_status=int(ExitStatus.GATE_BROKEN if broken else ExitStatus.INCONCLUSIVE),
-        reasons=(*before, *reasons),
+        verdict=ruling.verdict,
+        exit_status=int(ruling.exit_status),
+        reasons=ruling.reasons,
+        gates=ruling.gates,
     )
 
 

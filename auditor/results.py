@@ -585,6 +585,8 @@ class AuditResult:
     gates: tuple[GateResult, ...]
     provenance: Provenance
     selftest: SelftestRecord | None = None
+    #: Why work is missing, one sentence each; empty where nothing is.
+    incomplete: tuple[str, ...] = ()
     #: Of the reports; what stands here is English.
     language: str = "en"
 

@@ -24,7 +24,8 @@ from auditor.cells.gallery import gallery
 from auditor.cells.plan import AttackPlan
 from auditor.cells.tuning import describe_device
 from auditor.config import AuditConfig, DataConfig, ThreatConfig, config_hash
-from auditor.gates import judge
+from auditor.errors import ExitStatus
+from auditor.gates import judged
 from auditor.masking.challenge import shortage
 from auditor.masking.check_runner import CRASHED
 from auditor.masking.evidence import masking
@@ -60,6 +61,8 @@ class RunFacts:
     batch_size: int
     started: float
     seconds: float
+    #: The day, UTC, that gates are judged on.
+    today: datetime.date
     selftest: SelftestRecord | None = None
 
 
@@ -70,23 +73,24 @@ def assemble(audited: Audited, facts: RunFacts) -> AuditResult:
     incomplete = audited.stops
     incomplete += _missing(results, audited.attacks, set(incomplete))
     incomplete += _unchecked(results, set(incomplete))
-    ruling = judge(results, config.gates, incomplete, datetime.datetime.now(datetime.UTC).date())
-    return AuditResult(
+    unjudged = AuditResult(
         schema=SCHEMA,
         title=config.title,
         profile=_profile(config, audited.registry),
         status="incomplete" if incomplete else "complete",
-        verdict=ruling.verdict,
-        exit_status=int(ruling.exit_status),
-        reasons=ruling.reasons,
+        verdict="inconclusive",
+        exit_status=int(ExitStatus.INCONCLUSIVE),
+        reasons=(),
         not_tested=tuple(_not_tested(audited)),
         reviewers=tuple(config.report.reviewers),
         models=results,
-        gates=ruling.gates,
+        gates=(),
         provenance=_provenance(audited, facts),
         selftest=facts.selftest,
+        incomplete=tuple(incomplete),
         language=config.report.language,
     )
+    return judged(unjudged, config.gates, facts.today)
 
 
 def _profile(config: AuditConfig, registry: Registry) -> str:

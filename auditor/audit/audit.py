@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from auditor.cells.cell import (
     ModelUnderAudit,
 )
 from auditor.cells.columns import Outcomes
-from auditor.cells.directory import find_unfinished, lock_file, new_run
+from auditor.cells.directory import find_judged, find_unfinished, lock_file, new_run
 from auditor.cells.inputs import Loaded, load_samples, load_victim
 from auditor.cells.keys import subject_key
 from auditor.cells.ledger import Ledger
@@ -31,7 +32,8 @@ from auditor.cells.plan import (
 )
 from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig, ModelConfig, lock_text
-from auditor.gates import unkept
+from auditor.config.lock import only_judged_anew
+from auditor.gates import judged
 from auditor.preflight import count_classes
 from auditor.printable import encodable
 from auditor.protocols.events import (
@@ -95,15 +97,14 @@ class Audit:
         }
         for loaded in victims.values():
             count_classes(loaded.victim, samples)
-        found = find_unfinished(self.config, self.resume, self._remark)
-        self.ledger = found
-        before = self._before(found)
         subjects = {
             model.name: subject_key(
                 self.config, model, victims[model.name].victim, samples, self.registry
             )
             for model in self.config.models
         }
+        found = self.ledger = self._found(subjects)
+        before = self._before(found)
         first = self.config.models[0].name
         machine = tune(self.config, device, victims[first].victim, samples, before, subjects[first])
         models = {
@@ -115,7 +116,7 @@ class Audit:
         ledger = self.ledger = found or new_run(self.config)
         if not lock_file(ledger).is_file():
             self._write_lock_file(ledger)
-        ledger.log("started", command=self.command)
+        ledger.log("started", command=self.command, **self._identity(subjects))
         self._log_broken_plugins(ledger)
         ledger.log(_MEASURED, **measured(machine, models.values()))
         attacks = build_attacks(self.config, self.registry, samples)
@@ -129,6 +130,33 @@ class Audit:
         work.attack(todo)
         work.check()
         return self._write(audited, ledger, machine)
+
+    def _found(self, subjects: dict[str, str]) -> Ledger | None:
+        """The run to go on with: one that was cut off, or of which only the judgement changes."""
+        found = find_unfinished(self.config, self.resume, self._remark)
+        if found is not None or self.resume is False:
+            return found
+        identity, lock = self._identity(subjects), lock_text(self.config, self.registry)
+
+        def same(ledger: Ledger) -> bool:
+            started = ledger.last("started") or {}
+            known = {name: started.get(name) for name in identity}
+            return known == identity and only_judged_anew(lock_file(ledger), lock)
+
+        found = find_judged(self.config, same)
+        if found is not None:
+            self._remark(
+                f"only gates, titles or the report changed since {found.directory.name}: its "
+                "finished cells are judged again, and its reports written anew"
+            )
+        elif self.resume:
+            self._remark("there is no run to go on with, so that a new one is begun")
+        return found
+
+    def _identity(self, subjects: dict[str, str]) -> dict[str, dict[str, str]]:
+        """What has to be the same where a finished run is judged again."""
+        plugins = {one.name: one.sha256 for one in self.registry.plugins}
+        return {"subjects": subjects, "plugins": plugins}
 
     def _announce(
         self, audited: Audited, ledger: Ledger, machine: Machine, todo: list[Cell], *, resumed: bool
@@ -182,6 +210,7 @@ class Audit:
             batch_size=machine.batch_size,
             started=ledger.first_time() or time.time(),
             seconds=ledger.seconds(),
+            today=datetime.datetime.now(datetime.UTC).date(),
             selftest=self.selftest,
         )
         directory = ledger.directory
@@ -203,7 +232,11 @@ class Audit:
             except StorageError as error:  # the result does not rest on it
                 refused.append(error.what)
                 self._remark(error.render())
-        self.result = result = unkept(result, refused) if refused else result
+        if refused:
+            incomplete = (*result.incomplete, *refused)
+            result = replace(result, status="incomplete", incomplete=incomplete)
+            result = judged(result, self.config.gates, facts.today)
+        self.result = result
         self._write_lock_file(ledger)
         text = to_json(result).encode()
         # Before the file: whatever a crash leaves there, its hash is one of those in the log.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from auditor.cells.ledger import Ledger
@@ -32,16 +32,9 @@ def find_unfinished(
     Raises:
         StorageError: a run cannot be read or locked.
     """
-    if resume is False or not config.output.is_dir():
+    if resume is False:
         return None
-    wanted = config_hash(config)[:_HASH_LENGTH]
-    with storing(config.output, "read"):
-        found = sorted(config.output.glob(f"*-{wanted}"), reverse=True)
-    for directory in found:
-        if not directory.is_dir() or not _NAME.match(directory.name):
-            say(f"{directory} is not a run directory, and is ignored")
-            continue
-        ledger = Ledger(directory)
+    for ledger in _runs(config, say):
         if _unfinished(ledger, resume) and ledger.try_lock():
             if _unfinished(ledger, resume):  # still, now that nobody else is at work on it
                 return ledger
@@ -49,15 +42,49 @@ def find_unfinished(
     return None
 
 
+def find_judged(config: AuditConfig, same: Callable[[Ledger], bool]) -> Ledger | None:
+    """The newest complete run of this configuration that is the `same` audit; it is locked.
+
+    Raises:
+        StorageError: a run cannot be read or locked.
+    """
+    for ledger in _runs(config, lambda text: None):
+        if _status(ledger) == "complete" and same(ledger) and ledger.try_lock():
+            if _status(ledger) == "complete":
+                return ledger
+            ledger.unlock()
+    return None
+
+
+def _runs(config: AuditConfig, say: Callable[[str], None]) -> Iterator[Ledger]:
+    """All runs of this configuration, newest first."""
+    if not config.output.is_dir():
+        return
+    wanted = config_hash(config)[:_HASH_LENGTH]
+    with storing(config.output, "read"):
+        found = sorted(config.output.glob(f"*-{wanted}"), reverse=True)
+    for directory in found:
+        if not directory.is_dir() or not _NAME.match(directory.name):
+            say(f"{directory} is not a run directory, and is ignored")
+            continue
+        yield Ledger(directory)
+
+
 def _unfinished(ledger: Ledger, resume: bool | None) -> bool:
     """Whether the last session was cut off, or, to `resume`, ended incomplete."""
+    status = _status(ledger)
+    return status is None or bool(resume and status != "complete")
+
+
+def _status(ledger: Ledger) -> str | None:
+    """How the last session ended; None where it was cut off."""
     finished = None
     for event in ledger.events():
         if event["event"] == "started":
             finished = None
         elif event["event"] == _FINISHED:
             finished = event
-    return finished is None or bool(resume and finished.get("status") != "complete")
+    return None if finished is None else str(finished.get("status"))
 
 
 def new_run(config: AuditConfig) -> Ledger:

@@ -11,6 +11,7 @@ from auditor.cli.console import say
 from auditor.cli.describe import list_, schema, show
 from auditor.cli.doctor import doctor
 from auditor.cli.failure import reporting_errors
+from auditor.cli.gate import gate
 from auditor.cli.init import init
 from auditor.cli.plugin import plugin
 from auditor.cli.plugin_commands import CommandLine
@@ -63,6 +64,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_,
     "show": show,
     "report": report,
+    "gate": gate,
     "selftest": selftest,
     "schema": schema,
 }

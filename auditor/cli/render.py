@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +9,12 @@ import typer
 
 from auditor.cli.console import say
 from auditor.cli.options import PluginOption, registry_with
+from auditor.cli.runs import result_of
 from auditor.cli.terminal import shown_path
 from auditor.config.load import unknown_format
 from auditor.errors import AuditorError, UsageError, did_you_mean, told
 from auditor.language import languages
 from auditor.report import FORMATS, write_reports
-from auditor.storage import storing
 
 
 def report(
@@ -37,14 +34,7 @@ def report(
     plugins: PluginOption = None,
 ) -> None:
     """Render the reports again from audit.json; needs no model and no GPU."""
-    directory = run_directory.parent if run_directory.name == "audit.json" else run_directory
-    if not (directory / "audit.json").is_file():
-        raise UsageError(
-            "There is no audit.json.",
-            where=str(run_directory),
-            expected="the directory of a finished run",
-            remedy="name one of the directories that `auditor run` wrote",
-        )
+    directory, vouched = result_of(run_directory)
     registry = registry_with(plugins)
     known = [*FORMATS, *registry.reports]
     wanted = [name for text in formats or list(FORMATS) for name in text.split(",")]
@@ -57,14 +47,6 @@ def report(
             where="--language",
             expected=f"one of: {', '.join(languages())}",
             remedy=did_you_mean(language, languages()),
-        )
-    known_hashes = _hashes(directory)
-    if known_hashes and not _is_one_of(directory / "audit.json", known_hashes):
-        raise UsageError(
-            "audit.json is not what the audit wrote: it was changed or damaged since.",
-            where=str(directory / "audit.json"),
-            expected=f"a file with the SHA-256 {known_hashes[-1]}, which events.jsonl has",
-            remedy="take it from where the run was archived, or run the audit again",
         )
     try:
         write_reports(
@@ -79,7 +61,7 @@ def report(
     except AuditorError:
         raise
     except Exception as error:
-        if known_hashes:  # then the file is not to blame
+        if vouched:  # then the file is not to blame
             raise
         raise UsageError(
             f"No report can be made from this audit.json: {told(error)}",
@@ -95,23 +77,3 @@ def _show(path: Path) -> None:
 
 def _tell(text: str) -> None:
     say(f"warning: {text}", error=True)
-
-
-def _is_one_of(file: Path, hashes: list[str]) -> bool:
-    with storing(file, "read"):
-        return hashlib.sha256(file.read_bytes()).hexdigest() in hashes
-
-
-def _hashes(directory: Path) -> list[str]:
-    """What events.jsonl says of audit.json; nothing where it is damaged or has gone as well."""
-    try:
-        lines = (directory / "events.jsonl").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    found = []
-    for line in lines.splitlines():
-        with contextlib.suppress(ValueError, RecursionError):
-            event = json.loads(line)
-            if isinstance(event, dict) and event.get("event") == "result":
-                found.append(str(event.get("sha256")))
-    return found

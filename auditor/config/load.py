@@ -48,7 +48,7 @@ def resolve_source(source: ConfigSource) -> tuple[AuditConfig, Registry]:
         ConfigError: as above.
     """
     problems = Problems(source)
-    _check_schema(problems)
+    check_schema(problems)
     tables = read_tables(problems)
     plugins = tables.plugins or PluginsConfig()
     directory = problems.source.path.parent
@@ -64,8 +64,12 @@ def resolve_source(source: ConfigSource) -> tuple[AuditConfig, Registry]:
     return config, registry
 
 
-def _check_schema(problems: Problems) -> None:
-    """Under another schema the keys may mean something else, so nothing more is said then."""
+def check_schema(problems: Problems) -> None:
+    """Note what is wrong with the schema; under another, keys may mean something else.
+
+    Raises:
+        ConfigError: it is another, and nothing more can be said.
+    """
     given = problems.source.data.get("schema")
     if given == SCHEMA and isinstance(given, int) and not isinstance(given, bool):
         return

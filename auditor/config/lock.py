@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from auditor.config.load import SCHEMA
@@ -52,6 +54,25 @@ def config_hash(config: AuditConfig) -> str:
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def only_judged_anew(before: Path, text: str) -> bool:
+    """Whether a lock file differs from that of a run, and in gates, titles and reports alone."""
+    try:
+        old, new = tomllib.loads(before.read_text(encoding="utf-8")), tomllib.loads(text)
+    except (OSError, ValueError):
+        return False
+    return old != new and _measured(old) == _measured(new)
+
+
+def _measured(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tables of a lock file without what the judgement and its presentation depend on."""
+    kept = {key: value for key, value in tree.items() if key not in ("title", "gate", "report")}
+    threats = [
+        {key: value for key, value in threat.items() if key != "rationale"}
+        for threat in tree.get("threat", ())
+    ]
+    return {**kept, "threat": threats}
 
 
 def _tree(config: AuditConfig) -> dict[str, Any]:
