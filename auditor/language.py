@@ -16,9 +16,14 @@ from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from babel.messages.catalog import Catalog
 
 ENGLISH = "en"
+#: The context of texts that stand in audit.json.
+RESULT = "result"
 
 _K = TypeVar("_K")
 _DOMAIN = "auditor"
@@ -93,6 +98,19 @@ class Words(Mapping[_K, str]):
         return len(self._texts)
 
 
+def phrases() -> Iterator[tuple[str, str]]:
+    """The texts of results that the language spoken has a translation of, and that."""
+    for one in _read(spoken()):
+        if one.context == RESULT and one.string and not one.fuzzy:
+            yield str(one.id), str(one.string)
+
+
+@cache
+def letters_of(language: str) -> frozenset[str]:
+    """The letters of all words of `language`; none of English, which every font has."""
+    return frozenset("".join("".join(one.string or "") for one in _read(language) if one.id))
+
+
 @cache
 def _catalogue(language: str) -> NullTranslations:
     """The words of `language`.
@@ -103,13 +121,22 @@ def _catalogue(language: str) -> NullTranslations:
     if language == ENGLISH:
         return NullTranslations()
     from babel.messages.mofile import write_mo
-    from babel.messages.pofile import read_po
 
     compiled = io.BytesIO()
-    with _file(language).open("rb") as source:
-        write_mo(compiled, read_po(source, domain=_DOMAIN))
+    write_mo(compiled, _read(language))
     compiled.seek(0)
     return GNUTranslations(compiled)
+
+
+@cache
+def _read(language: str) -> Catalog:
+    from babel.messages.catalog import Catalog
+    from babel.messages.pofile import read_po
+
+    if language == ENGLISH:
+        return Catalog()
+    with _file(language).open("rb") as source:
+        return read_po(source, domain=_DOMAIN)
 
 
 def _folder() -> Traversable:

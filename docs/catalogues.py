@@ -13,6 +13,9 @@ from pathlib import Path
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
+from phrases import phrases
+
+from auditor.language import RESULT
 
 ROOT = Path(__file__).parents[1]
 LOCALE = ROOT / "report_templates" / "locale"
@@ -35,6 +38,9 @@ def words() -> Catalog:
             method, file, keywords=_KEYWORDS, comment_tags=("Translators:",), options=options
         ):
             catalog.add(text, None, [(name, None)], auto_comments=comments, context=context)
+    for text, name in phrases():
+        flags = ["python-brace-format"] if "{" in text else []
+        catalog.add(text, None, [(name, None)], flags=flags, context=RESULT)
     return catalog
 
 

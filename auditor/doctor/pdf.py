@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from auditor.config import AuditConfig
 from auditor.doctor.proof import Proof
 from auditor.doctor.trial import Tried, run_trial
-from auditor.report.letters import named, remedy, uncommon
+from auditor.language import letters_of
+from auditor.report.letters import in_english, named, remedy, uncommon
 
 AREA = "PDF"
 _TIMEOUT = 300.0
@@ -40,12 +41,22 @@ def letters(config: AuditConfig) -> Iterator[Proof]:
     texts += [threat.rationale for threat in config.threats]
     texts += [attack.label for attack in config.attacks]
     texts += [check.label for check in config.checks]
-    asked = uncommon(texts)
+    words = letters_of(config.report.language)
+    asked = uncommon([*texts, "".join(words)])
     if not asked:
         return
     for tried in run_trial("trial_pdf.py", f"--letters={asked!a}", timeout=_TIMEOUT):
-        lacking = tried.said.get("lacking")
-        if lacking:
+        missing = frozenset(tried.said.get("lacking") or ())
+        if missing & words:
+            yield Proof(
+                AREA,
+                "warning",
+                in_english(config.report.language, missing & words),
+                where="language in [report]",
+                expected="a font with the letters of that language",
+                remedy=f"install a font: {remedy(missing & words)}",
+            )
+        if lacking := missing - words:
             yield Proof(
                 AREA,
                 "warning",

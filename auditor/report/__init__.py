@@ -6,13 +6,13 @@ Importing this package is cheap: what renders is imported when something is rend
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
 from auditor.errors import LoadError, SeveralLoadsError, UsageError, text_of
-from auditor.language import ENGLISH, languages, speaking
+from auditor.language import ENGLISH, languages, letters_of, speaking
 from auditor.printable import with_texts
 from auditor.protocols.reporting import Reporter, Section
 from auditor.results import AuditResult, from_json
@@ -98,7 +98,7 @@ def write_html(source: ReportSource, directory: Path) -> Path:
 
 
 def write_pdf(source: ReportSource, directory: Path) -> Path:
-    """Write report.pdf into `directory`.
+    """Write report.pdf into `directory`; in English where no font has the language's letters.
 
     Raises:
         LoadError: Pango is missing.
@@ -106,14 +106,25 @@ def write_pdf(source: ReportSource, directory: Path) -> Path:
     from auditor.report import letters, pdf
 
     content, lacking = pdf.render(source.result, source.raw, source.page)
+    note = ""
+    if own := lacking & letters_of(source.spoken):
+        note = letters.in_english(source.spoken, own)
+        source.tell(f"report.pdf: {note}")
+        source = replace(source, language=ENGLISH)
+        content, lacking = _set_again(source, frozenset(), note)
     if lacking:
         source.tell(f"report.pdf: {letters.note(lacking)}")
-        content = _written_out(source, lacking)
+        content, _ = _set_again(source, lacking, note)
     return _write(directory / "report.pdf", content)
 
 
-def _written_out(source: ReportSource, lacking: frozenset[str]) -> bytes:
-    """The PDF with the letters that no font has written out, which it says on its first page."""
+def _set_again(
+    source: ReportSource, lacking: frozenset[str], note: str
+) -> tuple[bytes, frozenset[str]]:
+    """The PDF with the letters that no font has written out; its first page says so, after `note`.
+
+    With it the letters that are lacking all the same.
+    """
     from auditor.report import html, letters, pdf
     from auditor.report.plugin_sections import plugin_sections
 
@@ -121,9 +132,10 @@ def _written_out(source: ReportSource, lacking: frozenset[str]) -> bytes:
     result = with_texts(source.result, lambda text: text.translate(table))
     appended = plugin_sections(result, source.sections)
     with speaking(source.spoken):
-        page = html.render(result, source.raw, appended, letters.note(lacking, without=True))
+        more = letters.note(lacking, without=True) if lacking else ""
+        page = html.render(result, source.raw, appended, f"{note} {more}".strip())
     # Sections of plugins have texts of their own. Pictures are base64, and so ASCII.
-    return pdf.render(result, source.raw, page.translate(table))[0]
+    return pdf.render(result, source.raw, page.translate(table))
 
 
 #: What no plugin's format may touch: small files are put back, of large ones it is told.

@@ -25,6 +25,7 @@ from auditor.report.methods import methods
 from auditor.report.overview import overview
 from auditor.report.plugin_sections import PluginSection
 from auditor.report.stage_tables import all_stages, stage_tables
+from auditor.report.translation import translated
 from auditor.results import AuditResult
 
 _TEMPLATES = "auditor_report_templates"
@@ -107,8 +108,12 @@ def render(
         note: on how the page is set, for its head.
     """
     page = _environment().get_template("report.html.j2")
+    untranslated: tuple[str, ...] = ()
+    if language.spoken() != language.ENGLISH:
+        result, untranslated = translated(result)
     return page.render(
         result=result,
+        untranslated=untranslated,
         sha256=hashlib.sha256(raw).hexdigest(),
         contents=Contents.of(result, appended),
         appended=appended,

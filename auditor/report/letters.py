@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable
 
+from auditor.language import _, ngettext
 from auditor.printable import printable
 
 #: The last of the letters that every font of the reports has: Latin, Greek, Cyrillic.
@@ -33,7 +34,8 @@ def named(lacking: Collection[str]) -> str:
 
 def _first(texts: list[str]) -> str:
     more = len(texts) - _SHOWN
-    return " ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    shown = " ".join(texts[:_SHOWN])
+    return _("{shown} and {count} more").format(shown=shown, count=more) if more > 0 else shown
 
 
 def remedy(lacking: Collection[str]) -> str:
@@ -41,8 +43,8 @@ def remedy(lacking: Collection[str]) -> str:
     kinds = {_kind(one) for one in lacking}
     advice = "; ".join(text for kind, text in _INSTALL.items() if kind in kinds)
     if not advice:
-        return "leave them out: no font is known to have them"
-    return f"{advice}; macOS and Windows bring theirs"
+        return _("leave them out: no font is known to have them")
+    return _("{advice}; macOS and Windows bring theirs").format(advice=advice)
 
 
 def note(lacking: Collection[str], *, without: bool = False) -> str:
@@ -51,12 +53,24 @@ def note(lacking: Collection[str], *, without: bool = False) -> str:
     Args:
         without: where it is told cannot show the letters themselves.
     """
-    count = f"{len(lacking)} letters" if len(lacking) > 1 else "a letter"
     which = _first([_written_out(one) for one in sorted(lacking)]) if without else named(lacking)
-    return (
-        f"No font that is installed here has {count} of this report: {which}. In the PDF they are "
+    return ngettext(
+        "No font that is installed here has a letter of this report: {which}. In the PDF they are "
         "written out as \\uXXXX; report.html and audit.json have them. To set them, install a "
-        f"font: {remedy(lacking)}; then `auditor report RUN_DIR --format pdf`."
+        "font: {fonts}; then `auditor report RUN_DIR --format pdf`.",
+        "No font that is installed here has {count} letters of this report: {which}. In the PDF "
+        "they are written out as \\uXXXX; report.html and audit.json have them. To set them, "
+        "install a font: {fonts}; then `auditor report RUN_DIR --format pdf`.",
+        len(lacking),
+    ).format(count=len(lacking), which=which, fonts=remedy(lacking))
+
+
+def in_english(language: str, lacking: Collection[str]) -> str:
+    """What is told where no font has the letters that the words of a language are written in."""
+    return (
+        f'No font that is installed here has the letters of the language "{language}", so that the '
+        "PDF is in English; report.html is not. To set them, install a font: "
+        f"{remedy(lacking)}; then `auditor report RUN_DIR --format pdf`."
     )
 
 

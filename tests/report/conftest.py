@@ -5,14 +5,17 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 import synthetic_audits
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import write_po
 
-from auditor.report import ReportSource, write_reports
+from auditor import language
+from auditor.report import ReportSource, translation, write_reports
 from auditor.results import to_json
 
 AUDITS = ("small", "large", "hostile", "empty", "many", "masks")
@@ -28,6 +31,33 @@ def source() -> Callable[[str], ReportSource]:
         return ReportSource(result, to_json(result).encode())
 
     return get
+
+
+@pytest.fixture
+def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Catalog], str]]:
+    """Makes a catalogue the only one, and returns its language."""
+    caches = (
+        language._catalogue,
+        language._read,
+        language.letters_of,
+        translation._known,
+        translation._said,
+    )
+
+    def make(catalog: Catalog) -> str:
+        name = str(catalog.locale_identifier)
+        file = tmp_path / "locale" / name / "LC_MESSAGES" / "auditor.po"
+        file.parent.mkdir(parents=True)
+        with file.open("wb") as opened:
+            write_po(opened, catalog)
+        monkeypatch.setattr(language, "_folder", lambda: tmp_path / "locale")
+        for one in caches:
+            one.cache_clear()
+        return name
+
+    yield make
+    for one in caches:
+        one.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 
 import pytest
 from babel.messages.catalog import Catalog
-from babel.messages.pofile import write_po
 from conftest import AUDITS
 
 from auditor import language
@@ -76,23 +75,16 @@ def drawn(pictures: list[str]) -> Iterator[str]:
 
 
 @pytest.fixture
-def brackets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def brackets(made_up: Callable[[Catalog], str], monkeypatch: pytest.MonkeyPatch) -> str:
     """A language whose words are the English ones in brackets."""
-    made = Catalog(locale="sv")
+    monkeypatch.setattr("auditor.report.drawing.label", lambda text, limit=26: text)
+    catalog = Catalog(locale="sv")
     for one in catalogues.words():
         if one.id and one.pluralizable:
-            made.add(one.id, [f"{OPEN}{text}{CLOSE}" for text in one.id])
+            catalog.add(one.id, [f"{OPEN}{text}{CLOSE}" for text in one.id])
         elif one.id and one.id != "d MMMM y":
-            made.add(one.id, f"{OPEN}{one.id}{CLOSE}")
-    file = tmp_path / "sv" / "LC_MESSAGES" / "auditor.po"
-    file.parent.mkdir(parents=True)
-    with file.open("wb") as opened:
-        write_po(opened, made)
-    monkeypatch.setattr(language, "_folder", lambda: tmp_path)
-    monkeypatch.setattr("auditor.report.drawing.label", lambda text, limit=26: text)
-    language._catalogue.cache_clear()
-    yield "sv"
-    language._catalogue.cache_clear()
+            catalog.add(one.id, f"{OPEN}{one.id}{CLOSE}", context=one.context)
+    return made_up(catalog)
 
 
 @pytest.mark.parametrize("name", AUDITS)

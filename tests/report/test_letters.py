@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import synthetic_audits
+from babel.messages.catalog import Catalog
 from pypdf import PdfReader
 from synthetic_attacks import threat
 
@@ -39,6 +41,27 @@ def test_letters_without_a_font_are_written_out_and_told(tmp_path: Path) -> None
     assert f"net {NOWHERE}" in page, "the reader's machine may well have a font"
     assert "No font that is installed here" not in page
     assert reader.attachments["audit.json"] == [(tmp_path / "audit.json").read_bytes()]
+
+
+def test_a_language_that_no_font_can_write_is_english_in_the_pdf(
+    tmp_path: Path, made_up: Callable[[Catalog], str]
+) -> None:
+    catalog = Catalog(locale="sv")
+    catalog.add("Limitations", f"{NOWHERE}{NOWHERE}")
+    language = made_up(catalog)
+    (tmp_path / "audit.json").write_text(to_json(synthetic_audits.small()), encoding="utf-8")
+    told: list[str] = []
+    write_reports(tmp_path, ["html", "pdf"], tell=told.append, language=language)
+    (said,) = told
+    assert f'has the letters of the language "{language}", so that the PDF is in English' in said
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert NOWHERE in page
+    assert '<html lang="sv">' in page
+    reader = PdfReader(tmp_path / "report.pdf")
+    text = " ".join(" ".join(page.extract_text().split()) for page in reader.pages)
+    assert "so that the PDF is in English; report.html is not." in text
+    assert "Limitations" in text
+    assert "\\U000f1234" not in text
 
 
 def test_a_page_of_common_letters_lacks_none() -> None:
