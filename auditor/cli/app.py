@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from auditor.cli.console import say
-from auditor.cli.describe import list_, schema, show
+from auditor.cli.describe import schema, show
 from auditor.cli.doctor import doctor
 from auditor.cli.failure import reporting_errors
 from auditor.cli.gate import gate
 from auditor.cli.init import init
+from auditor.cli.listing import list_
 from auditor.cli.plugin import plugin
 from auditor.cli.plugin_commands import CommandLine
 from auditor.cli.render import report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,11 @@ class Sink:
 
     name: str
     receive: Listener
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring of what listens."""
+        return (inspect.getdoc(self.receive) or "").split("\n", 1)[0]
 
 
 def sink(*, name: str) -> Callable[[Listener], Sink]:

@@ -46,6 +46,11 @@ class Section:
     title: str
     render: RenderSection
 
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring; its title where it has none."""
+        return (inspect.getdoc(self.render) or self.title).split("\n", 1)[0]
+
 
 def reporter(*, name: str) -> Callable[[WriteReport], Reporter]:
     """Function decorator that says what users write in `formats` and after `--format`."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -12,9 +16,24 @@ from config_texts import FULL, MINIMAL
 from typer.testing import CliRunner, Result
 
 from auditor.cli import app
+from auditor.cli.listing import Kind
 from auditor.registry import load_registry
+from auditor.registry.hooks import WORDS
 
 HEAVY = ("torch._C", "numpy._core", "scipy", "matplotlib", "tomlkit", "jinja2", "weasyprint")
+SINK = '''
+from auditor.api import hookimpl, sink
+
+
+@sink(name="said-aloud")
+def said_aloud(event):
+    """Says every event aloud."""
+
+
+@hookimpl
+def auditor_sinks():
+    return [said_aloud]
+'''
 
 
 def auditor(*arguments: str) -> Result:
@@ -69,14 +88,57 @@ def test_validate_of_a_wrong_file(directory: Path) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize(
-    "kind", ["attacks", "checks", "data", "norms", "plugins", "profiles", "reports"]
-)
-def test_list(kind: str) -> None:
+@pytest.mark.parametrize("kind", [kind.value for kind in Kind])
+def test_list_has_a_line_for_each_and_show_knows_it(kind: str) -> None:
+    """Off a terminal lines are whole, however narrow one would be."""
     rows = json.loads(auditor("list", kind, "--json").stdout)
-    table = auditor("list", kind).stdout
-    assert all(row["name"] in table for row in rows)
-    assert rows or table.startswith("No ")
+    listed = CliRunner(env={"COLUMNS": "40"}).invoke(app, ["list", kind]).stdout
+    if not rows:
+        assert listed == f"No {kind} are installed.\n"
+        return
+    lines = listed.splitlines()
+    assert [line.split()[0] for line in lines] == [row["name"] for row in rows]
+    for row, line in zip(rows, lines, strict=True):
+        assert row.get("summary", row.get("status")) in line
+        shown = auditor("show", row["name"])
+        assert shown.exit_code == 0
+        assert f"{row['name']} ({WORDS.get(kind, '')}" in shown.stdout
+
+
+def test_every_kind_that_plugins_offer_can_be_listed() -> None:
+    assert {kind.value for kind in Kind} == {*WORDS, "plugins"}
+
+
+def test_list_on_a_terminal_is_no_wider_than_it() -> None:
+    parent, child = pty.openpty()
+    termios.tcsetwinsize(child, (24, 80))
+    environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-m", "auditor", "list", "checks"]
+    done = subprocess.run(
+        command, stdin=child, stdout=child, stderr=child, check=True,
+        env={**environment, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    os.close(child)
+    text = b""
+    with contextlib.suppress(OSError):  # how a terminal on Linux says that it has ended
+        while part := os.read(parent, 65536):
+            text += part
+    os.close(parent)
+    lines = text.decode().splitlines()
+    assert max(map(len, lines)) == 80
+    assert sum(line.endswith("…") for line in lines) > 5
+    assert lines[-1] == "auditor show NAME says more; --json all of it."
+
+
+def test_list_tells_which_plugin_what_is_not_built_in_comes_from(tmp_path: Path) -> None:
+    path = tmp_path / "said.py"
+    path.write_text(SINK)
+    listed = auditor("list", "sinks", "-p", str(path)).stdout.splitlines()
+    assert "said-aloud  Says every event aloud. (plugin said)" in listed
+    shown = auditor("show", "said", "-p", str(path)).stdout
+    assert shown.startswith("said (plugin, loaded)")
+    assert "sink: said-aloud" in shown
 
 
 def test_list_names_what_a_program_needs() -> None:

@@ -178,7 +178,7 @@ def test_what_show_prints_can_be_pasted(here: Path) -> None:
 def test_show_unknown_name() -> None:
     status, said = auditor("show", "pdg")
     assert status == 2
-    assert 'There is no attack, check, data adapter, model loader or profile called "pdg".' in said
+    assert 'There is nothing called "pdg".' in said
     assert 'did you mean "pgd"?' in said
 
 
