@@ -38,7 +38,11 @@ def finished(here: Path) -> Path:
         (BROKEN, 1, "fail"),
         (waived(0), 0, "pass"),
         (waived(-1), 1, "fail"),
-        ('[[gate]]\nmetric = "masking"\nat_most = "possible"\nmodel = "bands"\n', 3, "inconclusive"),
+        (
+            '[[gate]]\nmetric = "masking"\nat_most = "possible"\nmodel = "bands"\n',
+            3,
+            "inconclusive",
+        ),
     ],
 )
 def test_a_finished_run_is_judged_again(
