@@ -71,7 +71,7 @@ def init(
         _check_complete(named)
         seen = _look(named)
     _write(output, named, seen, force)
-    _say_what_next(output, seen)
+    _say_what_next(output, named, seen)
 
 
 def _check_output(output: Path, force: bool) -> None:
@@ -158,7 +158,9 @@ def _write(output: Path, named: Named, seen: Seen | None, force: bool) -> None:
         ) from error
 
 
-def _say_what_next(output: Path, seen: Seen | None) -> None:
+def _say_what_next(output: Path, named: Named, seen: Seen | None) -> None:
+    from auditor.draft.text import forecast, images_to_draw
+
     if seen is None:
         say(f"Wrote {output}, a template. Complete it, then: auditor validate {output}")
         return
@@ -177,4 +179,7 @@ def _say_what_next(output: Path, seen: Seen | None) -> None:
             say(f"warning: {finding.title} ({finding.code})\n  remedy: {finding.remedy}")
     if seen.stop:
         say(f"warning: an audit would stop here: {seen.stop}")
+    warned = forecast(seen, images_to_draw(named.data, seen))
+    if warned is not None:
+        say(f"warning: {warned.what}\n  remedy: {warned.remedy}")
     say(f"Wrote {output}. Read it, then: auditor run {output}")

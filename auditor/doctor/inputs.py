@@ -13,6 +13,7 @@ from auditor.cells.plan import build_attacks, cells, cut, prices
 from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig, ModelConfig
 from auditor.doctor.proof import Proof, guarded
+from auditor.masking.forecast import foretell
 from auditor.maths.objectives import choose_objective
 from auditor.preflight import Preflight, count_classes, read_batch
 from auditor.registry import Registry
@@ -89,6 +90,9 @@ def _model(
             remedy="see the findings above",
         )
         return
+    forecast = foretell(right, total, seen.classes, len(samples.images.x))
+    if forecast is not None:
+        yield Proof(area, "warning", forecast.what, remedy=forecast.remedy)
     if load_stand_in_of(model, victim) is not None:
         yield Proof(area, "ok", f"the stand-in {model.bpda} loads")
     yield _cost(area, config, registry, model, victim, samples, seen)

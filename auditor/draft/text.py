@@ -13,13 +13,12 @@ from typing import Any
 from auditor.draft.budgets import Budget, customary
 from auditor.draft.named import Named
 from auditor.draft.survey import Seen
+from auditor.masking.forecast import Forecast, foretell
 
 _WIDTH = 96
 #: Images in a draw: on a CPU large ones take minutes each.
 _SAMPLES, _SAMPLES_LARGE = 500, 200
 _LARGE = 128
-#: With fewer correctly classified ones the masking verdict is inconclusive.
-_ENOUGH = 50
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _PLACEHOLDERS = {
     "model": {"factory": "my_model.py:make"},
@@ -187,7 +186,8 @@ def _data(named: Named, seen: Seen | None) -> Iterator[str]:
         f"Seen: {seen.images} images of {channels} × {height} × {width} (channels, height, width), "
         f"{seen.dtype}, {seen.labels} different labels."
     )
-    samples = table.pop("samples", None) or _sensible(seen)
+    samples = images_to_draw(table, seen)
+    table.pop("samples", None)
     yield from _lines(table)
     yield from _draw(seen, samples)
     low, high = seen.clean.ci95
@@ -200,11 +200,19 @@ def _data(named: Named, seen: Seen | None) -> Iterator[str]:
         yield f"# expected_accuracy = {seen.clean.accuracy:.3g}"
 
 
-def _sensible(seen: Seen) -> int | None:
-    """Images to draw; None for all."""
+def images_to_draw(data: dict[str, Any], seen: Seen) -> int | None:
+    """As many as `data` says, or a sensible number; None for all."""
+    if "samples" in data:
+        return int(data["samples"])
     large = max(seen.shape[1:]) >= _LARGE and seen.device == "cpu"
     samples = max(_SAMPLES_LARGE if large else _SAMPLES, seen.classes)
     return samples if samples < seen.images else None
+
+
+def forecast(seen: Seen, samples: int | None) -> Forecast | None:
+    """What would keep the audit's masking verdict open, on so many images like those seen."""
+    drawn = samples or seen.images
+    return foretell(int(drawn * seen.clean.accuracy), drawn, seen.classes, seen.images)
 
 
 def _draw(seen: Seen, samples: int | None) -> Iterator[str]:
@@ -214,11 +222,9 @@ def _draw(seen: Seen, samples: int | None) -> Iterator[str]:
         f"{'A uniform draw' if samples else 'All images'}: {count} tell a robust accuracy "
         f"of 50 % to ± {width:.0f} points (95 %)."
     )
-    if count * seen.clean.accuracy < _ENOUGH:
-        yield from _comment(
-            f"The masking verdict needs {_ENOUGH} correctly classified images; with these it will "
-            "be inconclusive."
-        )
+    warned = forecast(seen, samples)
+    if warned is not None:
+        yield from _comment(f"{warned.what} Remedy: {warned.remedy}.")
     yield f"samples = {samples}" if samples else "# samples = 500"
 
 

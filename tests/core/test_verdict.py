@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from scipy.stats import beta
 
+from auditor.masking.forecast import foretell
 from auditor.masking.verdict import LEAST_IMAGES, Facts, FoundBy, judge_masking
 from auditor.protocols.check import Family, Symptom
 from auditor.results import ChallengeCount, ControlTrial, PlantedControl, Power
@@ -194,6 +195,20 @@ def test_what_cannot_be_judged_is_inconclusive(changes: dict[str, object], words
     masking = judge_masking(replace(HONEST, **changes))  # type: ignore[arg-type]
     assert masking.verdict == "inconclusive"
     assert words in masking.summary
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("correct", [1, 39, 40, 49, 50, 51, 100, 200])
+def test_what_is_foretold_is_what_the_verdict_says(correct: int, classes: int) -> None:
+    fell = dict.fromkeys(vars(HONEST).keys() & {"by_any", "by_gradient", "by_cross_entropy"}, 0)
+    masking = judge_masking(
+        replace(HONEST, total=200, correct=correct, images=correct, classes=classes,
+                challenges=challenged(correct), by_plain=0, by_others=0, **fell)
+    )  # fmt: skip
+    forecast = foretell(correct, 200, classes, images=10_000)
+    assert (masking.verdict == "inconclusive") == (forecast is not None)
+    if forecast is not None:
+        assert ("50" in masking.reasons[0]) == ("needs 50" in forecast.what)
 
 
 def test_a_missing_check_takes_nothing_from_proof() -> None:

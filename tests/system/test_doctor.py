@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from system_files import CONFIG, MODEL, process
+from system_files import CLASSES, CONFIG, MODEL, pictures, process
 
 from auditor.config import load_config
 from auditor.doctor.devices import devices
@@ -86,6 +87,24 @@ def test_a_sound_machine_and_a_sound_audit(here: Path) -> None:
     assert "\x1b" not in done.stdout
     assert not Path("audits").exists()
     assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(("correct", "warned"), [(49, True), (50, False)])
+def test_fewer_correct_images_than_a_verdict_needs_are_told(
+    here: Path, correct: int, warned: bool
+) -> None:
+    x, y = pictures()
+    x, y = np.tile(x, (3, 1, 1)), np.tile(y, 3)
+    y[correct:] = (y[correct:] + 1) % CLASSES
+    np.savez("data.npz", x=x, y=y)
+    proofs = subject_of(CONFIG)
+    told = [one for one in proofs if "masking verdict will be inconclusive" in one.what]
+    assert bool(told) is warned
+    assert exit_status(proofs) == 0
+    for one in told:
+        assert one.outcome == "warning"
+        assert "it needs 50 correctly classified images, and 49 of 72 are" in one.what
+        assert one.remedy == "audit a larger set, of 96 images or more"
 
 
 # --- Broken packages
@@ -238,8 +257,10 @@ def test_plugins_loaded_broken_and_blocked(tmp_path: Path) -> None:
 
 
 def test_a_sound_model(here: Path) -> None:
+    x, y = pictures()
+    np.savez("data.npz", x=np.tile(x, (3, 1, 1)), y=np.tile(y, 3))
     data, *model = subject_of(CONFIG)
-    assert "24 of 24 images, 1 × 6 × 6" in data.what
+    assert "72 of 72 images, 1 × 6 × 6" in data.what
     assert {proof.outcome for proof in model} == {"ok"}
     assert "images a second forwards" in model[-1].what
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -56,7 +57,10 @@ def test_init_validate_run(bare: Path) -> None:
     assert data["model"] == [{"name": "model", "factory": "model.py:make", "outputs": "logits"}]
     assert data["data"] == {"adapter": "npz", "path": "data.npz"}
     assert "# expected_accuracy = 1" in written()
-    assert "The masking verdict needs 50 correctly classified images" in written()
+    foretold = "it needs 50 correctly classified images, and 24 of 24 are."
+    assert foretold in said
+    assert "remedy: audit a larger set, of 65 images or more" in said
+    assert foretold in " ".join(written().replace("\n# ", " ").split())
     quick = ("--set", "profile=quick", "--set", "check=[]", "--set", "report.formats=[]")
     status, said = auditor("run", "audit.toml", *quick)
     assert status in (0, 1, 3), said
@@ -131,9 +135,27 @@ def test_programs_and_checkpoints_are_known_by_their_ending(bare: Path) -> None:
 def test_large_sets_are_drawn_from(bare: Path) -> None:
     x, y = pictures()
     np.savez("data.npz", x=np.tile(x, (50, 1, 1)), y=np.tile(y, 50))
-    assert init(*OPTIONS)[0] == 0
+    status, said = init(*OPTIONS)
+    assert status == 0
     assert tomllib.loads(written())["data"]["samples"] == 500
     assert "1200 images" in written()
+    assert "inconclusive" not in said
+
+
+def test_a_draw_with_too_few_correct_images_is_told_with_one_that_is_enough(bare: Path) -> None:
+    """Of six draws of the picture of each class, five have another label: a sixth is correct."""
+    x, y = pictures()
+    np.savez(
+        "data.npz", x=np.tile(x, (50, 1, 1)), y=(np.tile(y, 50) + (np.arange(1200) % 6 > 0)) % 3
+    )
+    status, said = init(*OPTIONS, "--set", "data.samples=60", "--yes")
+    assert status == 0, said
+    low = re.search(r"it needs 50 correctly classified images, and (\d+) of 60 are", said)
+    assert low is not None
+    assert 4 <= int(low[1]) <= 16
+    enough = re.search(r"remedy: draw more images, with \[data\] samples = (\d+)", said)
+    assert enough is not None
+    assert 250 <= int(enough[1]) <= 800
 
 
 # --- What is refused

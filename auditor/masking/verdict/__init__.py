@@ -24,7 +24,7 @@ from auditor.masking.verdict.sentences import (
 from auditor.protocols.check import Family, Symptom
 from auditor.results import Comparison, Hidden, Masking, MaskingKind, MaskingVerdict
 
-__all__ = ["LEAST_IMAGES", "Facts", "FoundBy", "judge_masking"]
+__all__ = ["LEAST_IMAGES", "Facts", "FoundBy", "guesses", "judge_masking"]
 
 #: Hidden examples prove masking once so large a share of the images is hidden for certain. What
 #: honest models show against AutoAttack is 0.13 points and less; gradient attacks are shorter here.
@@ -103,9 +103,14 @@ def _undecidable(facts: Facts) -> list[str]:
             f"Only {facts.images} correctly classified images were looked at; the verdict needs "
             f"{LEAST_IMAGES}."
         ]
-    if facts.correct / facts.total < 2 / facts.classes and facts.classes > 3:
+    if guesses(facts.correct / facts.total, facts.classes):
         return ["The clean accuracy is less than twice what guessing reaches."]
     return []
+
+
+def guesses(accuracy: float, classes: int) -> bool:
+    """Whether a model knows so little that its gradient decides nothing."""
+    return accuracy < 2 / classes and classes > 3
 
 
 def _unproven(facts: Facts) -> list[str]:
