@@ -187,7 +187,7 @@ def test_the_screen_cannot_end_an_audit(here: Path, monkeypatch: pytest.MonkeyPa
         assert (newest / "report.html").is_file()
         assert events(newest)[-1] == "finished"
         if name != "__enter__":
-            assert "Verdict: pass; exit status 0." in said
+            assert "Verdict: no-requirement; exit status 0." in said
 
 
 SPEECHLESS = """
@@ -370,7 +370,7 @@ def test_memory_that_runs_out(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
         patch.setattr("auditor.cli.run.write_reports", too_large)
         status, said = auditor(*RUN)
     assert (status, "The memory ran out." in said) == (3, True)
-    assert "every gate held" in said or "held" in said
+    assert "The audit is complete, and no requirement was set" in said
     status, said = auditor(*RUN)
     assert (status, "going on with" in said) == (0, True)
 
