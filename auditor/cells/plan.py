@@ -169,7 +169,7 @@ def sample_price(cell: Cell, images: int) -> Price | None:
         return None
     drawn = min(images, cell.plan.attack.sample)
     cost = cell.plan.sample_cost(drawn, cell.norm)
-    return Price(f"{cell.title}, random sample of the survivors", drawn, *cost)
+    return Price(f"{cell.title}, sample of survivors", drawn, *cost)
 
 
 def prices(cells: Iterable[Cell], images: int) -> Iterator[Price]:

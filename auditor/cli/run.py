@@ -12,7 +12,7 @@ import typer
 
 from auditor.cli.console import PlainConsole, say
 from auditor.cli.guard import GuardedScreen, each_warning_once, no_silent_end, of_the_machine
-from auditor.cli.options import PluginOption, broken_plugins, executed
+from auditor.cli.options import PluginOption, broken_plugins
 from auditor.cli.terminal import Screen, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.doctor.pdf import letters
@@ -59,7 +59,9 @@ def run(
     for line in broken_plugins(registry):
         console.write_line(f"warning: {line}")
     if plan:
-        _print_plan(console, settings, registry)
+        from auditor.cli.plan import print_plan
+
+        print_plan(console, settings, registry)
         return
     if "pdf" in settings.report.formats:
         for proof in letters(settings):
@@ -198,48 +200,3 @@ def _kept(screen: GuardedScreen, audit: Audit, command: str, before: str, nothin
     kept = f"What was finished is kept in {shown_path(directory)}; go on with:"
     screen.line(f"{before} {kept}".strip())
     screen.line(f"  {command} --resume")
-
-
-def _print_plan(console: PlainConsole, settings: AuditConfig, registry: Registry) -> None:
-    """Every cell and every check, with passes if all of the images withstand."""
-    from rich.table import Table
-
-    from auditor.cells.inputs import load_samples
-    from auditor.cells.plan import build_attacks, build_checks, cells, cut, prices
-
-    samples = load_samples(settings, registry)
-    for note in samples.notes:
-        console.write_line(f"data: {note}")
-    table = Table(show_edge=False)
-    for name in ("cell", "images", "forward passes", "backward passes"):
-        table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
-    totals = {"attacks": [0, 0], "checks": [0, 0]}
-
-    def row(kind: str, title: str, images: int, cost: tuple[int, int] | None) -> None:
-        passes = ("not told", "not told") if cost is None else (f"{part:,}" for part in cost)
-        totals[kind] = [a + b for a, b in zip(totals[kind], cost or (0, 0), strict=True)]
-        table.add_row(title, f"{images:,}", *passes)
-
-    blocks, attacks = cut(len(samples), samples.shape), build_attacks(settings, registry, samples)
-    for one in prices(cells(settings, attacks, blocks), len(samples)):
-        row("attacks", one.title, one.images, (one.forwards, one.backwards))
-    images, classes = blocks[0].stop, max(2, int(samples.images.y.max()) + 1)
-    for model in settings.models:
-        for plan in build_checks(settings, registry):
-            cost = plan.cost(images, classes)
-            row("checks", f"{model.name} · check {plan.config.label}", images, cost)
-    console.print(table)
-    forwards, backwards = totals["attacks"]
-    said = (
-        f"About {forwards:,} forward and {backwards:,} backward passes of single images if none "
-        "falls, verification apart; images that fall early cost less, and what breaks an image of "
-        "a sample is run on all survivors."
-    )
-    if any(totals["checks"]):
-        forwards, backwards = totals["checks"]
-        said += (
-            f" Checks add at most {forwards:,} and {backwards:,}, and far less where they find "
-            "nothing to look into; twice as much or more for a model whose answers vary."
-        )
-    ran = " ".join(filter(None, ("Nothing was run.", "The data were read.", executed(registry))))
-    console.print(f"{said} {ran}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from system_files import (
@@ -14,6 +16,8 @@ from system_files import (
     only_run,
     run_directories,
 )
+
+from auditor.registry import load_registry
 
 FGSM = '[[attack]]\nuse = "fgsm"\n\n'
 NOISE = '[[attack]]\nuse     = "noise"\nsamples = 4\n\n'
@@ -116,10 +120,45 @@ def test_plan_makes_nothing(here: Path) -> None:
     before = sorted(here.iterdir())
     status, said = auditor("run", "audit.toml", "--plan")
     assert status == 0
-    assert "bands · linf 0.1 · fgsm" in said
     # fgsm evaluates two points with one gradient, noise four; 24 images each.
-    assert "About 144 forward and 24 backward passes" in " ".join(said.split())
+    assert rows_of_plan(said) == [
+        ("linf 0.1 · fgsm", 24, 48, 24),
+        ("linf 0.1 · noise", 24, 96, 0),
+        ("attacks", 144, 24),
+    ]
     assert sorted(here.iterdir()) == before
+
+
+def test_the_plan_sums_attacks_checks_and_models(here: Path) -> None:
+    second = '[[model]]\nname = "again"\nfactory = "model.py:make"\n\n[data]'
+    config = CONFIG.replace("[data]", second).replace("check  = []\n", "")
+    Path("audit.toml").write_text(config, encoding="utf-8")
+    status, said = auditor("run", "audit.toml", "--plan")
+    assert status == 0
+    assert "bands, again: the same cells for each" in said
+    rows = rows_of_plan(said)
+    attacks, checks, together, both = ([*row[1:]] for row in rows[-4:])
+    assert [row[0] for row in rows[-4:]] == [
+        "attacks", "checks, at most", "together, at most", "all 2 models",
+    ]  # fmt: skip
+    listed = [row for row in rows[:-4] if row[0].startswith("check ")]
+    assert len(listed) == len(load_registry().profiles["standard"].checks)
+    assert attacks == [144, 24]
+    assert checks == [sum(row[2] for row in listed), sum(row[3] for row in listed)]
+    assert together == [a + b for a, b in zip(attacks, checks, strict=True)]
+    assert both == [2 * one for one in together]
+    assert all(len(line) <= 80 for line in said.splitlines())
+
+
+def rows_of_plan(said: str) -> list[tuple[Any, ...]]:
+    """Title and numbers of each line that ends in numbers."""
+    found = []
+    for line in said.splitlines():
+        title, *cells = re.split(r"  +", line.strip())
+        numbers = [cell.replace(",", "") for cell in cells]
+        if numbers and all(map(str.isdigit, numbers)):
+            found.append((title, *map(int, numbers)))
+    return found
 
 
 def test_time_budget_and_what_is_left_of_it(here: Path) -> None:

@@ -294,6 +294,7 @@ def test_the_plan_lists_checks(masked: Path) -> None:
     assert status == 0
     (row,) = [line for line in said.splitlines() if "check bands" in line]
     assert row.count("not told") == 2
+    assert "1 of the checks does not say what it takes." in " ".join(said.split())
     Path("mine.py").write_text(
         Path("mine.py").read_text(encoding="utf-8").replace(
             "    def run(self, probe)",
@@ -304,5 +305,4 @@ def test_the_plan_lists_checks(masked: Path) -> None:
     )  # fmt: skip
     _, said = auditor("run", "audit.toml", "--plan")
     (row,) = [line for line in said.splitlines() if "check bands" in line]
-    assert [cell.strip() for cell in row.split("│")[1:]] == ["96", "384", "3"]
-    assert "Checks add at most 384 and 3," in " ".join(said.split())
+    assert row.split() == ["check", "bands", "96", "384", "3"]
