@@ -44,8 +44,8 @@ def print_plan(console: PlainConsole, config: AuditConfig, registry: Registry) -
     for heading in _HEADINGS:
         table.add_column(heading, justify="right")
     for row in attacks + checks:
-        passes = ("not told", "not told") if row.passes is None else map(_number, row.passes)
-        table.add_row(row.title, _number(row.images), *passes)
+        told = ["not told"] * 2 if row.passes is None else [_number(part) for part in row.passes]
+        table.add_row(row.title, _number(row.images), *told)
     table.add_section()
     table.add_row()
     for title, passes in _sums(attacks, checks, len(names)):
