@@ -129,7 +129,10 @@ def test_plan_makes_nothing(here: Path) -> None:
     assert sorted(here.iterdir()) == before
 
 
-def test_the_plan_sums_attacks_checks_and_models(here: Path) -> None:
+def test_the_plan_sums_attacks_checks_and_models(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     second = '[[model]]\nname = "again"\nfactory = "model.py:make"\n\n[data]'
     config = CONFIG.replace("[data]", second).replace("check  = []\n", "")
     Path("audit.toml").write_text(config, encoding="utf-8")
