@@ -19,7 +19,8 @@ MAKERS = (
     *("plugins/masking/*.py", "plugins/data/image_folder.py", "plugins/data/pictures.py"),
     *("plugins/cascade/*.py", "plugins/autoattack.py", "plugins/npz.py"),
     *("auditor/attacking/stages.py", "auditor/attacking/verify.py"),
-    *("auditor/masking/**/*.py", "auditor/preflight/*.py", "auditor/gates.py"),
+    *("auditor/masking/ch*.py", "auditor/masking/evidence.py", "auditor/masking/verdict/*.py"),
+    *("auditor/masking/probe.py", "auditor/preflight/*.py", "auditor/gates.py"),
     *("auditor/cells/sampler.py", "auditor/schema/tables.py", "auditor/audit/assemble.py"),
     *("auditor/audit/work.py", "auditor/cells/cell.py"),
     *("auditor/subject/samples.py", "auditor/surrogate/names.py"),
@@ -29,8 +30,19 @@ WORDS = (
     *("margin", "margins", "cross-entropy", "logits", "probabilities", "log-probabilities"),
     *("image", "images", "survivor", "survivors", "adversarial example", "gradient", "queries"),
     *("repaired", "rescaled", "averaged", "unbounded", "longer", "screening", "planted", "custom"),
-    *("alone", "reversed", "random", "clean", "was", "were", "it", "and", "or"),
-    *("none", "possible", "suspected", "confirmed", "inconclusive", "holds", "skipped", "failed"),
+    *("alone", "reversed", "random", "clean", "share", "least", "most", "it", "and", "or"),
+    *(
+        "factory",
+        "loader",
+        "none",
+        "possible",
+        "suspected",
+        "confirmed",
+        "inconclusive",
+        "holds",
+        "skipped",
+        "failed",
+    ),
 )
 #: Calls whose texts no reader of a report sees: errors, parameters, files and random keys.
 _UNSEEN = re.compile(r"param|Field|Expects|log|getLogger|[Nn]oise|\w*Error|usercode|tell|blaming")
@@ -60,6 +72,23 @@ class _Seen(ast.NodeVisitor):
 
     def visit_Assert(self, node: ast.Assert) -> None:
         """So do these."""
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        """Nor is what something is compared with."""
+        for part in (node.left, *node.comparators):
+            if not isinstance(part, ast.Constant | ast.JoinedStr):
+                self.visit(part)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        """Nor what something is looked up by; what it is put under may be."""
+        self.visit(node.value)
+        if isinstance(node.ctx, ast.Store):
+            self.visit(node.slice)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        """Nor keys of files and random numbers, and places of errors."""
+        if node.arg not in ("key", "where"):
+            self.visit(node.value)
 
     def visit_Expr(self, node: ast.Expr) -> None:
         """A docstring is no text."""

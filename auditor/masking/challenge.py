@@ -57,8 +57,10 @@ class Shortage:
     def sentence(self) -> str:
         """Such as "Only 7 of 26 checks of the profile standard were run."."""
         asked = self.whole - len(self.left_out)
-        were = "was" if asked == 1 else "were"
-        return f"Only {asked} of {self.whole} checks of the profile {self.profile} {were} run."
+        return (
+            f"Only {asked} of {self.whole} checks of the profile {self.profile} "
+            f"{'was' if asked == 1 else 'were'} run."
+        )
 
 
 def shortage(config: AuditConfig, registry: Registry) -> Shortage | None:

@@ -17,6 +17,7 @@ from string import Formatter
 from typing import Any, NamedTuple, TypeVar, cast
 
 from auditor.language import N_, gettext, phrases, spoken
+from auditor.report.wording import gap
 from auditor.results import (
     AttackResult,
     AttemptSummary,
@@ -51,9 +52,12 @@ _TELLING = 8
 _SENTENCE = 3
 #: Places that hold code or names, whatever words these have.
 _VERBATIM = frozenset(("culprit", "narrow", "where", "site_where", "symptom_culprit"))
-#: Between letters that are written without spaces.
-_SPACED = re.compile(
-    "(?<=[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]) (?=[\u3000-\u30ff\u4e00-\u9fff])"
+#: Between letters that are written without spaces, and between these and others.
+_TOO_WIDE = re.compile(
+    "(?<=[\u3000-\u303f\uff00-\uffef]) |(?<=[\u3040-\u9fff]) (?=[\u3000-\u9fff])"
+)
+_TOO_NARROW = re.compile(
+    "(?<=[\u3040-\u9fff])(?=[A-Za-z0-9`<>ε])|(?<=[A-Za-z0-9`%)])(?=[\u3040-\u9fff])"
 )
 #: Longer texts are other people's.
 _LONGEST = 4_000
@@ -78,12 +82,16 @@ def said(text: str) -> Said:
 def _said(text: str, language: str) -> Said:
     if not re.search(r"[a-z]{2}", text):
         return Said(text)
-    known = gettext(text)
-    if known != text:
+    if (known := _exactly(text, language)) != text:
         return Said(known, (), len(text))
     if len(text) > _LONGEST:
         return Said(text, (text,))
     return _taken_apart(text, language)
+
+
+def _exactly(text: str, language: str) -> str:
+    """A text that is in the catalogue as it stands."""
+    return _whole(language).get(text) or gettext(text)
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ class _Phrase:
     #: What stands between its places, and how many letters that has.
     chunks: tuple[str, ...]
     letters: int
+    #: Places in which code stands.
+    verbatim: frozenset[str]
     open_start: bool
     open_end: bool
 
@@ -103,15 +113,17 @@ class _Phrase:
         parts = [(literal, name) for literal, name, _, _ in Formatter().parse(text)]
         chunks = tuple(literal for literal, _ in parts if literal)
         letters = sum(map(str.isalpha, "".join(chunks)))
-        place = ".+?" if letters >= _TELLING else r"\S+?"
         pattern, named = "" if parts[0][0] else r"(?![\s.,;:)])", set[str]()
         for literal, name in parts:
-            # What follows a place at once may be missing, and does not begin within a word.
-            what = place if literal or not named else r"(?:[\s,;:.(].*?)?"
+            what = ".+?" if letters >= _TELLING or name in _VERBATIM else r"\S+?"
+            if named and not literal:  # it may be missing, and does not begin within a word
+                what = r"(?:[\s,;:.(].*?)?"
             pattern += re.escape(literal)
             if name is not None:
                 pattern += f"(?P={name})" if name in named else f"(?P<{name}>{what})"
                 named.add(name)
+        if pattern.endswith(r"\ "):  # what follows begins with that space
+            pattern = pattern.removesuffix(r"\ ") + r"(?=\s)"
         first = pattern[0]
         if first.islower():  # a remark may have become a sentence
             pattern = f"[{first}{first.upper()}]{pattern[1:]}"
@@ -120,6 +132,7 @@ class _Phrase:
             translation,
             chunks,
             letters,
+            frozenset(name for literal, name in parts if name and _is_code(literal, name)),
             open_start=not parts[0][0],
             open_end=parts[-1][1] is not None,
         )
@@ -142,15 +155,25 @@ class _Phrase:
                 yield found
 
 
+def _is_code(before: str, name: str) -> bool:
+    """Whether code or a name stands in a place, whatever words that has."""
+    return name in _VERBATIM or before.endswith(('"', "`", " = "))
+
+
 @lru_cache(maxsize=8)
-def _known(language: str) -> tuple[_Phrase, ...]:
-    """The patterns of a language; a full stop is no part of one."""
-    made = []
+def _whole(language: str) -> dict[str, str]:
+    """Every pattern of a language; a full stop is no part of one."""
+    made = {}
     for text, translation in phrases():
         stop = text.endswith(".") and not text.endswith("..")
         ended = translation.removesuffix(gettext(".")) if stop else translation
-        made.append(_Phrase.of(text.removesuffix(".") if stop else text, ended))
-    return tuple(made)
+        made[text.removesuffix("." if stop else "")] = ended.rstrip()
+    return made
+
+
+@lru_cache(maxsize=8)
+def _known(language: str) -> tuple[_Phrase, ...]:
+    return tuple(_Phrase.of(*one) for one in _whole(language).items())
 
 
 class _Piece(NamedTuple):
@@ -190,8 +213,13 @@ def _pieces(text: str, start: int, candidates: list[_Phrase]) -> Iterator[_Piece
         if text.startswith(one, start):
             yield _Piece(0.0, gettext(one), start + len(one))
     if text[start] == "." and text[start + 1 : start + 2] in ("", " "):
-        space = gettext(" ") if text[start + 1 :] else ""
+        space = gap() if text[start + 1 :] else ""
         yield _Piece(0.0, gettext(".") + space, min(start + 2, len(text)))
+
+
+def _spaced(text: str) -> str:
+    """`text` with its spaces as its letters are written."""
+    return _TOO_NARROW.sub(" ", _TOO_WIDE.sub("", text))
 
 
 def _kept(text: str, start: int, inside: set[int]) -> _Piece:
@@ -206,15 +234,17 @@ def _kept(text: str, start: int, inside: set[int]) -> _Piece:
 def _filled(phrase: _Phrase, found: re.Match[str]) -> _Piece:
     """A pattern with what stands in its places."""
     values = found.groupdict()
-    places = {n: Said(text) if n in _VERBATIM else said(text) for n, text in values.items()}
-    # Of two readings with as many letters the likelier one counts: with fewer patterns, none of
-    # which goes beyond its sentence, and with the words that come first around the others.
+    places = {
+        name: Said(_exactly(text, spoken())) if name in phrase.verbatim else said(text)
+        for name, text in values.items()
+    }
+    # Of two readings with as many letters the likelier one counts: with fewer and longer patterns,
+    # none of which goes beyond its sentence, and with the words that come first around the others.
     doubt = 0.5 + sum((". " in text) + 0.1 * text.endswith(".") for text in values.values())
-    if phrase.open_start:
-        doubt += 0.5 if found[0][:1].isalpha() else 0.2
+    doubt += 0.5 * (phrase.open_start and found[0][:1].isalpha()) - 0.001 * len(found[0])
     return _Piece(
         phrase.letters - doubt + sum(one.score for one in places.values()),
-        phrase.translation.format(**{name: one.text for name, one in places.items()}),
+        _spaced(phrase.translation.format(**{name: one.text for name, one in places.items()})),
         found.end(),
         tuple(text for one in places.values() for text in one.missing),
         made=True,
@@ -240,7 +270,7 @@ def _joined(text: str, best: dict[int, _Piece]) -> Said:
                 missing.append("".join(run).strip())
             run = []
     if any(piece.made for piece in pieces):
-        text = _SPACED.sub("", "".join(piece.text for piece in pieces))
+        text = _spaced("".join(piece.text for piece in pieces))
     return Said(text, tuple(missing), pieces[0].score)
 
 

@@ -262,7 +262,12 @@ def clauses(texts: Iterable[str]) -> str:
 
 def prose(sentences: Iterable[str]) -> str:
     """Sentences one after another."""
-    return _(" ").join(sentences)
+    return gap().join(sentences)
+
+
+def gap() -> str:
+    """What stands between two sentences; nothing in a language that is written without spaces."""
+    return _("{first} {second}").format(first="", second="")
 
 
 def ratio(amount: float, whole: int) -> str:

@@ -86,8 +86,10 @@ class BlackBoxGap:
         telling = is_telling(probe, rows, "gradient", "queries")
         gap = Gap(len(survivors), len(tried), rows, telling)
         told = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-        sentence = f"{told}, which ask{'' if len(names) > 1 else 's'} for no gradient, broke "
-        return self._report(f"{sentence}{gap.text}.", gap, hard=hard)
+        sentence = (
+            f"{told}, which ask{'' if len(names) > 1 else 's'} for no gradient, broke {gap.text}."
+        )
+        return self._report(sentence, gap, hard=hard)
 
     @staticmethod
     def _worth_it(probe: Probe, found: torch.Tensor) -> bool:

@@ -58,10 +58,10 @@ class SecondLook:
             broken += len(look_again(probe, rest, trust, f"longer, {trust}, the rest"))
             tried = len(missed)
         among = f"{tried} of {len(missed)}" if tried < len(missed) else f"{tried}"
-        sentence = f"Of {among} image{'s' if len(missed) > 1 else ''}"
         again = "the cross-entropy" if trust == "cross-entropy" else "the margin"
         left = len(missed) - broken
         return (
-            f"{sentence} {_MISSED_BY[trust]}, longer attacks on {again} broke {broken}; "
+            f"Of {among} image{'s' if len(missed) > 1 else ''} {_MISSED_BY[trust]}, longer "
+            f"attacks on {again} broke {broken}; "
             f"{left} {'is' if left == 1 else 'are'} left."
         )

@@ -41,6 +41,7 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         language._read,
         language.letters_of,
         translation._known,
+        translation._whole,
         translation._said,
     )
 

@@ -107,3 +107,28 @@ def test_english_is_what_is_written() -> None:
         assert language.gettext("Glossary") == "Glossary"
         assert language.ngettext("{count} image", "{count} images", 2) == "{count} images"
         assert language.tag() == "en"
+
+
+PLACES = re.compile(r"%\(\w+\)s|%%|(?<!\{)\{\w+\}(?!\})")
+
+
+@pytest.mark.parametrize(
+    ("name", "catalog"),
+    [(file.parts[-3], catalog) for file, catalog in catalogues.catalogues()],
+)
+def test_a_catalogue_has_every_text_with_its_places(name: str, catalog: Catalog) -> None:
+    """After a change of English words: `make catalogues`, then translate what it says."""
+    for text in catalogues.words():
+        if not text.id:
+            continue
+        found = catalog.get(text.id, text.context)
+        assert found is not None, f"run `make catalogues`: {text.id}"
+        assert not found.fuzzy, text.id
+        assert found.string, text.id
+        patterns = [text.id] if isinstance(text.id, str) else list(text.id)
+        made = [found.string] if isinstance(found.string, str) else list(found.string)
+        for translation in made:
+            assert translation, text.id
+            assert set(PLACES.findall(translation)) == set(PLACES.findall(patterns[-1])), text.id
+        both = [*patterns, *made]
+        assert len({one.count("<") for one in both}) == 1, text.id

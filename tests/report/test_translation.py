@@ -33,7 +33,14 @@ PATTERNS = {
     "Attacks broke {fell} images": "攻击攻破了{fell}图像",
     "all {all}": "全部 {all} 张",
 }
-SEPARATORS = {".": "。", ", ": "，", "; ": "；", " (": "（", ")": "）", " ": ""}
+SEPARATORS = {
+    ".": "。",
+    ", ": "，",
+    "; ": "；",
+    " (": "（",
+    ")": "）",
+    "{first} {second}": "{first}{second}",
+}
 
 
 @pytest.fixture(autouse=True)
