@@ -98,6 +98,20 @@ def say(text: str = "", *, error: bool = False) -> None:
     print(printable(text), file=stream, flush=True)
 
 
+@contextlib.contextmanager
+def standard_output_kept() -> Iterator[None]:
+    """Everything that the block prints, users' and native code included, is on standard error."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a stream that was closed takes nothing anyway
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 1)
+            sys.stdout.flush()
+            os.dup2(2, 1)
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
+
+
 class PlainConsole(Console):
     """Rich's tables and bars; texts are no markup, no emoji codes, and command nothing."""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auditor.cli.console import PlainConsole, say
+from auditor.cli.console import PlainConsole, say, standard_output_kept
+from auditor.cli.failure import reporting_errors
 from auditor.cli.guard import GuardedScreen, each_warning_once, no_silent_end, of_the_machine
 from auditor.cli.options import PluginOption, broken_plugins
 from auditor.cli.terminal import Screen, shown_path
@@ -26,6 +29,44 @@ from auditor.usercode.calls import keep_traceback
 
 if TYPE_CHECKING:
     from auditor.audit.audit import Audit
+
+
+@dataclass
+class _Asked:
+    """A run as the command line asks for it, and once it is under way, its audit."""
+
+    config: Path
+    overrides: list[str]
+    plugins: list[str]
+    resume: bool | None
+    audit: Audit | None = None
+
+    def load(self) -> tuple[PlainConsole, AuditConfig, Registry]:
+        """The configuration, and where to show what comes of it; broken plugins are told."""
+        settings, registry = load_config(self.config, self.overrides, self.plugins)
+        console = PlainConsole()
+        for line in broken_plugins(registry):
+            console.write_line(f"warning: {line}")
+        return console, settings, registry
+
+    @property
+    def command(self) -> str:
+        """The line that asks for it again."""
+        words = ["auditor", "run", shown_path(self.config)]
+        words += [word for text in self.overrides for word in ("--set", text)]
+        return shlex.join(words + [word for text in self.plugins for word in ("-p", text)])
+
+    def line(self, status: int) -> str:
+        """What it came to, in JSON; null where it did not come so far."""
+        ledger = self.audit.ledger if self.audit else None
+        result = self.audit.result if self.audit else None
+        return json.dumps(
+            {
+                "directory": str(ledger.directory) if ledger else None,
+                "verdict": result.verdict if result and result.exit_status == status else None,
+                "status": status,
+            }
+        )
 
 
 def run(
@@ -50,45 +91,60 @@ def run(
             "Plugins are imported and the data are read, by your own function where one is named.",
         ),
     ] = False,
+    json_: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One line of JSON on standard output at the end: directory, verdict, status; "
+            "everything else on standard error.",
+        ),
+    ] = False,
     plugins: PluginOption = None,
 ) -> None:
     """Run the audit, write the reports, then apply the gates."""
-    overrides, named = set_ or [], plugins or []
-    settings, registry = load_config(config, overrides, named)
-    console = PlainConsole()
-    for line in broken_plugins(registry):
-        console.write_line(f"warning: {line}")
+    asked = _Asked(config, set_ or [], plugins or [], resume)
+    if plan and json_:
+        raise UsageError(
+            "--json tells what a run came to, and --plan runs nothing.",
+            expected="one of the two",
+            remedy="leave one of them out",
+        )
     if plan:
         from auditor.cli.plan import print_plan
 
-        print_plan(console, settings, registry)
-        return
-    if "pdf" in settings.report.formats:
-        for proof in letters(settings):
-            console.write_line(f"warning: {proof.what}\n  remedy: {proof.remedy}")
-    command = _command(config, overrides, named)
-    raise typer.Exit(_audit(console, settings, registry, command, resume))
+        print_plan(*asked.load())
+    elif json_:
+        _tell_in_json(asked)
+    else:
+        raise typer.Exit(_run(asked))
 
 
-def _command(config: Path, overrides: list[str], plugins: list[str]) -> str:
-    words = ["auditor", "run", shown_path(config)]
-    words += [word for text in overrides for word in ("--set", text)]
-    return shlex.join(words + [word for text in plugins for word in ("-p", text)])
+def _tell_in_json(asked: _Asked) -> None:
+    """Run it, and say nothing on standard output but what it came to."""
+
+    @reporting_errors
+    def command() -> None:
+        raise typer.Exit(_run(asked))
+
+    try:
+        with standard_output_kept():
+            command()
+    except typer.Exit as end:
+        say(asked.line(end.exit_code))
+        raise
 
 
-def _audit(
-    console: PlainConsole,
-    settings: AuditConfig,
-    registry: Registry,
-    command: str,
-    resume: bool | None,
-) -> int:
+def _run(asked: _Asked) -> int:
     """Run the audit and everything after it; returns the exit status."""
     from auditor.audit.audit import Audit
     from auditor.audit.sinks import Broadcast
     from auditor.cells.directory import mark_finished
 
-    screen = GuardedScreen(Screen(console))
+    console, settings, registry = asked.load()
+    if "pdf" in settings.report.formats:
+        for proof in letters(settings):
+            console.write_line(f"warning: {proof.what}\n  remedy: {proof.remedy}")
+    screen, command = GuardedScreen(Screen(console)), asked.command
 
     def warn(text: str) -> None:
         """At the terminal, and in the log of the run once there is one."""
@@ -97,7 +153,8 @@ def _audit(
             audit.ledger.log("warning", text=text)
 
     listener = Broadcast(screen, registry, warn)
-    audit = Audit(settings, registry, command, listener, resume, selftest=stored())
+    audit = Audit(settings, registry, command, listener, asked.resume, selftest=stored())
+    asked.audit = audit
     try:
         # Locked until the reports are written: nobody else is to write them at the same time.
         with contextlib.closing(audit), no_silent_end(), each_warning_once(screen.line):
