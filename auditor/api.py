@@ -70,6 +70,7 @@ from auditor.protocols.events import (
     CheckDone,
     CheckStarted,
     Event,
+    Listener,
     ModelReady,
     Remark,
     ReportsWritten,
@@ -82,10 +83,12 @@ from auditor.protocols.events import (
 from auditor.protocols.hookspecs import API_VERSION, Profile, hookimpl
 from auditor.protocols.own_loop import WholeAttack
 from auditor.protocols.reporting import Reporter, Section, reporter, section
+from auditor.protocols.tracking import Tracker, tracker
 from auditor.report.wording import interval, percent, threat_text
 from auditor.report.wording import norm as norm_text
 from auditor.results import (
     Accuracy,
+    AttackResult,
     AuditResult,
     ControlTrial,
     DirectionCurve,
@@ -113,6 +116,7 @@ __all__ = [
     "STOCHASTIC_DRAWS",
     "Accuracy",
     "Attack",
+    "AttackResult",
     "Attempt",
     "AttemptProgress",
     "AttemptStarted",
@@ -139,6 +143,7 @@ __all__ = [
     "FolderPath",
     "GateResult",
     "Images",
+    "Listener",
     "LoadError",
     "Location",
     "MaskingKind",
@@ -177,6 +182,7 @@ __all__ = [
     "Symptom",
     "Task",
     "ThreatResult",
+    "Tracker",
     "Trust",
     "Victim",
     "WholeAttack",
@@ -203,5 +209,6 @@ __all__ = [
     "sink",
     "surrogate",
     "threat_text",
+    "tracker",
     "write_atomically",
 ]

@@ -58,6 +58,9 @@ def _configuration(registry: Registry) -> Iterator[str]:
         if name == "data":
             for spec in registry.data.values():
                 yield from _spec(spec, f'adapter = "{spec.name}"', level=3)
+        if name == "track":
+            for spec in registry.trackers.values():
+                yield from _spec(spec, f'use = "{spec.name}"', level=3)
 
 
 def _keys(title: str, table: type[Table], level: int = 2) -> Iterator[str]:

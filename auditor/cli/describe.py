@@ -74,6 +74,7 @@ _SNIPPETS = {
     "surrogates": '[[attack]]\nuse = "pgd"\nsurrogate = "{name}"',
     "reports": '[report]\nformats = ["{name}"]',
     "sections": '[plugins]\ndisable = ["{name}"]   # to leave it out',
+    "trackers": '[[track]]\nuse = "{name}"',
     "sinks": '[plugins]\ndisable = ["{name}"]   # to leave it out',
 }
 

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     SECTIONS = "sections"
     SINKS = "sinks"
     SURROGATES = "surrogates"
+    TRACKERS = "trackers"
 
 
 def list_(
@@ -82,7 +83,7 @@ def summary(one: Any) -> str:
 
 
 def _rows(registry: Registry, kind: Kind) -> list[_Row]:
-    return [
+    rows = [
         {
             "name": name,
             **_own(one, registry),
@@ -90,6 +91,8 @@ def _rows(registry: Registry, kind: Kind) -> list[_Row]:
         }
         for name, one in offered(registry, kind).items()
     ]
+    # Trackers are sinks that are asked for by name.
+    return rows + _rows(registry, Kind.TRACKERS) if kind is Kind.SINKS else rows
 
 
 def _own(one: Any, registry: Registry) -> _Row:

@@ -152,7 +152,7 @@ def _run(asked: _Asked) -> int:
         if audit.ledger is not None:
             audit.ledger.log("warning", text=text)
 
-    listener = Broadcast(screen, registry, warn)
+    listener = Broadcast(screen, registry, settings.tracks, warn)
     audit = Audit(settings, registry, command, listener, asked.resume, selftest=stored())
     asked.audit = audit
     try:

@@ -14,6 +14,7 @@ from auditor.config.problems import Problems, listed, shown
 from auditor.config.source import ConfigSource, read_source
 from auditor.config.subjects import check_run, check_threats, resolve_data
 from auditor.config.tables import Tables, read_tables
+from auditor.config.tracks import resolve_tracks
 from auditor.errors import LoadError, UsageError, did_you_mean
 from auditor.registry import Registry, load_registry
 from auditor.registry.plugin_sources import is_file
@@ -145,6 +146,7 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
     gates = resolve_gates(context, tables.gates, all_models, all_threats)
     report = tables.report or ReportConfig()
     _check_report(context, report)
+    tracks = resolve_tracks(context, tables.tracks)
     if data is None or not models:
         return None
     return AuditConfig.model_construct(  # of tables that are sound
@@ -160,6 +162,7 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
         checks=tuple(checks),
         gates=tuple(gates),
         report=report,
+        tracks=tuple(tracks),
         plugins=plugins,
         path=context.problems.source.path,
         left_out=tuple(left_out),

@@ -23,6 +23,7 @@ from auditor.schema.tables import (
     RunConfig,
     Table,
     ThreatConfig,
+    TrackConfig,
 )
 
 _T = TypeVar("_T", bound=Table)
@@ -55,6 +56,7 @@ class Tables:
     checks: tuple[CheckConfig | None, ...] | None
     gates: tuple[GateConfig | None, ...]
     report: ReportConfig | None
+    tracks: tuple[TrackConfig | None, ...]
     plugins: PluginsConfig | None
 
 
@@ -80,6 +82,7 @@ def read_tables(problems: Problems) -> Tables:
         checks=_several(problems, "check", CheckConfig) if "check" in data else None,
         gates=_several(problems, "gate", GateConfig),
         report=_single(problems, "report", ReportConfig),
+        tracks=_several(problems, "track", TrackConfig),
         plugins=_single(problems, "plugins", PluginsConfig),
     )
 

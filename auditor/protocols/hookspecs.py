@@ -96,5 +96,10 @@ def auditor_sinks() -> Sequence[Sink]:  # type: ignore[empty-body]
 
 
 @hookspec
+def auditor_trackers() -> Sequence[type]:  # type: ignore[empty-body]
+    """Tracker classes decorated with `@tracker(...)`, found by `use` in [[track]]."""
+
+
+@hookspec
 def auditor_commands() -> Sequence[typer.Typer]:  # type: ignore[empty-body]
     """Typer applications with a `name`: the commands `auditor NAME ...`."""

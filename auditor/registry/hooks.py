@@ -19,6 +19,7 @@ from auditor.protocols.check import check_spec_of
 from auditor.protocols.events import Sink
 from auditor.protocols.hookspecs import API_VERSION, Profile
 from auditor.protocols.reporting import Reporter, Section
+from auditor.protocols.tracking import TrackerSpec
 from auditor.schema.audit import TABLES
 from auditor.surrogate import SurrogateMaker
 
@@ -176,6 +177,13 @@ def _model(item: Any) -> tuple[str, Any]:
     return _vetted(spec, "model")
 
 
+def _tracker(item: Any) -> tuple[str, Any]:
+    spec = getattr(item, "tracker_spec", None)
+    if not isinstance(spec, TrackerSpec):
+        raise TypeError(f"{item!r} is not a tracker: decorate it with @tracker(...)")
+    return _vetted(spec, "track")
+
+
 def _norm(item: Any) -> tuple[str, Any]:
     if isinstance(item, type) or not isinstance(item, Norm):
         raise TypeError(
@@ -230,6 +238,7 @@ HOOKS: dict[str, Hook] = {
         "sections", "section", _instance(Section, "a section: decorate it with @section(...)")
     ),
     "auditor_sinks": Hook("sinks", "sink", _instance(Sink, "a sink: decorate it with @sink(...)")),
+    "auditor_trackers": Hook("trackers", "tracker", _tracker),
     "auditor_commands": Hook("commands", "command", _command),
 }
 #: What users call one of each kind.

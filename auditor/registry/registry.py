@@ -17,6 +17,7 @@ from auditor.protocols.check import CheckSpec
 from auditor.protocols.events import Sink
 from auditor.protocols.hookspecs import Profile
 from auditor.protocols.reporting import Reporter, Section
+from auditor.protocols.tracking import TrackerSpec
 from auditor.registry.hooks import WORDS, Offer, PluginFaultError, offers_of
 from auditor.registry.plugin_sources import PluginSource, auditor_version, sources
 from auditor.report import FORMATS
@@ -26,8 +27,8 @@ from auditor.surrogate import SurrogateMaker
 __all__ = ["Registry", "auditor_version", "load_registry"]
 
 #: The commands of the command line itself, those to come included.
-COMMANDS = ("run", "init", "validate", "doctor", "list", "show", "report", "compare", "verify",
-            "plugin", "selftest", "schema")  # fmt: skip
+COMMANDS = ("run", "init", "validate", "doctor", "list", "show", "report", "gate", "compare",
+            "verify", "export", "merge", "plugin", "selftest", "schema")  # fmt: skip
 #: What no plugin may be called, by the kind of what it offers.
 _RESERVED = {
     "norms": {norm.name for norm in NORMS},
@@ -51,6 +52,7 @@ class Registry:
     reports: dict[str, Reporter] = field(default_factory=dict)
     sections: dict[str, Section] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
+    trackers: dict[str, TrackerSpec] = field(default_factory=dict)
     commands: dict[str, typer.Typer] = field(default_factory=dict)
     plugins: list[PluginRecord] = field(default_factory=list)
     #: Which plugin offered what, by (kind, name).

@@ -20,6 +20,7 @@ from auditor.schema.tables import (
     RunConfig,
     Table,
     ThreatConfig,
+    TrackConfig,
 )
 from auditor.schema.values import LEFT_OUT, OrAlone, OrLeftOut, Text
 
@@ -58,6 +59,9 @@ class AuditConfig(HeadTable):
     )
     gates: Annotated[tuple[GateConfig, ...], OrAlone()] = Field(default_factory=tuple, alias="gate")
     report: ReportConfig = Field(default_factory=lambda: ReportConfig())
+    tracks: Annotated[tuple[TrackConfig, ...], OrAlone()] = Field(
+        default_factory=tuple, alias="track"
+    )
     plugins: PluginsConfig = Field(default_factory=PluginsConfig)
 
     # What resolving adds.
@@ -93,9 +97,10 @@ TABLES: dict[str, type[Table]] = {
     "check": CheckConfig,
     "gate": GateConfig,
     "report": ReportConfig,
+    "track": TrackConfig,
     "plugins": PluginsConfig,
 }
-ARRAYS = ("model", "threat", "attack", "check", "gate")
+ARRAYS = ("model", "threat", "attack", "check", "gate", "track")
 
 
 def json_schema() -> dict[str, Any]:

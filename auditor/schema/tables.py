@@ -300,6 +300,14 @@ class ReportConfig(Table):
     )
 
 
+class TrackConfig(OpenTable):
+    """[[track]]; every other key is the tracker's own parameter."""
+
+    model_config = ConfigDict(extra="allow")
+
+    use: Text = Field(description="what the audit is recorded with")
+
+
 class PluginsConfig(Table):
     """[plugins]."""
 

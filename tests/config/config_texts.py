@@ -92,6 +92,10 @@ formats   = ["pdf"]
 gallery   = 0
 reviewers = ["A. Reviewer", "B. Reviewer"]
 
+[[track]]
+use = "mlflow"
+uri = "sqlite:///audits.db"
+
 [plugins]
 paths   = ["corner.py"]
 disable = ["noise"]

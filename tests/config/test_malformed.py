@@ -43,6 +43,7 @@ def installed(registry: Registry) -> dict[tuple[str, ...], str]:
         tuple(sorted(registry.data)): "the installed data adapters",
         tuple(sorted(registry.norms)): "the known norms",
         tuple(sorted(registry.profiles)): "the installed profiles",
+        tuple(sorted(registry.trackers)): "the installed trackers",
         tuple(sorted(offered)): "all installed names",
         (*FORMATS, *registry.reports): "the report formats",
     }

@@ -42,6 +42,8 @@ def test_every_key_is_honoured(load: Load, directory: Path) -> None:
     report, plugins = config.report, config.plugins
     assert (report.formats, report.gallery) == (["pdf"], 0)
     assert report.reviewers == ["A. Reviewer", "B. Reviewer"]
+    (track,) = config.tracks
+    assert track.parameters == {"uri": "sqlite:///audits.db", "experiment": "auditor"}
     assert (plugins.paths, plugins.disable) == (["corner.py"], ["noise"])
 
 
