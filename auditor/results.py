@@ -29,6 +29,8 @@ Challenge = Literal["queries", "repaired"]
 Level = Literal["info", "low", "medium", "high"]
 MaskingVerdict = Literal["none", "possible", "suspected", "confirmed", "inconclusive"]
 MaskingKind = Literal["shattered", "stochastic", "vanishing", "loss-level", "output-level", "other"]
+#: What a file of the user's is to an audit; "code": of a model, or of what reads the images.
+FileRole = Literal["configuration", "weights", "code", "data", "plugin"]
 #: How the audited images are chosen from the set.
 Draw = Literal["all", "uniform", "balanced"]
 #: "no-requirement": complete, and no gate on an accuracy was set.
@@ -497,6 +499,19 @@ class PluginRecord:
 
 
 @dataclass(frozen=True)
+class FileRecord:
+    """A file that the audit was made of."""
+
+    role: FileRole
+    #: From the directory of audit.toml, with slashes; absolute where audit.toml has it so.
+    name: str
+    #: What `sha256sum` gives for it.
+    sha256: str
+    #: Of weights and of a model's code.
+    model: str | None = None
+
+
+@dataclass(frozen=True)
 class DataRecord:
     """The images under audit."""
 
@@ -539,6 +554,9 @@ class Provenance:
     data: DataRecord
     #: audit.toml, as the files of a `Location` are written.
     configuration: str = ""
+    #: The user's files that all of it was read from; of what is installed, versions say it. Not of
+    #: a folder with very many files: `data.sha256` holds for the images in it.
+    files: tuple[FileRecord, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -350,6 +350,7 @@ def _provenance(audited: Audited, facts: RunFacts) -> Provenance:
             notes=samples.notes,
         ),
         configuration=place_of(config),
+        files=audited.files,
     )
 
 

@@ -23,6 +23,7 @@ from auditor.cells.inputs import Loaded, load_samples, load_victim
 from auditor.cells.keys import subject_key
 from auditor.cells.ledger import Ledger
 from auditor.cells.machine import Machine, known, measured, prepare, tune
+from auditor.cells.origins import file_records
 from auditor.cells.plan import (
     Cell,
     build_attacks,
@@ -95,6 +96,7 @@ class Audit:
             model.name: load_victim(model, device, self.registry, self.config.run.batch_size)
             for model in self.config.models
         }
+        files = file_records(self.config, self.registry, victims)
         for loaded in victims.values():
             count_classes(loaded.victim, samples)
         subjects = {
@@ -121,7 +123,7 @@ class Audit:
         ledger.log(_MEASURED, **measured(machine, models.values()))
         attacks = build_attacks(self.config, self.registry, samples)
         audited = Audited(
-            self.config, self.registry, samples, models, attacks, Outcomes(len(samples))
+            self.config, self.registry, samples, models, attacks, Outcomes(len(samples)), files
         )
         todo = list(cells(self.config, attacks, cut(len(samples), samples.shape)))
         self._announce(audited, ledger, machine, todo, resumed=found is not None)

@@ -12,7 +12,7 @@ from auditor.cells.plan import AttackPlan
 from auditor.config import AuditConfig
 from auditor.protocols.check import CheckReport
 from auditor.registry import Registry
-from auditor.results import CheckResult, Finding
+from auditor.results import CheckResult, FileRecord, Finding
 from auditor.subject.samples import Samples
 
 
@@ -35,6 +35,7 @@ class Audited:
     Attributes:
         models: by their names, as `checks`.
         attacks: all that were asked for, whatever norms they know.
+        files: the user's, that all of it was read from.
     """
 
     config: AuditConfig
@@ -43,6 +44,7 @@ class Audited:
     models: dict[str, ModelUnderAudit]
     attacks: tuple[AttackPlan, ...]
     outcomes: Outcomes
+    files: tuple[FileRecord, ...] = ()
     checks: dict[str, list[CheckOutcome]] = field(default_factory=dict)
 
     @property

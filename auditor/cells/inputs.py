@@ -115,6 +115,8 @@ class Loaded:
     training: tuple[str, ...]
     #: What its loader says of it, and what had to be undone to read its weights.
     remarks: tuple[str, ...]
+    #: What it was made from, beside its weights: files, folders, and names of modules.
+    sources: tuple[Path | str, ...] = ()
 
     def look(self, samples: Samples, batch_size: int, expected_accuracy: float | None) -> Preflight:
         """What can be proved about it on the samples.
@@ -178,4 +180,4 @@ def load_victim(
     if isinstance(batch_size, int):
         victim.pieces.limit = batch_size
     maker: Maker = "factory" if model.loader is None else "loader"
-    return Loaded(victim, model.outputs, maker, training, remarks)
+    return Loaded(victim, model.outputs, maker, training, remarks, tuple(sources))

@@ -13,8 +13,10 @@ from types import MappingProxyType
 
 from auditor.errors import LoadError, SeveralLoadsError, UsageError, text_of
 from auditor.language import ENGLISH, languages, letters_of, speaking
+from auditor.manifest import AUDIT, EXAMPLES, LOCK, MANIFEST, SAMPLES, write_manifest
 from auditor.printable import with_texts
 from auditor.protocols.reporting import Reporter, Section
+from auditor.report.enclosures import Enclosure, enclosures_of
 from auditor.results import AuditResult, from_json
 from auditor.storage import StorageError, write_atomically
 from auditor.usercode.calls import blamed, with_traceback
@@ -68,6 +70,11 @@ class ReportSource:
             ) from error
 
     @cached_property
+    def enclosures(self) -> tuple[Enclosure, ...]:
+        """The files that the PDF carries."""
+        return enclosures_of(self.directory, self.raw)
+
+    @cached_property
     def spoken(self) -> str:
         """The language of the report: English where there is no catalogue of the one asked for."""
         wanted = self.language or self.result.language
@@ -105,7 +112,7 @@ def write_pdf(source: ReportSource, directory: Path) -> Path:
     """
     from auditor.report import letters, pdf
 
-    content, lacking = pdf.render(source.result, source.raw, source.page)
+    content, lacking = pdf.render(source.result, source.enclosures, source.page)
     note = ""
     if own := lacking & letters_of(source.spoken):
         note = letters.in_english(source.spoken, own)
@@ -135,12 +142,12 @@ def _set_again(
         more = letters.note(lacking, without=True) if lacking else ""
         page = html.render(result, source.raw, appended, f"{note} {more}".strip())
     # Sections of plugins have texts of their own. Pictures are base64, and so ASCII.
-    return pdf.render(result, source.raw, page.translate(table))
+    return pdf.render(result, source.enclosures, page.translate(table))
 
 
 #: What no plugin's format may touch: small files are put back, of large ones it is told.
-_RESULTS = ("audit.json", "config.lock.toml", "report.html", "report.pdf")
-_DATA = ("samples.parquet", "adversarial.safetensors", "events.jsonl")
+_RESULTS = (AUDIT, LOCK, MANIFEST, "report.html", "report.pdf")
+_DATA = (SAMPLES, EXAMPLES, "events.jsonl")
 
 #: Writes one report into a directory and returns its path.
 Writer = Callable[[ReportSource, Path], Path]
@@ -158,7 +165,7 @@ def write_reports(
     wrote: Callable[[Path], None] = lambda path: None,
     language: str = "",
 ) -> list[Path]:
-    """Render audit.json in `run_directory` in each of `formats`, beside it.
+    """Render audit.json in `run_directory` in each of `formats`, beside it; SHA256SUMS comes last.
 
     Args:
         formats: names of `FORMATS` and `reporters`; who asks for them has been told of others.
@@ -187,6 +194,10 @@ def write_reports(
             wrote(written[-1])
         except LoadError as error:
             missing.append(error)
+    try:
+        write_manifest(run_directory)
+    except StorageError as error:
+        missing.append(error)
     if len(missing) > 1:
         full = any(isinstance(error, StorageError) for error in missing)
         if full:

@@ -1,4 +1,4 @@
-"""The report as a PDF: tagged, with bookmarks, and with audit.json attached byte for byte.
+"""The report as a PDF: tagged, with bookmarks, and with the files that it carries byte for byte.
 
 The only place that knows WeasyPrint, whose native libraries may be missing.
 """
@@ -10,12 +10,13 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from auditor.errors import LoadError
+from auditor.report.enclosures import Enclosure
 from auditor.report.wording import moment
 from auditor.results import AuditResult
 
@@ -30,14 +31,16 @@ _REMEDY = (
 )
 
 
-def render(result: AuditResult, raw: bytes, page: str) -> tuple[bytes, frozenset[str]]:
+def render(
+    result: AuditResult, enclosures: Sequence[Enclosure], page: str
+) -> tuple[bytes, frozenset[str]]:
     """`page`, the HTML report on `result`, as PDF bytes; the same bytes for the same audit.
 
     With it the letters that no installed font has: where they stand, the PDF has boxes.
 
     Args:
         result: the audit.
-        raw: audit.json as it lies on the disk, to be attached.
+        enclosures: the files to be attached, audit.json first.
         page: the HTML report.
 
     Raises:
@@ -45,21 +48,24 @@ def render(result: AuditResult, raw: bytes, page: str) -> tuple[bytes, frozenset
     """
     weasyprint = _weasyprint()
     started = moment(result.provenance.started)
-    attachment = weasyprint.Attachment(
-        string=raw,
-        name="audit.json",
-        description="The result that this report is a view of",
-        created=started,
-        modified=started,
-        relationship="Data",
-    )
+    attachments = [
+        weasyprint.Attachment(
+            string=one.content,
+            name=one.name,
+            description=one.description,
+            created=started,
+            modified=started,
+            relationship=one.relationship,
+        )
+        for one in enclosures
+    ]
     with _source_date(started), _letters_without_font() as lacking:
         content = _write(
             weasyprint,
             page,
-            pdf_identifier=hashlib.sha256(raw).digest()[:16],
-            attachments=[attachment],
-            finisher=_name_attachment_once,
+            pdf_identifier=hashlib.sha256(enclosures[0].content).digest()[:16],
+            attachments=attachments,
+            finisher=_name_attachments_once,
         )
     return content, frozenset(lacking)
 
@@ -135,7 +141,7 @@ def _weasyprint() -> Any:
     return weasyprint
 
 
-def _name_attachment_once(document: Any, pdf: Any) -> None:
+def _name_attachments_once(document: Any, pdf: Any) -> None:
     """WeasyPrint 70 lists each associated file twice."""
     files = pdf.catalog["AF"]
     files[:] = dict.fromkeys(files)

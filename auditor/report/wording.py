@@ -123,6 +123,15 @@ DRAW_MEANING = Words(
 )
 
 STATES = Words({"complete": N_("complete"), "incomplete": N_("incomplete")})
+FILES = Words(
+    {
+        "configuration": N_("configuration"),
+        "weights": N_("weights"),
+        "code": N_("code"),
+        "data": N_("data"),
+        "plugin": N_("plugin"),
+    }
+)
 CONFIDENCES = Words({"low": N_("low"), "medium": N_("medium"), "high": N_("high")})
 
 

@@ -62,6 +62,15 @@ def code_files(file: Path) -> list[Path]:
     return [file, *sorted(files - {file.absolute()})]
 
 
+def own_files(source: Path | str) -> list[Path]:
+    """The same of a file, or of a module; nothing of one that is installed."""
+    if isinstance(source, Path):
+        return code_files(source)
+    spec = _spec(source)
+    origin = spec.origin if spec and spec.has_location else None
+    return [] if origin is None or _is_installed(Path(origin)) else code_files(Path(origin))
+
+
 def _around(file: Path) -> tuple[set[Path], list[Path]]:
     """A file with those that were imported together with it, and where its neighbours lie."""
     members, folders = {file}, [file.parent, package_of(file)[0]]

@@ -26,6 +26,7 @@ from auditor.results import (
     AttackResult,
     AuditResult,
     DataRecord,
+    FileRecord,
     Finding,
     GalleryItem,
     GateResult,
@@ -157,6 +158,12 @@ def provenance(classes: Sequence[str], plugins: Sequence[PluginRecord] = ()) -> 
         versions={"numpy": "0.0", "scipy": "0.0"}, plugins=tuple(plugins),
         hashes={"configuration": "12" * 32, "data": "34" * 32, "model:first": "56" * 32},
         data=DataRecord("npz", "test-1000.npz", "78" * 32, 1000, 500, (1, 28, 28), tuple(classes)),
+        files=(
+            FileRecord("configuration", "audit.toml", "9a" * 32),
+            FileRecord("weights", "weights/first.safetensors", "bc" * 32, "first"),
+            FileRecord("code", "models.py", "de" * 32, "first"),
+            FileRecord("data", "test-1000.npz", "f0" * 32),
+        ),
     )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ def test_rendering_needs_no_torch() -> None:
 
 def test_a_file_is_written_whole_and_alone(run_directory: Path) -> None:
     assert write_reports(run_directory, ["html"]) == [run_directory / "report.html"]
-    assert {path.name for path in run_directory.iterdir()} == {"audit.json", "report.html"}
+    found = {path.name for path in run_directory.iterdir()}
+    assert found == {"audit.json", "report.html", "SHA256SUMS"}
 
 
 def test_without_pango_the_html_is_there_and_the_error_helps(

@@ -12,6 +12,7 @@ FILES = {
     "config.lock.toml",
     "samples.parquet",
     "adversarial.safetensors",
+    "SHA256SUMS",
     "events.jsonl",
     "cells",
     "report.html",
@@ -125,5 +126,7 @@ KEYS: dict[str, set[str]] = {
         "seconds",
         "plugins",
         "hashes",
+        "files",
     },
+    "provenance.files.*": {"role", "name", "sha256", "model"},
 }

@@ -41,9 +41,9 @@ def plugin(text: str) -> tuple[str, str]:
 
 
 def numbers(directory: Path) -> dict[str, Any]:
-    """audit.json without times and the plugins."""
+    """audit.json without times and the plugins and files."""
     audit = without_times(audit_json(directory))
-    del audit["provenance"]["plugins"]
+    del audit["provenance"]["plugins"], audit["provenance"]["files"]
     return audit
 
 
