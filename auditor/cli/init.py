@@ -24,7 +24,8 @@ def init(
         str | None,
         typer.Option(
             metavar="FILE.PY:CALLABLE",
-            help="What returns the model; or a .pt2 or .onnx file, or a folder of transformers.",
+            help="What returns the model; or a TorchScript, .pt2 or .onnx file, a folder of "
+            "transformers, torchvision:NAME or timm:NAME.",
         ),
     ] = None,
     weights: Annotated[
@@ -98,9 +99,12 @@ def _asked(
     """Ask for what no option says."""
     said = {text.partition("=")[0].strip() for text in overrides}
     if model is None and not said & {"model.factory", "model.loader"}:
-        model = _ask("Model, as file.py:callable", lambda text: text.rpartition(":")[0])
+        said_how = "Model (file.py:callable, a TorchScript, .pt2 or .onnx file, torchvision:NAME)"
+        model = _ask(said_how, lambda text: text.rpartition(":")[0] or text)
         if weights is None and "model.weights" not in said:
-            weights = _ask("Weights, a .safetensors file (empty: none)", str, optional=True)
+            weights = _ask(
+                "Weights, a .safetensors file or a checkpoint (empty: none)", str, optional=True
+            )
     if data is None and not any(key.startswith("data.") for key in said):
         data = _ask("Images and labels, such as test.npz", str)
     return model, weights, data
@@ -120,6 +124,8 @@ def _ask(question: str, path_of: Callable[[str], str], *, optional: bool = False
 
 
 def _check_complete(named: Named) -> None:
+    from auditor.draft.model_source import LIBRARIES
+
     missing = [
         option for option, table in (("--model", named.model), ("--data", named.data)) if not table
     ]
@@ -132,6 +138,15 @@ def _check_complete(named: Named) -> None:
             expected="auditor init --model model.py:make --data test.npz",
             remedy="give them, run it on a terminal to be asked, or write a template with "
             "--no-look",
+        )
+    loader = named.model.get("loader")
+    if loader in LIBRARIES and not {"weights", "checkpoint"} & named.model.keys():
+        raise UsageError(
+            f"{named.model.get('architecture')} of {loader} is an architecture without weights.",
+            where="the command line",
+            expected="--weights with a .safetensors file or a checkpoint",
+            remedy=f"an audit downloads nothing: load the model with {loader} once, and save "
+            "model.state_dict() with safetensors.torch.save_file",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +11,13 @@ from auditor.config.load import SCHEMA, resolve_source
 from auditor.config.positions import KeyPath
 from auditor.config.problems import listed
 from auditor.config.source import ConfigSource, override
+from auditor.draft.model_source import beside, model_keys
 from auditor.errors import UsageError, did_you_mean
 from auditor.registry import Registry, load_registry
 from auditor.schema.audit import AuditConfig
 
 #: Which adapter reads a file, by its ending.
 _ADAPTERS = {".npz": "npz", ".parquet": "parquet"}
-#: Which loader reads a model, likewise.
-_LOADERS = {".onnx": "onnx", ".pt2": "torch-export"}
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin")
 #: What datasets.save_to_disk leaves in a folder; other folders hold images.
 _HUGGINGFACE = ("dataset_info.json", "dataset_dict.json")
@@ -72,20 +70,19 @@ def from_options(
     """
     options: dict[KeyPath, str] = {}
     tree: dict[str, Any] = {"model": [{}], "data": {}}
-    loader = model and _loader_of(model)
-    place = "path" if loader else "factory"
+    named = model_keys(model, path, load_registry()) if model else {}
     kept = "checkpoint" if Path(weights or "").suffix.lower() in _CHECKPOINTS else "weights"
+    read_by = adapter or (data and _guessed(data))
     for key, option, text in (
-        (("model", 0, "loader"), "--model", loader),
-        (("model", 0, place), "--model", model and _factory(model, path, bool(loader))),
-        (("model", 0, kept), "--weights", weights and beside(weights, path)),
-        (("data", "adapter"), "--adapter", adapter or (data and _guessed(data))),
-        (("data", "path"), "--data", data and beside(data, path)),
+        *((("model", 0, key), f"--model {model}", value) for key, value in named.items()),
+        (("model", 0, kept), f"--weights {weights}", weights and beside(weights, path)),
+        (("data", "adapter"), f"--adapter {read_by}", read_by),
+        (("data", "path"), f"--data {data}", data and beside(data, path)),
     ):
         if text:
             table = tree["model"][0] if key[0] == "model" else tree["data"]
             table[str(key[-1])] = text
-            options[key] = f"{option} {text}"
+            options[key] = option
     source = ConfigSource(path.absolute(), "The command line", "", tree, options)
     for text in overrides:
         _refuse_other_tables(text)
@@ -95,27 +92,6 @@ def from_options(
                          expected="--set model.KEY=VALUE",
                          remedy="add further [[model]] tables to the file by hand")  # fmt: skip
     return Named(path, source.data["model"][0], source.data["data"], source.overrides)
-
-
-def beside(text: str, path: Path) -> str:
-    """A path that is relative to the working directory, as `path`'s neighbours call it."""
-    if os.path.isabs(text):
-        return text
-    return Path(os.path.relpath(text, path.absolute().parent)).as_posix()
-
-
-def _loader_of(model: str) -> str | None:
-    """What loads a model that is a file or a folder, by its ending or by what lies in it."""
-    if (Path(model) / "config.json").is_file():
-        return "huggingface"
-    return _LOADERS.get(Path(model).suffix.lower())
-
-
-def _factory(text: str, path: Path, is_file: bool) -> str:
-    if is_file:
-        return beside(text, path)
-    source, colon, name = text.rpartition(":")
-    return f"{beside(source, path)}:{name}" if colon and source.endswith(".py") else text
 
 
 def _guessed(data: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.draft.budgets import Budget, customary
+from auditor.draft.model_source import LIBRARIES
 from auditor.draft.named import Named
 from auditor.draft.survey import Seen
 from auditor.masking.forecast import Forecast, foretell
@@ -30,6 +31,13 @@ _ABSENT = {
     "normalize": ("normalize = { mean = [0.5], std = [0.25] }", "epsilon stays in pixel space"),
     "precision": ('precision = "float16"', "if it is deployed as model.half()"),
     "bpda": ('bpda = "defense.py:surrogate"', "a differentiable stand-in of your own"),
+}
+#: What the weights that come with these libraries were trained with, as a rule.
+_OF_LIBRARIES = {
+    "normalize": (
+        "normalize = { mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }",
+        "as ImageNet's",
+    )
 }
 _CONVENTION = (
     "A convention, not a reason: it makes the number comparable with published ones. Whoever "
@@ -139,7 +147,7 @@ def _head(named: Named, seen: Seen | None) -> Iterator[str]:
 
 def model_name(table: dict[str, Any]) -> str:
     """What a model is called whose name nobody gave: as its weights, or as its file."""
-    for key in ("weights", "factory", "path"):
+    for key in ("weights", "factory", "path", "architecture"):
         text = str(table.get(key, ""))
         source = text.rpartition(":")[0] if key == "factory" else text
         if source:
@@ -161,13 +169,14 @@ def _model(named: Named, seen: Seen | None) -> Iterator[str]:
     yield from _lines(table)
     if "outputs" not in table:
         yield _noted('# outputs = "logits"', 'or "log-probabilities", "probabilities"')
-    for key, (line, note) in _ABSENT.items():
-        if key not in table:
+    library = table.get("loader") in LIBRARIES
+    for key, (line, note) in {**_ABSENT, **(_OF_LIBRARIES if library else {})}.items():
+        if key not in table and not (key == "weights" and "checkpoint" in table):
             yield _noted(f"# {line}", note)
     for finding in seen.findings if seen else ():
         if finding.severity != "info":
-            text = f"Pre-flight: {finding.title}. {'; '.join(finding.evidence)}. {finding.remedy}."
-            yield from _comment(text)
+            text = f"Pre-flight: {finding.title}. {'; '.join(finding.evidence)}."
+            yield from _comment(f"{text} Remedy: {finding.remedy}.")
 
 
 def _data(named: Named, seen: Seen | None) -> Iterator[str]:

@@ -218,7 +218,8 @@ def _put(module: nn.Module, state: State, where: str) -> None:
             "tensor.dequantize() of quantised ones, weights loaded before they are saved of meta "
             "ones; or let the factory make a model of such weights"
             if odd
-            else "check the factory's kwargs, and strip wrappers such as 'module.' from the keys",
+            else "check `kwargs` in [[model]], such as num_classes, and strip wrappers such as "
+            "'module.' from the keys",
         )
     try:
         module.load_state_dict(state)

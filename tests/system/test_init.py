@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -130,6 +131,66 @@ def test_programs_and_checkpoints_are_known_by_their_ending(bare: Path) -> None:
     torch.save({"state_dict": model.state_dict()}, "best.pth")
     assert init("--force", "--weights", "best.pth", *OPTIONS)[0] == 0
     assert tomllib.loads(written())["model"][0]["checkpoint"] == "best.pth"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_is_known_by_what_is_in_the_archive(bare: Path) -> None:
+    """And a file of weights with the same ending is told from it."""
+    model = import_source(Path("model.py").absolute()).make().eval()
+    torch.jit.save(torch.jit.trace(model, torch.rand(2, 1, 6, 6)), "program.pt")
+    torch.jit.save(torch.jit.trace(model, torch.rand(2, 1, 6, 6)), "no-ending")
+    for name in ("program.pt", "no-ending"):
+        status, said = init("--force", "--model", name, "--data", "data.npz")
+        assert status == 0, said
+        (table,) = tomllib.loads(written())["model"]
+        assert (table["loader"], table["path"]) == ("torchscript", name)
+        assert auditor("validate", "audit.toml")[0] == 0
+    Path("audit.toml").unlink()
+    torch.save(model.state_dict(), "weights.pt")
+    refused(
+        init("--model", "weights.pt", "--data", "data.npz"), 2,
+        "weights.pt holds weights, and not the model", "--model my_model.py:make --weights weights",
+    )  # fmt: skip
+    refused(
+        init("--model", "other.pt", "--data", "data.npz"), 2, 'The file "other.pt" does not exist'
+    )
+
+
+@pytest.mark.parametrize(
+    ("library", "architecture"), [("torchvision", "squeezenet1_1"), ("timm", "test_resnet")]
+)
+def test_architectures_of_libraries(bare: Path, library: str, architecture: str) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (60, 3, 32, 32), dtype=np.uint8)
+    np.savez("colour.npz", x=x, y=np.arange(60) % 3)
+    if library == "timm":
+        model = pytest.importorskip("timm").create_model(architecture, num_classes=3)
+    else:
+        model = importlib.import_module("torchvision.models").get_model(architecture, num_classes=3)
+    Path("sub").mkdir()
+    torch.save(model.state_dict(), "trained.pth")
+    options = (
+        "--model", f"{library}:{architecture}", "--data", "colour.npz", "--output", "sub/a.toml",
+    )  # fmt: skip
+    with_weights = (*options, "--weights", "trained.pth")
+    status, said = init(*with_weights, "--set", "model.kwargs.num_classes=3")
+    assert status == 0, said
+    assert "3 classes, returns logits" in said
+    (table,) = tomllib.loads(written("sub/a.toml"))["model"]
+    assert table == {
+        "name": architecture, "loader": library, "architecture": architecture,
+        "checkpoint": "../trained.pth", "kwargs": {"num_classes": 3}, "outputs": "logits",
+    }  # fmt: skip
+    assert "# normalize = { mean = [0.485, 0.456, 0.406]" in written("sub/a.toml")
+    assert auditor("validate", "sub/a.toml")[0] == 0
+    Path("sub/a.toml").unlink()
+    refused(init(*options), 2, f"{architecture} of {library} is an architecture without weights")
+    refused(init(*with_weights), 4, "The weights do not fit the model", "num_classes")
+    # A module of that name beside the file comes first.
+    Path("sub", f"{library}.py").write_text(written("model.py"), encoding="utf-8")
+    made = ("--model", f"{library}:make", "--data", "data.npz", "--output", "sub/a.toml")
+    status, said = init(*made)
+    assert status == 0, said
+    assert tomllib.loads(written("sub/a.toml"))["model"][0]["factory"] == f"{library}:make"
 
 
 def test_large_sets_are_drawn_from(bare: Path) -> None:
