@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -103,6 +104,11 @@ def _yaml(block: Block, folder: Path) -> None:
     assert yaml.safe_load(block.text)
 
 
+def _json(block: Block, folder: Path) -> None:
+    """It has to be JSON."""
+    assert json.loads(block.text)
+
+
 def _run(words: list[str], folder: Path, status: int) -> None:
     environment = os.environ | {"COLUMNS": "100", "AUDITOR_STATE_DIR": str(folder / "state")}
     done = subprocess.run(
@@ -112,4 +118,4 @@ def _run(words: list[str], folder: Path, status: int) -> None:
     assert done.returncode == status, f"exit status {done.returncode}, not {status}: {said}"
 
 
-TRIALS = {"python": _python, "toml": _toml, "console": _console, "yaml": _yaml}
+TRIALS = {"python": _python, "toml": _toml, "console": _console, "yaml": _yaml, "json": _json}
