@@ -31,6 +31,7 @@ WORDS = (
     *("image", "images", "survivor", "survivors", "adversarial example", "gradient", "queries"),
     *("repaired", "rescaled", "averaged", "unbounded", "longer", "screening", "planted", "custom"),
     *("alone", "reversed", "random", "clean", "share", "least", "most", "it", "and", "or"),
+    *("sweep", "aimed", "closest", "probability-margin"),
     *(
         "factory",
         "loader",

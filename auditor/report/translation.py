@@ -277,7 +277,7 @@ def _joined(text: str, best: dict[int, _Piece]) -> Said:
 #: The fields that hold such texts.
 _TEXTS: dict[type, tuple[str, ...]] = {
     AuditResult: ("reasons", "not_tested"),
-    GateResult: ("limit", "reason"),
+    GateResult: ("limit", "value", "reason"),
     AttackResult: ("reason", "surrogate", "objective", "rejected"),
     StageSummary: ("name", "surrogate", "objective"),
     Masking: ("summary", "reasons", "next_steps", "lacking"),

@@ -88,7 +88,6 @@ def brackets(made_up: Callable[[Catalog], str], monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", AUDITS)
-@pytest.mark.filterwarnings("ignore:Glyph")
 def test_every_word_of_the_report_is_in_the_catalogue(
     name: str, source: Callable[[str], ReportSource], brackets: str
 ) -> None:
