@@ -95,9 +95,7 @@ def _accuracy(found: Accuracy | None) -> str:
 def _masking(model: ModelResult) -> str:
     masking = model.masking
     sign = _MASKING_SIGNS.get(masking.verdict, "⚠️")
-    where = (
-        f" ({code(f'{masking.location.file}:{masking.location.line}')})" if masking.location else ""
-    )
+    where = f" at {_line(masking.location)}" if masking.location else ""
     kind = f" ({masking.kind})" if masking.kind else ""
     said = f"* {sign} {code(model.name)}: gradient masking **{masking.verdict}**{kind}{where}. "
     return said + text(masking.summary)

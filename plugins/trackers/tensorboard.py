@@ -50,7 +50,8 @@ class _Recording(Recording):
         purge = 0 if folder.is_dir() else None
         self._writer = SummaryWriter(str(folder), purge_step=purge)
         self._parameters = parameters
-        lines = ["| key | value |", "|---|---|", *(f"| {k} | {v} |" for k, v in parameters.items())]
+        told = ((name, text.replace("|", "\\|")) for name, text in parameters.items())
+        lines = ["| key | value |", "|---|---|", *(f"| {name} | {text} |" for name, text in told)]
         self._writer.add_text("configuration", "\n".join(lines))
         self._writer.flush()
         return ""
