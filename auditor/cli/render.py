@@ -12,7 +12,7 @@ from auditor.cli.options import PluginOption, registry_with
 from auditor.cli.runs import result_of
 from auditor.cli.terminal import shown_path
 from auditor.config.load import unknown_format
-from auditor.errors import AuditorError, UsageError, did_you_mean, told
+from auditor.errors import AuditorError, UsageError, told
 from auditor.language import languages
 from auditor.report import FORMATS, write_reports
 
@@ -46,7 +46,7 @@ def report(
             f'There is no catalogue of the language "{language}".',
             where="--language",
             expected=f"one of: {', '.join(languages())}",
-            remedy=did_you_mean(language, languages()),
+            remedy="name one of these, or leave the option out",
         )
     try:
         write_reports(

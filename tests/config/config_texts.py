@@ -90,6 +90,7 @@ model   = "plain"
 [report]
 formats   = ["pdf"]
 gallery   = 0
+language  = "zh"
 reviewers = ["A. Reviewer", "B. Reviewer"]
 
 [[track]]

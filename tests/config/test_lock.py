@@ -78,6 +78,7 @@ REMAINS = [
     "gate=[]",
     "report.gallery=1",
     "report.reviewers=[]",
+    "report.language=en",
 ]
 
 

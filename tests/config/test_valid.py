@@ -41,7 +41,7 @@ def test_every_key_is_honoured(load: Load, directory: Path) -> None:
     assert not config.attacks_from_profile
     report, plugins = config.report, config.plugins
     assert (report.formats, report.gallery) == (["pdf"], 0)
-    assert report.reviewers == ["A. Reviewer", "B. Reviewer"]
+    assert (report.language, report.reviewers) == ("zh", ["A. Reviewer", "B. Reviewer"])
     (track,) = config.tracks
     assert track.parameters == {"uri": "sqlite:///audits.db", "experiment": "auditor"}
     assert (plugins.paths, plugins.disable) == (["corner.py"], ["noise"])
@@ -73,6 +73,7 @@ def test_defaults(load: Load, directory: Path) -> None:
     assert (model.outputs, model.precision, model.normalize) == ("auto", "auto", None)
     assert (config.data.samples, config.data.expected_accuracy) == (None, None)
     assert (config.report.formats, config.report.gallery) == (["html", "pdf"], 12)
+    assert config.report.language == "en"
     profile = load_registry().profiles["standard"]
     assert [check.use for check in config.checks] == [check["use"] for check in profile.checks]
     assert all(check.from_profile for check in config.checks)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 from conftest import AUDITS
 from pypdf import PdfReader
 
-from auditor.report import ReportSource, pdf
+from auditor import language
+from auditor.report import ReportSource, pdf, write_pdf
 from auditor.report.drawing import spread
 
 #: The PDF of these takes the longest to set.
@@ -81,6 +84,21 @@ def test_the_document_is_tagged_titled_and_dated(reported: Callable[[str], Path]
     assert reader.metadata is not None
     assert reader.metadata.title == "Synthetic classifier, not a measurement"
     assert "20260102030405" in str(reader.metadata.get("/CreationDate"))
+
+
+def test_chinese_is_found_in_the_pdf(source: Callable[[str], ReportSource], tmp_path: Path) -> None:
+    letters = language.letters_of("zh")
+    lacking = pdf.lacking(f"<!DOCTYPE html><html lang=zh-CN><title>a</title><p>{''.join(letters)}")
+    if lacking & letters:
+        pytest.skip("no font that is installed here has Chinese letters")
+    path = write_pdf(replace(source("small"), language="zh"), tmp_path)
+    reader = PdfReader(path)
+    text = re.sub(r"\s", "", "".join(page.extract_text() for page in reader.pages))
+    for words in ("对抗鲁棒性审计", "鲁棒准确率", "梯度掩蔽", "第1页，共", "术语表", "代理模型"):
+        assert words in text, words
+    root = reader.trailer["/Root"]
+    assert (root["/Lang"], bool(root["/MarkInfo"]["/Marked"])) == ("zh-CN", True)
+    assert any("门禁" in title for title in titles(reader.outline))
 
 
 def test_headings_are_bookmarks(reported: Callable[[str], Path]) -> None:

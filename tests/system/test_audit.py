@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
@@ -271,6 +272,21 @@ def test_reports_are_rendered_again_byte_for_byte(run: Run) -> None:
     status, said = auditor("report", str(run.directory), "--format", "html")
     assert status == 0, said
     assert html.read_bytes() == before
+
+
+def test_a_report_is_rendered_again_in_another_language(run: Run, tmp_path: Path) -> None:
+    copy = shutil.copytree(run.directory, tmp_path / "copy")
+    said = process("report", str(copy), "--format", "html", "--language", "zh", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    page = (copy / "report.html").read_text(encoding="utf-8")
+    assert '<html lang="zh-CN">' in page
+    for words in ("鲁棒准确率", "梯度掩蔽", "对抗样本", "张图像"):
+        assert words in page
+    assert "Robust accuracy" not in page
+    assert "未翻译" not in page, "every sentence of an audit without plugins has a translation"
+    said = process("report", str(copy), "--language", "zn", cwd=tmp_path)
+    assert said.returncode == 2
+    assert "expected: one of: en, zh" in said.stderr
 
 
 def test_plan_runs_nothing(run: Run) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import get_data_path
 from system_files import CLASSES, CONFIG, MODEL, pictures, process
 
 from auditor.config import load_config
@@ -22,7 +23,7 @@ from auditor.doctor.devices import devices
 from auditor.doctor.environment import environment
 from auditor.doctor.examination import examine
 from auditor.doctor.inputs import subject
-from auditor.doctor.pdf import pdf
+from auditor.doctor.pdf import letters, pdf
 from auditor.doctor.plugins import plugins
 from auditor.doctor.proof import Proof, exit_status
 from auditor.doctor.storage import storage
@@ -207,6 +208,22 @@ def test_without_any_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (proof,) = pdf(needed=True)
     assert proof.outcome != "ok"
     assert "fonts-liberation" in proof.remedy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others ask the system for fonts")
+def test_a_language_that_no_font_can_write(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = f"<fontconfig><dir>{get_data_path()}/fonts/ttf</dir></fontconfig>"
+    (tmp_path / "fonts.conf").write_text(_NO_FONTS.replace("<fontconfig></fontconfig>", only))
+    monkeypatch.setenv("FONTCONFIG_FILE", str(tmp_path / "fonts.conf"))
+    text = CONFIG.replace("[report]", '[report]\nlanguage = "zh"')
+    Path("audit.toml").write_text(text, encoding="utf-8")
+    config, _ = load_config(Path("audit.toml"))
+    (proof,) = letters(config)
+    assert proof.outcome == "warning"
+    assert 'the letters of the language "zh", so that the PDF is in English' in proof.what
+    assert "fonts-noto-cjk" in proof.remedy
 
 
 # --- The output directory
