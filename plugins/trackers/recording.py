@@ -23,7 +23,7 @@ from .facts import Scalar, parameters, scalars, words
 
 #: Of a run directory: the run that each tracker records it in.
 MEMORY = "trackers.json"
-_ARTEFACTS = ("audit.json", "config.lock.toml")
+_ARTEFACTS = ("audit.json", "config.lock.toml", "SHA256SUMS")
 
 
 class Recording(ABC):

@@ -15,6 +15,7 @@ from system_files import CONFIG, audit_json, auditor, process, run_directories, 
 from auditor.registry import load_registry
 
 ROOT = Path(__file__).resolve().parents[2]
+ARTEFACTS = {"audit.json", "config.lock.toml", "SHA256SUMS", "report.md", "junit.xml"}
 INTERRUPT = """
 from auditor.api import CellDone, hookimpl, sink
 
@@ -147,8 +148,7 @@ def test_mlflow(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.data.tags["auditor.verdict"] == "no-requirement"
     assert run.data.tags["auditor.masking/bands"] == "inconclusive"
     assert run.data.tags["mlflow.note.content"] == (recorded / "report.md").read_text()
-    kept = {one.path for one in client.list_artifacts(run.info.run_id)}
-    assert kept == {"audit.json", "config.lock.toml", "report.md", "junit.xml"}
+    assert {one.path for one in client.list_artifacts(run.info.run_id)} == ARTEFACTS
 
 
 def wandb_records(file: Path) -> Iterator[Any]:
@@ -190,8 +190,7 @@ def test_wandb(recorded: Path) -> None:
             for one in record.summary.update if one.key}  # fmt: skip
     assert told["verdict"] == "no-requirement"
     (artefact,) = [record.artifact for record in records if record.HasField("artifact")]
-    kept = {one.path for one in artefact.manifest.contents}
-    assert kept == {"audit.json", "config.lock.toml", "report.md", "junit.xml"}
+    assert {one.path for one in artefact.manifest.contents} == ARTEFACTS
 
 
 def test_a_plugin_of_the_users_own(here: Path) -> None:
