@@ -29,8 +29,8 @@ class MLflow:
     """A run of MLflow, in an experiment of a tracking server or a local store.
 
     Parameters are the configuration with every default, tags the verdicts, the description a
-    summary, artefacts the reports, `audit.json`, `config.lock.toml` and SHA256SUMS. Curves over epsilon
-    have millionths of it as steps. An audit that is gone on with goes on in the same run.
+    summary, artefacts the reports, `audit.json`, `config.lock.toml` and SHA256SUMS. Curves over
+    epsilon have millionths of it as steps. An audit that is gone on with goes on in the same run.
     """
 
     uri: str | None = param(
