@@ -11,6 +11,7 @@ from auditor.results import (
     Accuracy,
     AuditResult,
     GateResult,
+    Judgement,
     ModelResult,
     ThreatResult,
     Verdict,
@@ -68,15 +69,29 @@ def judge(
 
 
 def judged(result: AuditResult, gates: Sequence[GateConfig], today: datetime.date) -> AuditResult:
-    """The result under these gates, whatever it was judged by before."""
+    """The result under these gates; those that it was judged by before are kept in it."""
     ruling = judge(result.models, gates, result.incomplete, today)
-    return replace(
+    new = replace(
         result,
         verdict=ruling.verdict,
         exit_status=int(ruling.exit_status),
         reasons=ruling.reasons,
         gates=ruling.gates,
     )
+    return succeeding(new, result, today)
+
+
+def succeeding(new: AuditResult, old: AuditResult, today: datetime.date) -> AuditResult:
+    """The result `new`, which takes the place of `old` and tells by which other gates that was."""
+    before = old.judged_before
+    if old.gates and [*map(_terms, old.gates)] != [*map(_terms, new.gates)]:
+        last = Judgement(today.isoformat(), old.verdict, old.exit_status, old.gates)
+        before = (*before, last)
+    return replace(new, judged_before=before)
+
+
+def _terms(gate: GateResult) -> tuple[object, ...]:
+    return gate.metric, gate.limit, gate.model, gate.norm, gate.epsilon, gate.until
 
 
 def _count(results: Sequence[GateResult]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -10,11 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from auditor.storage import storing
+from auditor.results import AuditResult, to_json
+from auditor.storage import storing, write_atomically
 
 if sys.platform != "win32":
     import fcntl
 
+#: A session begins: one that runs, or one that judges a finished run again.
+STARTED, JUDGED = "started", "judged again"
+_RESULT, _FINISHED = "result", "finished"
 #: The end of the year 9999, beyond which there are no dates.
 _LAST_TIME = 253_402_300_799
 
@@ -114,11 +119,36 @@ class Journal:
         """What all sessions of the run took from their start, as far as their events reach."""
         total = began = last = 0.0
         for event in self.events():
-            if event["event"] == "started":
+            if event["event"] in (STARTED, JUDGED):
                 total += max(0.0, last - began)
                 began = event["since"]
             last = event["since"]
         return total + max(0.0, time.monotonic() - self._opened - began)
+
+    def keep(self, result: AuditResult) -> None:
+        """Write audit.json."""
+        text = to_json(result).encode()
+        # Before the file: whatever a crash leaves there, its hash is one of those in the log.
+        self.log(_RESULT, sha256=hashlib.sha256(text).hexdigest())
+        write_atomically(self.directory / "audit.json", text)
+
+    def hashes(self) -> list[str]:
+        """The SHA-256 of every audit.json that was kept, oldest first."""
+        return [str(event.get("sha256")) for event in self.events() if event["event"] == _RESULT]
+
+    def finish(self, status: str, exit_status: int) -> None:
+        """Note that nothing is left to do, reports included."""
+        self.log(_FINISHED, status=status, exit_status=exit_status)
+
+    def ended(self) -> str | None:
+        """The status with which the last session finished; None where it was cut off."""
+        status = None
+        for event in self.events():
+            if event["event"] in (STARTED, JUDGED):
+                status = None
+            elif event["event"] == _FINISHED:
+                status = str(event.get("status"))
+        return status
 
 
 def _event(line: str) -> dict[str, Any] | None:

@@ -485,6 +485,17 @@ class GateResult:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What an audit was judged by before, and what came of it."""
+
+    #: The day, UTC, on which other gates took the place of these: "2026-12-01".
+    until: str
+    verdict: Verdict
+    exit_status: int
+    gates: tuple[GateResult, ...]
+
+
+@dataclass(frozen=True)
 class PluginRecord:
     """A plugin that was loaded, blocked, or found broken."""
 
@@ -607,6 +618,8 @@ class AuditResult:
     incomplete: tuple[str, ...] = ()
     #: Of the reports; what stands here is English.
     language: str = "en"
+    #: By other gates, oldest first.
+    judged_before: tuple[Judgement, ...] = ()
 
 
 def to_json(result: AuditResult) -> str:

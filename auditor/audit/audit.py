@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,7 +33,9 @@ from auditor.cells.plan import (
 from auditor.cells.tuning import choose_device, make_repeatable
 from auditor.config import AuditConfig, ModelConfig, lock_text
 from auditor.config.lock import only_judged_anew
-from auditor.gates import judged
+from auditor.errors import UsageError
+from auditor.gates import judged, succeeding
+from auditor.journal import STARTED
 from auditor.preflight import count_classes
 from auditor.printable import encodable
 from auditor.protocols.events import (
@@ -44,8 +45,9 @@ from auditor.protocols.events import (
     RunFinished,
     RunStarted,
 )
+from auditor.reading import read
 from auditor.registry import Registry
-from auditor.results import AuditResult, SelftestRecord, to_json
+from auditor.results import AuditResult, SelftestRecord
 from auditor.storage import StorageError, storing, write_atomically
 from auditor.subject.population import counted
 from auditor.subject.samples import Samples
@@ -118,7 +120,7 @@ class Audit:
         ledger = self.ledger = found or new_run(self.config)
         if not lock_file(ledger).is_file():
             self._write_lock_file(ledger)
-        ledger.log("started", command=self.command, **self._identity(subjects))
+        ledger.log(STARTED, command=self.command, **self._identity(subjects))
         self._log_broken_plugins(ledger)
         ledger.log(_MEASURED, **measured(machine, models.values()))
         attacks = build_attacks(self.config, self.registry, samples)
@@ -141,7 +143,7 @@ class Audit:
         identity, lock = self._identity(subjects), lock_text(self.config, self.registry)
 
         def same(ledger: Ledger) -> bool:
-            started = ledger.last("started") or {}
+            started = ledger.last(STARTED) or {}
             known = {name: started.get(name) for name in identity}
             return known == identity and only_judged_anew(lock_file(ledger), lock)
 
@@ -238,14 +240,22 @@ class Audit:
             incomplete = (*result.incomplete, *refused)
             result = replace(result, status="incomplete", incomplete=incomplete)
             result = judged(result, self.config.gates, facts.today)
-        self.result = result
+        self.result = result = self._after(ledger, result, facts.today)
         self._write_lock_file(ledger)
-        text = to_json(result).encode()
-        # Before the file: whatever a crash leaves there, its hash is one of those in the log.
-        ledger.log("result", sha256=hashlib.sha256(text).hexdigest())
-        write_atomically(directory / "audit.json", text)
+        ledger.keep(result)
         self.listener(RunFinished(directory, result))
         return result
+
+    def _after(self, ledger: Ledger, result: AuditResult, today: datetime.date) -> AuditResult:
+        """The result with the other gates that the one in its place was judged by, if any was."""
+        if not (ledger.directory / "audit.json").is_file():
+            return result
+        try:
+            before = read(ledger.directory).result
+        except UsageError as error:
+            self._remark(f"by what gates the run was judged before is lost\n{error.render()}")
+            return result
+        return succeeding(result, before, today)
 
     def _look(
         self,

@@ -13,7 +13,6 @@ from auditor.config import AuditConfig, config_hash
 from auditor.storage import storing
 
 _LOCK_FILE = "config.lock.toml"
-_FINISHED = "finished"
 _HASH_LENGTH = 6
 #: How `new_run` names a directory, the hash apart.
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z-.+-")
@@ -49,8 +48,8 @@ def find_judged(config: AuditConfig, same: Callable[[Ledger], bool]) -> Ledger |
         StorageError: a run cannot be read or locked.
     """
     for ledger in _runs(config, lambda text: None):
-        if _status(ledger) == "complete" and same(ledger) and ledger.try_lock():
-            if _status(ledger) == "complete":
+        if ledger.ended() == "complete" and same(ledger) and ledger.try_lock():
+            if ledger.ended() == "complete":
                 return ledger
             ledger.unlock()
     return None
@@ -72,19 +71,8 @@ def _runs(config: AuditConfig, say: Callable[[str], None]) -> Iterator[Ledger]:
 
 def _unfinished(ledger: Ledger, resume: bool | None) -> bool:
     """Whether the last session was cut off, or, to `resume`, ended incomplete."""
-    status = _status(ledger)
+    status = ledger.ended()
     return status is None or bool(resume and status != "complete")
-
-
-def _status(ledger: Ledger) -> str | None:
-    """How the last session ended; None where it was cut off."""
-    finished = None
-    for event in ledger.events():
-        if event["event"] == "started":
-            finished = None
-        elif event["event"] == _FINISHED:
-            finished = event
-    return None if finished is None else str(finished.get("status"))
 
 
 def new_run(config: AuditConfig) -> Ledger:
@@ -117,8 +105,3 @@ def new_run(config: AuditConfig) -> Ledger:
 def lock_file(ledger: Ledger) -> Path:
     """Where the configuration is written out: that of the session which wrote the result."""
     return ledger.directory / _LOCK_FILE
-
-
-def mark_finished(ledger: Ledger, status: str, exit_status: int) -> None:
-    """Note that nothing is left to do, reports included."""
-    ledger.log(_FINISHED, status=status, exit_status=exit_status)

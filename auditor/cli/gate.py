@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +13,17 @@ import typer
 
 from auditor.cli.console import PlainConsole, say
 from auditor.cli.options import PluginOption, registry_with
-from auditor.cli.runs import result_of
+from auditor.cli.runs import left_over, result_of
 from auditor.cli.terminal import show_summary, shown_path
 from auditor.config.requirements import Requirements, read_requirements
 from auditor.config.source import read_source
 from auditor.errors import LoadError, UsageError
 from auditor.gates import judged
-from auditor.journal import Journal
+from auditor.journal import JUDGED, Journal
 from auditor.reading import read
 from auditor.registry import Registry
 from auditor.report import FORMATS, write_reports
-from auditor.results import AuditResult, to_json
+from auditor.results import AuditResult
 from auditor.storage import StorageError, write_atomically
 
 _LOCK = "config.lock.toml"
@@ -60,7 +59,7 @@ def gate(
         console = PlainConsole()
         show_summary(console, result)
         _write_reports(journal, asked, registry)
-        journal.log("finished", status=result.status, exit_status=result.exit_status)
+        journal.finish(result.status, result.exit_status)
     raise typer.Exit(result.exit_status)
 
 
@@ -106,14 +105,12 @@ def _alone(journal: Journal) -> Iterator[None]:
 
 
 def _write(journal: Journal, result: AuditResult, asked: Requirements) -> None:
-    """The lock file, then audit.json, whose hash is in the log before it is there."""
+    """The lock file, then audit.json."""
+    journal.log(JUDGED, gates=len(asked.gates))
     lock = journal.directory / _LOCK
     if lock.is_file():
         write_atomically(lock, _relocked(lock, result, asked).encode())
-    text = to_json(result).encode()
-    journal.log("judged again", gates=len(asked.gates))
-    journal.log("result", sha256=hashlib.sha256(text).hexdigest())
-    write_atomically(journal.directory / "audit.json", text)
+    journal.keep(result)
 
 
 def _relocked(lock: Path, result: AuditResult, asked: Requirements) -> str:
@@ -141,6 +138,12 @@ def _write_reports(journal: Journal, asked: Requirements, registry: Registry) ->
     for name in asked.report.formats:
         if name not in known:
             _warn(f"the format {name} is not written: name the plugin that offers it by -p")
+    files: list[Path] = []
+
+    def wrote(path: Path) -> None:
+        files.append(path)
+        say(f"report: {shown_path(path)}")
+
     try:
         write_reports(
             journal.directory,
@@ -148,12 +151,15 @@ def _write_reports(journal: Journal, asked: Requirements, registry: Registry) ->
             registry.reports,
             registry.signed_sections,
             _warn,
-            lambda path: say(f"report: {shown_path(path)}"),
+            wrote,
         )
     except StorageError:
         raise
     except LoadError as error:
         _warn(error.render())
+    journal.log("reports", files=[path.name for path in files])
+    if old := left_over(journal.directory, files):
+        _warn(old)
 
 
 def _warn(text: str) -> None:

@@ -16,6 +16,7 @@ from auditor.cli.console import PlainConsole, say, standard_output_kept
 from auditor.cli.failure import reporting_errors
 from auditor.cli.guard import GuardedScreen, each_warning_once, no_silent_end, of_the_machine
 from auditor.cli.options import PluginOption, broken_plugins
+from auditor.cli.runs import left_over
 from auditor.cli.terminal import Screen, shown_path
 from auditor.config import AuditConfig, load_config
 from auditor.doctor.pdf import letters
@@ -138,7 +139,6 @@ def _run(asked: _Asked) -> int:
     """Run the audit and everything after it; returns the exit status."""
     from auditor.audit.audit import Audit
     from auditor.audit.sinks import Broadcast
-    from auditor.cells.directory import mark_finished
 
     console, settings, registry = asked.load()
     if "pdf" in settings.report.formats:
@@ -165,8 +165,10 @@ def _run(asked: _Asked) -> int:
             directory, formats = audit.ledger.directory, settings.report.formats
             files = _report(screen, directory, formats, registry, warn)
             audit.ledger.log("reports", files=[path.name for path in files])
+            if old := left_over(directory, files):
+                warn(old)
             listener(ReportsWritten(directory, tuple(files)))
-            mark_finished(audit.ledger, result.status, result.exit_status)
+            audit.ledger.finish(result.status, result.exit_status)
     except KeyboardInterrupt:
         _kept(screen, audit, command, "Interrupted.", "Interrupted before anything was finished.")
         return int(ExitStatus.INTERRUPTED)

@@ -3,11 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from auditor.errors import UsageError
 from auditor.journal import Journal
 from auditor.storage import storing
+
+#: What a run directory holds beside reports.
+_DATA = (
+    "audit.json",
+    "config.lock.toml",
+    "samples.parquet",
+    "adversarial.safetensors",
+    "events.jsonl",
+    "SHA256SUMS",
+)
+
+
+def left_over(directory: Path, written: Iterable[Path]) -> str:
+    """What is to be said of reports that were not written anew; empty where there are none.
+
+    Args:
+        written: those that were, or that are no longer there.
+    """
+    new = {path.name for path in written}
+    with storing(directory, "read"):
+        found = sorted(path.name for path in directory.iterdir() if path.is_file())
+    old = [
+        name for name in found
+        if name not in new and name not in _DATA and not name.startswith((".", "traceback-"))
+    ]  # fmt: skip
+    if not old:
+        return ""
+    return (
+        f"not written anew: {', '.join(old)}. What is judged and told there is of before; "
+        "`auditor report RUN --format NAME` writes a format anew"
+    )
 
 
 def result_of(run: Path) -> tuple[Path, bool]:
@@ -29,11 +61,7 @@ def result_of(run: Path) -> tuple[Path, bool]:
             remedy="name one of the directories that `auditor run` wrote; `auditor list runs` "
             "lists them",
         )
-    known = [
-        str(event.get("sha256"))
-        for event in Journal(directory).events()
-        if event["event"] == "result"
-    ]
+    known = Journal(directory).hashes()
     with storing(file, "read"):
         found = hashlib.sha256(file.read_bytes()).hexdigest()
     if known and found not in known:

@@ -9,8 +9,10 @@ from auditor.report import wording
 from auditor.report.wording import (
     MISSING,
     clauses,
+    day,
     interval,
     listed,
+    moment,
     percent,
     plural,
     prose,
@@ -34,7 +36,16 @@ from auditor.results import (
 
 def verdict_sentence(result: AuditResult) -> str:
     """The verdict in one sentence, and whose numbers hold; the reasons stand below it."""
-    return prose([_judged(result), *_believed(result.models)])
+    return prose([_judged(result), *_rejudged(result), *_believed(result.models)])
+
+
+def _rejudged(result: AuditResult) -> Iterator[str]:
+    """That the gates are not those of the first judgement."""
+    if result.judged_before:
+        last = result.judged_before[-1]
+        yield _(
+            "Its gates are of {day}; the verdict by the gates before them was {verdict}."
+        ).format(day=day(moment(last.until)), verdict=wording.VERDICTS[last.verdict].word)
 
 
 def _judged(result: AuditResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from system_files import CONFIG, audit_json, auditor, only_run, run_directories
+
+from auditor.journal import Journal
 
 RUN = ("run", "audit.toml")
 HOLDS = '[[gate]]\nmetric = "robust_accuracy"\nat_least = 0.5\nepsilon = 0.1\n'
@@ -71,6 +74,60 @@ def test_a_finished_run_is_judged_again(
     # The run's own gates are those now, and a later report takes the result for what it is.
     assert auditor("gate", str(finished))[0] == status
     assert auditor("report", str(finished), "--format", "html")[0] == 0
+
+
+def test_what_it_was_judged_by_before_is_kept(here: Path) -> None:
+    Path("audit.toml").write_text(CONFIG + BROKEN, encoding="utf-8")
+    assert auditor(*RUN)[0] == 1
+    first = audit_json(only_run())
+    assert first["judged_before"] == []
+    # The same gates on another day are no others.
+    assert auditor("gate", str(only_run()))[0] == 1
+    assert audit_json(only_run())["judged_before"] == []
+    html = CONFIG.replace("formats = []", 'formats = ["html"]')
+    Path("other.toml").write_text(html + HOLDS, encoding="utf-8")
+    assert auditor("gate", str(only_run()), "--config", "other.toml")[0] == 0
+    Path("audit.toml").write_text(CONFIG + waived(1), encoding="utf-8")
+    assert auditor(*RUN)[0] == 0
+    (only,) = run_directories()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    kept = audit_json(only)["judged_before"]
+    assert [(one["until"], one["verdict"], one["exit_status"]) for one in kept] == [
+        (today, "fail", 1),
+        (today, "pass", 0),
+    ]
+    assert kept[0]["gates"] == first["gates"]
+    assert auditor("report", str(only), "--format", "html")[0] == 0
+    page = " ".join((only / "report.html").read_text(encoding="utf-8").split())
+    assert "the verdict by the gates before them was PASS" in page
+    assert page.count("at least 51.0 % is asked for") > page.count("It is waived until") > 0
+    assert page.count("at least 50.0 % is asked for, and it is 50.0 %") == 1
+
+
+def test_reports_of_the_judgement_before_are_told(here: Path) -> None:
+    Path("audit.toml").write_text(CONFIG.replace("formats = []", 'formats = ["html"]'))
+    said = auditor(*RUN)[1]
+    assert "not written anew" not in said
+    status, said = auditor("gate", str(only_run()), "--set", "report.formats=[]")
+    assert (status, "warning: not written anew: report.html." in said) == (0, True)
+    Path("audit.toml").write_text(CONFIG + HOLDS, encoding="utf-8")
+    status, said = auditor(*RUN)
+    assert (status, "warning: not written anew: report.html." in said) == (0, True)
+    assert len(run_directories()) == 1
+
+
+def test_a_judgement_that_was_cut_off_is_gone_on_with(finished: Path) -> None:
+    log = finished / "events.jsonl"
+    assert auditor("gate", str(finished))[0] == 0
+    seconds = Journal(finished).seconds()
+    assert seconds >= audit_json(finished)["provenance"]["seconds"]
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["event"] for line in lines[-4:]] == [
+        "judged again", "result", "reports", "finished",
+    ]  # fmt: skip
+    assert Journal(finished).ended() == "complete"
+    log.write_text("\n".join(lines[:-2]), encoding="utf-8")
+    assert Journal(finished).ended() is None
 
 
 def test_what_was_not_audited_cannot_be_asked_for(finished: Path) -> None:
