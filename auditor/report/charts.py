@@ -151,12 +151,12 @@ def accuracy_curves(model: ModelResult, threats: Sequence[ThreatResult]) -> Char
     steps = step_curves(threats, {s.name: s.pen.colour for s in series})
     right = threats[-1].epsilon * (1 + BEYOND if steps else 1)
     with drawing.style():
-        figure, (axes,) = drawing.figure(3.1, left=0.55, right=2.0)
+        figure, (axes,) = drawing.figure(2.6, left=0.7, right=2.0)
         for curve in steps:
             draw_steps(axes, curve)
         for one in series:
             _draw_curve(axes, one, model.clean)
-        _name_curves(axes, series, steps, right, gap=0.062)
+        _name_curves(axes, series, steps, right, gap=0.076)
         _accuracy_axes(axes, threats, right)
         return Chart(drawing.data_uri(figure), _alt(model, threats), _caption(threats, steps))
 
@@ -200,7 +200,7 @@ def distance_curves(model: ModelResult, threat: ThreatResult) -> Chart | None:
     worst = series[-1]
     accuracy = worst.points[-1][1]
     with drawing.style():
-        figure, (axes,) = drawing.figure(2.2, left=0.55, right=2.0)
+        figure, (axes,) = drawing.figure(2.2, left=0.7, right=2.0)
         for curve in steps:
             draw_steps(axes, curve)
         axes.errorbar([threat.epsilon], [accuracy.accuracy], whiskers([accuracy]), color=INK,

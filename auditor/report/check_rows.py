@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isclose
 
@@ -17,21 +17,36 @@ from auditor.report.wording import (
     duration,
     listed,
     plural,
+    unfinished,
 )
 from auditor.results import AttemptSummary, CheckResult, Finding, ModelResult
 
 #: Attacks of one check that are named; the others are counted.
 _ATTEMPTS = 8
+_WITHOUT_RESULT = ("not applicable", "skipped")
+
+
+#: Outcomes that take a sentence; of the others the names are enough.
+_TELLING = ("error", "flagged", "named")
 
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One check, or several that had nothing to look at for the same reason."""
+    """One check that looked at the model."""
+
+    check: CheckResult
+    badge: Badge
+    #: The attacks that it started, and what each broke.
+    attempts: str
+
+
+@dataclass(frozen=True)
+class BriefRow:
+    """The checks of one outcome, or one check that has something to tell."""
 
     checks: tuple[CheckResult, ...]
     badge: Badge
-    #: The attacks that they started, and what each broke.
-    attempts: str
+    telling: bool
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
@@ -68,22 +83,42 @@ def checks_sentence(checks: Sequence[CheckResult]) -> str:
 
 
 def check_rows(model: ModelResult) -> list[CheckRow]:
-    """Failed and flagged checks, then the clear ones; last what had nothing to look at."""
+    """The checks that looked at the model: failed and flagged ones, then the clear ones."""
     threat = under(model, model.masking.norm, model.masking.epsilon_text)
     epsilon = None if threat is None else threat.epsilon
-    looked = [c for c in model.checks if c.status in ("done", "error") or c.flagged]
-    looked.sort(key=lambda c: (c.status != "error", not c.flagged))
-    groups: dict[tuple[str, str], list[CheckResult]] = {}
-    for check in model.checks:
-        if check not in looked:
-            groups.setdefault((check.status, check.sentence), []).append(check)
     return [
-        CheckRow(tuple(checks), CHECKS[outcome], _attempts(checks, epsilon))
-        for checks, outcome in [
-            *(([check], _outcome(check, model.masking.culprit)) for check in looked),
-            *((group, status) for (status, _), group in groups.items()),
-        ]
+        CheckRow(check, CHECKS[outcome], _attempts(check, epsilon))
+        for outcome, checks in _by_outcome(model).items()
+        if outcome not in _WITHOUT_RESULT
+        for check in checks
     ]
+
+
+def checks_without_result(model: ModelResult) -> Iterator[tuple[Badge, dict[str, list[str]]]]:
+    """What had nothing to look at and what was skipped: the labels by reason."""
+    for outcome, checks in _by_outcome(model).items():
+        if outcome in _WITHOUT_RESULT:
+            reasons: dict[str, list[str]] = {}
+            for check in checks:
+                reasons.setdefault(unfinished(check.sentence), []).append(check.label)
+            yield CHECKS[outcome], reasons
+
+
+def checks_in_brief(model: ModelResult) -> Iterator[BriefRow]:
+    """Every check, a line for each that has something to tell and one for all of each outcome."""
+    for outcome, checks in _by_outcome(model).items():
+        if outcome in _TELLING:
+            yield from (BriefRow((check,), CHECKS[outcome], telling=True) for check in checks)
+        else:
+            yield BriefRow(tuple(checks), CHECKS[outcome], telling=False)
+
+
+def _by_outcome(model: ModelResult) -> dict[str, list[CheckResult]]:
+    """The checks by their key of `CHECKS`, the worst first."""
+    found: dict[str, list[CheckResult]] = {}
+    for check in model.checks:
+        found.setdefault(_outcome(check, model.masking.culprit), []).append(check)
+    return {one: found[one] for one in (*_TELLING, "done", *_WITHOUT_RESULT) if one in found}
 
 
 def _outcome(check: CheckResult, culprit: str | None) -> str:
@@ -94,13 +129,13 @@ def _outcome(check: CheckResult, culprit: str | None) -> str:
     return "named" if named else check.status
 
 
-def _attempts(checks: Iterable[CheckResult], epsilon: float | None) -> str:
-    """The attacks that checks started, and what each broke.
+def _attempts(check: CheckResult, epsilon: float | None) -> str:
+    """The attacks that a check started, and what each broke.
 
     Args:
         epsilon: of the verdict, which needs no mention beside an attack.
     """
-    attempts = [attempt for check in checks for attempt in check.attempts]
+    attempts = check.attempts
     if not attempts:
         return ""
     texts = [_attempt(attempt, epsilon) for attempt in attempts[:_ATTEMPTS]]

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from auditor import language
 from auditor.printable import printable
 from auditor.report import charts, check_rows, masking_sentences, sentences, threats, wording
+from auditor.report.attack_grid import attack_grids
 from auditor.report.comparison_chart import compare_models
 from auditor.report.contents import Contents
 from auditor.report.loss_charts import losses
@@ -72,10 +73,12 @@ _SENTENCES = (
 )
 _TABLES_AND_CHARTS = (
     all_stages,
+    attack_grids,
     charts.curves,
     check_rows.by_severity,
     check_rows.check_rows,
-    check_rows.passes,
+    check_rows.checks_in_brief,
+    check_rows.checks_without_result,
     compare_models,
     directions,
     losses,

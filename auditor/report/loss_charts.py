@@ -26,8 +26,9 @@ def losses(model: ModelResult) -> Iterator[tuple[str, Chart]]:
 
 
 def final_losses(model: ModelResult, threat: ThreatResult) -> Chart | None:
-    """Box plots of each attack's loss at the end of its restarts; None where none was recorded."""
-    attacks = [a for a in threat.attacks if any(s.quantiles for s in a.losses)]
+    """Box plots of each attack's loss at the end of its restarts; None where none had several."""
+    several = [a for a in threat.attacks if len(a.losses) > 1]
+    attacks = [a for a in several if any(s.quantiles for s in a.losses)]
     shown = attacks[:SHOWN]
     if not shown:
         return None

@@ -11,7 +11,7 @@ from auditor.report import wording
 from auditor.results import ClassAccuracy, ModelResult, ThreatResult
 
 #: Columns of figures that stay legible beside one another on A4.
-_COLUMNS = 6
+COLUMNS = 6
 #: Classes that have room in their table.
 _CLASSES = 30
 
@@ -54,9 +54,9 @@ def threat_columns(models: Sequence[ModelResult]) -> Iterator[tuple[list[Budget]
     """
     keys = budgets(models)
     norms = list(dict.fromkeys(norm for norm, _ in keys))
-    groups = [keys] if len(keys) <= _COLUMNS else [[k for k in keys if k[0] == n] for n in norms]
+    groups = [keys] if len(keys) <= COLUMNS else [[k for k in keys if k[0] == n] for n in norms]
     for group in groups:
-        shown = ends_and_between(group, _COLUMNS)
+        shown = ends_and_between(group, COLUMNS)
         yield shown, len(group) - len(shown)
 
 

@@ -18,6 +18,9 @@ MISSING = "–"
 #: Letters of one text that a page shows.
 _LONGEST = 5_000
 
+#: Pictures of a gallery that its chapter has room for; the appendix has the others.
+GALLERY = 6
+
 #: Marks attacks that distrust the gradient; in every common font.
 MARK = "†"
 

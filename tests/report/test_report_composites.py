@@ -179,6 +179,7 @@ def test_runs_that_agree_and_runs_that_do_not() -> None:
 
 def test_notes_stand_below_the_attack_they_are_about(source: Callable[[str], ReportSource]) -> None:
     page = plain(source("large").page)
+    page = page[page.index('<h2 id="details">') :]
     start = page.index('<th scope="row"><bdi>autoattack</bdi>')
     body = page[start : page.index("</tbody>", start)]
     assert "naive, 4 stages" in body

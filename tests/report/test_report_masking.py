@@ -126,14 +126,30 @@ def test_the_checks_say_what_they_saw_and_cost(whole: str) -> None:
         "repaired† (naive, repaired) 26 of 49; twice as far (ε = 0.06275) 49 of 49.",
         "train-mode ● clear",
         "transfer-gap ▲ failed RuntimeError",
-        "binarization, noise-averaged-gap ○ not applicable",
-        "second-look ○ skipped The time budget",
+        "○ not applicable: eot-gap (The model's answers do not vary, so there is nothing to "
+        "average); binarization, noise-averaged-gap (No earlier check found anything, so that this "
+        "one was spared).",
+        "○ skipped: second-look (The time budget of 30 minutes was spent).",
         "3,825 1.5 s",
         "† marks attacks that distrust",
     ):
         assert expected in whole
-    rows = ("transfer-gap ▲", "bpda-gap ■", "train-mode ●", "eot-gap ○")
+    rows = ("transfer-gap ▲", "bpda-gap ■", "train-mode ●", "applicable: eot-gap (")
     assert [whole.index(row) for row in rows] == sorted(whole.index(row) for row in rows)
+
+
+def test_the_chapter_names_all_checks_and_tells_of_those_that_saw_something(whole: str) -> None:
+    chapter = whole[whole.rindex("Model quantised-4bit") : whole.rindex("Model trained")]
+    for expected in (
+        "▲ failed: transfer-gap: RuntimeError: shapes differ.",
+        f"■ flagged: bpda-gap: Once {masks.CULPRIT} is bypassed, the same attack breaks 26 of 49",
+        "● clear: train-mode.",
+        "○ not applicable: eot-gap, binarization, noise-averaged-gap.",
+        "○ skipped: second-look.",
+    ):
+        assert expected in chapter
+    assert masks.BLAMELESS not in chapter
+    assert "3,825" not in chapter
 
 
 def test_the_self_test_stands_in_the_appendix(whole: str) -> None:
@@ -228,7 +244,7 @@ def test_audits_of_earlier_versions_say_nothing_of_power() -> None:
 def test_no_check_that_names_the_culprit_is_clear() -> None:
     named = masks.check("operation-trace", f"The gradient passes through {masks.CULPRIT}.")
     made = model("m", [], masking=masks.confirmed(), checks=(named, *masks.checks()))
-    rows = {row.checks[0].label: row.badge.word for row in check_rows(made)}
+    rows = {row.check.label: row.badge.word for row in check_rows(made)}
     assert (rows["operation-trace"], rows["train-mode"]) == ("names it", "clear")
     honest = replace(made, masking=masks.nothing())
     assert check_rows(honest)[2].badge.word == "clear"
@@ -262,7 +278,7 @@ def test_thirty_checks_have_a_row_each() -> None:
     )
     faced = [threat("8/255", 1, LABELS)]
     rows = check_rows(model("m", faced, masking=masks.nothing(), checks=many))
-    assert [row.checks for row in rows] == [(check,) for check in many]
+    assert [row.check for row in rows] == list(many)
     assert rows[0].attempts.endswith("a7 7 of 40; 4 more in audit.json.")
     assert "† marks" not in text_of(audited(masks.nothing(), checks=many))
 
@@ -306,16 +322,10 @@ def test_the_self_test_comes_back_from_json() -> None:
 
 
 @pytest.mark.slow
-def test_the_masking_page_is_one_page_of_the_pdf(reported: Callable[[str], Path]) -> None:
+def test_a_model_s_verdict_stands_below_its_name(reported: Callable[[str], Path]) -> None:
     pages = PdfReader(reported("masks") / "report.pdf").pages
     texts = [plain(page.extract_text()) for page in pages]
     assert masks.SENTENCE in texts[0]
-    found = [t for t in texts if "Hidden adversarial examples" in t and "Model quantised-4bit" in t]
-    (page,) = (t for t in found if "What to do next" in t)
-    for part in (
-        masks.SENTENCE,
-        "White box against black box",
-        "on purpose",
-        "Findings behind it: bpda-gap",
-    ):
+    (page,) = (t for t in texts if "Model quantised-4bit 421,642 parameters" in t)
+    for part in (masks.SENTENCE, "Lost at", "Corrected robust accuracy"):
         assert part in page
