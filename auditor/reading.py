@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import UsageError, text_of
+from auditor.manifest import AUDIT, EXAMPLES, SAMPLES
 from auditor.results import AuditResult, from_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-_RESULT, _SAMPLES, _EXAMPLES = "audit.json", "samples.parquet", "adversarial.safetensors"
+_PDF = b"%PDF-"
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,15 @@ class Examples:
 
 @dataclass(frozen=True)
 class Run:
-    """What lies in the directory of an audit that has ended."""
+    """What lies in the directory of an audit that has ended, or the result that a PDF carries.
 
-    directory: Path
+    Attributes:
+        directory: None of a PDF, which has neither samples nor examples.
+        raw: audit.json as it was written.
+    """
+
+    directory: Path | None
     result: AuditResult
-    #: audit.json as it lies on the disk.
     raw: bytes
 
     @cached_property
@@ -52,26 +57,35 @@ class Run:
         """A row per model, threat, attack and image.
 
         Raises:
-            UsageError: samples.parquet is missing or damaged.
+            UsageError: samples.parquet is missing or damaged; of a PDF, there is none.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.directory / _SAMPLES
+        path = self._file(SAMPLES)
         try:
             return pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(path, error) from error
 
+    def _file(self, name: str) -> Path:
+        if self.directory is None:
+            raise UsageError(
+                f"A PDF carries no {name}.",
+                expected="the run directory, which has it",
+                remedy="name the run directory of the audit",
+            )
+        return self.directory / name
+
     def examples(self) -> Iterator[Examples]:
         """Every stored adversarial example, an attack under a threat at a time.
 
         Raises:
-            UsageError: adversarial.safetensors is missing or damaged.
+            UsageError: adversarial.safetensors is missing or damaged; of a PDF, there is none.
         """
         from safetensors import SafetensorError, safe_open
 
-        path = self.directory / _EXAMPLES
+        path = self._file(EXAMPLES)
         try:
             with safe_open(path, "np") as file:
                 for name in file.keys():  # noqa: SIM118 (it is no dictionary)
@@ -85,24 +99,77 @@ class Run:
 
 
 def read(run: str | Path) -> Run:
-    """The finished audit in the run directory `run`, or whose audit.json it is.
+    """The finished audit in the run directory `run`, or whose audit.json or PDF report it is.
 
     Raises:
         UsageError: there is no audit.json of this version.
     """
     named = Path(run)
-    directory = named.parent if named.name == _RESULT else named
-    path = directory / _RESULT
+    if is_pdf(named):
+        raw = attachments(named).get(AUDIT)
+        if raw is None:
+            raise _no_audit(named, ValueError("it carries none"))
+        return Run(None, _result(named, raw), raw)
+    directory = named.parent if named.name == AUDIT else named
+    path = directory / AUDIT
     try:
         raw = path.read_bytes()
-        return Run(directory, from_json(raw), raw)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _no_audit(path, error) from error
+    return Run(directory, _result(path, raw), raw)
+
+
+def is_pdf(path: Path) -> bool:
+    """Whether it is a PDF file, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PDF)) == _PDF
+    except OSError:
+        return False
+
+
+def attachments(pdf: Path) -> dict[str, bytes]:
+    """The files that a PDF carries, by name.
+
+    Raises:
+        UsageError: it cannot be read, or carries two files of one name.
+    """
+    from pypdf import PdfReader
+
+    try:
+        found = {name: list(contents) for name, contents in PdfReader(pdf).attachments.items()}
+    except Exception as error:  # whatever the reader meets in a damaged file
         raise UsageError(
-            "There is no audit to read.",
-            where=str(path),
-            expected=f"an audit.json of this version ({text_of(error)})",
-            remedy="name the run directory of an audit that has ended",
+            "The PDF cannot be read.",
+            where=str(pdf),
+            expected=f"a report that `auditor` wrote ({text_of(error)})",
+            remedy="take it from where the report was archived",
         ) from error
+    for name, contents in found.items():
+        if len(contents) > 1:
+            raise UsageError(
+                f"The PDF carries {len(contents)} files called {name}.",
+                where=str(pdf),
+                expected="one, as in a report that `auditor` wrote",
+                remedy="take it from where the report was archived",
+            )
+    return {name: contents[0] for name, contents in found.items()}
+
+
+def _result(path: Path, raw: bytes) -> AuditResult:
+    try:
+        return from_json(raw)
+    except ValueError as error:
+        raise _no_audit(path, error) from error
+
+
+def _no_audit(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        "There is no audit to read.",
+        where=str(path),
+        expected=f"an audit.json of this version ({text_of(error)})",
+        remedy="name the run directory of an audit that has ended, or its PDF report",
+    )
 
 
 def _plain(part: str) -> str:

@@ -81,12 +81,12 @@ class Columns(Generic[_Rows]):
     forwards: Annotated[_Rows, Column("int64", 0, "sum")]
     backwards: Annotated[_Rows, Column("int64", 0, "sum")]
     #: Met a gradient with NaN or infinity / that was zero everywhere.
-    nonfinite: Annotated[_Rows, Column("bool", False, "largest")]
-    zero: Annotated[_Rows, Column("bool", False, "largest")]
+    nonfinite: Annotated[_Rows, Column("bool", False, "largest", archived="nonfinite_gradient")]
+    zero: Annotated[_Rows, Column("bool", False, "largest", archived="zero_gradient")]
     #: Points that the longest search by scores alone looked at, and the longest ascent of the
     #: model's repaired gradient.
-    queries: Annotated[_Rows, Column("int64", 0, "largest")]
-    repaired: Annotated[_Rows, Column("int64", 0, "largest")]
+    queries: Annotated[_Rows, Column("int64", 0, "largest", archived="queries")]
+    repaired: Annotated[_Rows, Column("int64", 0, "largest", archived="repaired")]
 
     def join(self, other: Mapping[str, Any], rows: Any = slice(None)) -> Any:
         """Take in another run of the same attack on the images `rows`.

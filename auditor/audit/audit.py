@@ -221,9 +221,7 @@ class Audit:
         with storing(directory, "read back"):
             result = assemble(audited, facts)
         writers: dict[str, Callable[[Path], None]] = {
-            "samples.parquet": lambda file: write_samples(
-                file, audited.samples, audited.models, audited.outcomes
-            ),
+            "samples.parquet": lambda file: write_samples(file, audited),
             "adversarial.safetensors": lambda file: write_adversarial(
                 file, audited.samples, audited.outcomes
             ),

@@ -133,7 +133,7 @@ class Work:
             )
             found = audited.checks[config.name] = list(runner.run(audited.outcomes, labels))
             for outcome in found:
-                if outcome.record is not None and outcome.record.columns["broken"].any():
+                if outcome.record is not None and _counts(outcome.record):
                     assert outcome.file is not None
                     label = outcome.result.label
                     key = Key(config.name, context.norm.name, context.epsilon, label, "check")
@@ -174,6 +174,12 @@ class Work:
                 "code": _every_hash(audited.registry),
             },
         )
+
+
+def _counts(record: CellRecord) -> bool:
+    """Whether a check broke an image, or looked for long at one that withstood."""
+    known = [name for name in ("broken", "queries", "repaired") if name in record.columns]
+    return any(bool(record.columns[name].any()) for name in known)
 
 
 def cell_runner(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from auditor.attacking.outcome import COLUMNS
-from auditor.cells.cell import ModelUnderAudit
+from auditor.cells.audited import Audited
 from auditor.cells.columns import AttackOutcome, Key, Outcomes
 from auditor.storage import whole_file
 from auditor.subject.samples import Samples
@@ -27,17 +27,15 @@ _ROWS = 65_536
 _SAFETENSORS_TYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 
 
-def write_samples(
-    path: Path, samples: Samples, models: dict[str, ModelUnderAudit], outcomes: Outcomes
-) -> None:
+def write_samples(path: Path, audited: Audited) -> None:
     """A row per model, threat, attack and image."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = (
-        pa.table(_columns(key, outcome, samples, models[key.model], slice(start, start + _ROWS)))
-        for key, outcome in outcomes.items()
-        for start in range(0, len(samples), _ROWS)
+        pa.table(_columns(audited, key, outcome, slice(start, start + _ROWS)))
+        for key, outcome in audited.outcomes.items()
+        for start in range(0, len(audited.samples), _ROWS)
     )
     first = next(tables, None)
     if first is None:
@@ -47,17 +45,17 @@ def write_samples(
             writer.write_table(table)
 
 
-def _columns(
-    key: Key, outcome: AttackOutcome, samples: Samples, model: ModelUnderAudit, part: slice
-) -> dict[str, Any]:
+def _columns(audited: Audited, key: Key, outcome: AttackOutcome, part: slice) -> dict[str, Any]:
     import pyarrow as pa
 
+    samples, seen = audited.samples, audited.models[key.model].preflight
     n = len(samples.labels[part])
 
     def same(text: str) -> pa.DictionaryArray:
         return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [text])
 
-    answer, clean = outcome.prediction[part], model.preflight.prediction[part]
+    fell = audited.fell(key, outcome)
+    answer, clean = outcome.prediction[part], seen.prediction[part]
     return {
         "model": same(key.model),
         "threat": same(key.norm),
@@ -67,12 +65,14 @@ def _columns(
         "image": samples.keys[part],
         "label": samples.labels[part],
         "clean_prediction": clean,
+        "clean_correct": seen.correct[part],
         "prediction": np.where(answer >= 0, answer, clean),
         **{
             column.archived: getattr(outcome, name)[part]
             for name, column in COLUMNS.items()
             if column.archived
         },
+        **{f"fell_{name}": rows[part] for name, rows in fell._asdict().items()},
         "passes": outcome.passes[part],
     }
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.attacking.outcome import TRUSTS
 from auditor.cells.audited import Audited, CheckOutcome
 from auditor.cells.cell import ModelUnderAudit
 from auditor.cells.columns import AttackOutcome, Key
@@ -25,7 +24,6 @@ from auditor.subject.samples import Samples
 _EXAMPLES = 4
 #: What an attack of fixed steps has to take to be told from a first try.
 _MANY_STEPS = 20
-_OTHERS = TRUSTS.index("nothing")
 
 
 @dataclass(frozen=True)
@@ -168,22 +166,14 @@ def _broken(audited: Audited, model: ModelUnderAudit) -> Broken:
         model.victim.name, threat.norm, threat.epsilons[-1].value
     ):
         sources.append((key, outcome))
-        found.by_cross_entropy[outcome.broken & (outcome.trust == 0)] = True
-        found.by_gradient[outcome.broken & (outcome.trust < _OTHERS)] = True
-        found.by_others[outcome.broken & (outcome.trust == _OTHERS)] = True
+        fell = audited.fell(key, outcome)
+        found.by_cross_entropy[fell.to_cross_entropy] = True
+        found.by_gradient[fell.to_gradient] = True
+        found.by_others[fell.to_others] = True
         np.maximum(found.queries, outcome.queries, out=found.queries)
         np.maximum(found.repaired, outcome.repaired, out=found.repaired)
         if key.kind == "attack" and _is_plain(outcome, steps.get(key.label)):
             plain.append(outcome.broken)
-    for check in audited.checks_of(model):
-        if check.record is not None:  # of an image that several attempts broke
-            columns = {key: tensor.numpy() for key, tensor in check.record.columns.items()}
-            where = columns["position"]
-            found.by_cross_entropy[where] |= columns["fallen to cross-entropy"]
-            found.by_gradient[where] |= columns["fallen to gradient"]
-            for kind in ("queries", "repaired"):
-                points = getattr(found, kind)
-                points[where] = np.maximum(points[where], columns.get(kind, 0))
     by_plain = np.any(plain, axis=0) if plain else None
     return replace(found, sources=tuple(sources), by_plain=by_plain)
 

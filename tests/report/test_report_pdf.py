@@ -16,7 +16,7 @@ import pytest
 from conftest import AUDITS
 from pypdf import PdfReader
 
-from auditor import language
+from auditor import language, read
 from auditor.report import ReportSource, pdf, write_pdf
 from auditor.report.drawing import spread
 
@@ -73,6 +73,7 @@ def test_audit_json_comes_back_byte_for_byte(
 ) -> None:
     reader = PdfReader(reported(name) / "report.pdf")
     assert reader.attachments["audit.json"] == [source(name).raw]
+    assert read(reported(name) / "report.pdf").raw == source(name).raw
     associated = reader.trailer["/Root"]["/AF"]
     assert [entry.get_object()["/AFRelationship"] for entry in associated] == [
         "/Data", "/Supplement"
