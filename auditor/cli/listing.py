@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,8 @@ from rich.cells import cell_len, set_cell_size
 
 from auditor.cli.console import PlainConsole, say
 from auditor.cli.options import PluginOption, registry_with
+from auditor.cli.run_list import run_rows
+from auditor.errors import UsageError
 from auditor.maths.norms import Norm, summary_of
 from auditor.printable import one_line
 from auditor.protocols.attack import AttackSpec
@@ -26,7 +29,7 @@ _Row = dict[str, Any]
 
 
 class Kind(StrEnum):
-    """What `auditor list` can list: what plugins offer, by the registry's names, and themselves."""
+    """What `auditor list` can list: what plugins offer, by the registry's names; and two more."""
 
     ATTACKS = "attacks"
     CHECKS = "checks"
@@ -37,6 +40,7 @@ class Kind(StrEnum):
     PLUGINS = "plugins"
     PROFILES = "profiles"
     REPORTS = "reports"
+    RUNS = "runs"
     SECTIONS = "sections"
     SINKS = "sinks"
     SURROGATES = "surrogates"
@@ -45,13 +49,28 @@ class Kind(StrEnum):
 
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="Of runs: where they are. [default: audits]"),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     plugins: PluginOption = None,
 ) -> None:
     """List what is available, one line each; `auditor show NAME` says more.
 
-    Installed plugins and those of -p are imported for it.
+    Installed plugins and those of -p are imported for it. `auditor list runs [DIR]` lists the
+    audits in a folder, newest first.
     """
+    if kind is Kind.RUNS:
+        _list_runs(folder or Path("audits"), json_)
+        return
+    if folder is not None:
+        raise UsageError(
+            f"{kind.value} are in no folder.",
+            where=str(folder),
+            expected="a folder after `runs` alone",
+            remedy=f"auditor list {kind.value}, or: auditor list runs {folder}",
+        )
     registry = registry_with(plugins)
     rows = _plugin_rows(registry) if kind is Kind.PLUGINS else _rows(registry, kind)
     if json_:
@@ -60,6 +79,16 @@ def list_(
         say(f"No {kind.value} are installed.")
     else:
         _print_lines(_plugin_cells(rows) if kind is Kind.PLUGINS else _cells(rows, registry))
+
+
+def _list_runs(folder: Path, json_: bool) -> None:
+    rows = run_rows(folder)
+    if json_:
+        say(json.dumps([row.plain() for row in rows], indent=2))
+    elif not rows:
+        say(f"There are no runs in {folder}.")
+    else:
+        _print_lines([row.cells for row in rows], "auditor report DIR writes a report anew")
 
 
 def offered(registry: Registry, kind: str) -> dict[str, Any]:
@@ -133,7 +162,7 @@ def _plugin_cells(rows: list[_Row]) -> list[list[str]]:
             for row in rows]  # fmt: skip
 
 
-def _print_lines(rows: list[list[str]]) -> None:
+def _print_lines(rows: list[list[str]], more: str = "auditor show NAME says more") -> None:
     """A line for each; on a terminal no wider than that, elsewhere whole."""
     console = PlainConsole()
     rows = [[one_line(cell) for cell in row] for row in rows]
@@ -146,4 +175,4 @@ def _print_lines(rows: list[list[str]]) -> None:
             line = set_cell_size(line, console.width - len(dots)) + dots
         console.write_line(line)
     if console.is_terminal:
-        console.write_line("\nauditor show NAME says more; --json all of it.")
+        console.write_line(f"\n{more}; --json all of it.")

@@ -8,17 +8,11 @@ from pathlib import Path
 
 from auditor.errors import UsageError
 from auditor.journal import Journal
+from auditor.manifest import AUDIT, EXAMPLES, LOCK, MANIFEST, SAMPLES
 from auditor.storage import storing
 
 #: What a run directory holds beside reports.
-_DATA = (
-    "audit.json",
-    "config.lock.toml",
-    "samples.parquet",
-    "adversarial.safetensors",
-    "events.jsonl",
-    "SHA256SUMS",
-)
+_DATA = (AUDIT, LOCK, SAMPLES, EXAMPLES, MANIFEST, "events.jsonl")
 
 
 def left_over(directory: Path, written: Iterable[Path]) -> str:
