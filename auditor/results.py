@@ -176,6 +176,8 @@ class AttackResult:
     backwards: int
     seconds: float
     surrogate: str
+    #: What it asks of a model, as it declares: "gradient" or "scores"; empty where not recorded.
+    needs: str = ""
     #: The objective in fact used; it may differ from the parameter when there are few classes.
     objective: str = ""
     #: Claimed successes that the victim did not confirm, by reason.

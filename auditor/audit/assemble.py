@@ -213,6 +213,7 @@ def _attack(
         backwards=0,
         seconds=0.0,
         surrogate="",
+        needs=plan.spec.needs,
     )
     if outcome is None:
         return row

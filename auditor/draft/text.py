@@ -65,7 +65,7 @@ epsilon = {epsilon}
 _REST = """\
 [report]
 formats = ["html", "pdf"]
-# reviewers = ["..."]                   # who signs
+# reviewers = ["name, role"]            # who signs
 
 # [plugins]
 # paths = ["my_attack.py"]              # attacks, checks and data adapters of your own

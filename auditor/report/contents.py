@@ -65,6 +65,7 @@ class Contents:
             ("statistics", _("Statistics")),
             *([("selftest", _("Self-test of the masking verdict"))] if result.selftest else []),
             ("reproducibility", _("Reproducibility")),
+            ("standards", _("Standards and guides")),
             ("glossary", _("Glossary")),
             *((section.anchor, shorten(section.title, 60)) for section in appended),
         ]

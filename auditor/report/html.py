@@ -20,12 +20,14 @@ from auditor.report import charts, check_rows, masking_sentences, sentences, thr
 from auditor.report.attack_grid import attack_grids
 from auditor.report.comparison_chart import compare_models
 from auditor.report.contents import Contents
+from auditor.report.glossary import glossary
 from auditor.report.loss_charts import losses
 from auditor.report.masking_charts import directions
 from auditor.report.methods import methods
 from auditor.report.overview import overview
 from auditor.report.plugin_sections import PluginSection
 from auditor.report.stage_tables import all_stages, stage_tables
+from auditor.report.standards import reviewer, standards
 from auditor.report.translation import translated
 from auditor.results import AuditResult
 
@@ -81,10 +83,13 @@ _TABLES_AND_CHARTS = (
     check_rows.checks_without_result,
     compare_models,
     directions,
+    glossary,
     losses,
     methods,
     overview,
+    reviewer,
     stage_tables,
+    standards,
     threats.budgets,
     threats.class_table,
     threats.rationales,

@@ -209,6 +209,14 @@ AS_EXPECTED = {
     True: Badge(N_("as expected"), "●", "good"),
     False: Badge(N_("wrong"), "▲", "bad"),
 }
+#: Of a point of a standard.
+SUPPORT = {
+    "supports": Badge(N_("supports"), "●", "good"),
+    "partly": Badge(N_("supports in part"), "●", "fair"),
+    "tested": Badge(N_("tested"), "●", "good"),
+    "open": Badge(N_("not tested"), "○", "open"),
+    "other": Badge(N_("not applicable"), "○", "quiet"),
+}
 PLUGINS = {
     "loaded": Badge(N_("loaded"), "●", "good"),
     "blocked": Badge(N_("blocked"), "○", "quiet"),

@@ -296,7 +296,7 @@ class ReportConfig(Table):
     language: Language = Field(default=ENGLISH, description="what the reports are written in")
     gallery: NonNegativeInt = Field(default=12, description="adversarial examples to show")
     reviewers: Annotated[list[Text], Expects("a list of names")] = Field(
-        default_factory=list, description="names for the signature lines"
+        default_factory=list, description='for the signature lines: "name", or "name, role"'
     )
 
 

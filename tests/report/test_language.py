@@ -26,6 +26,7 @@ import catalogues
 OPEN, CLOSE = "⟦⟧"
 #: What is the same in every language: names, and what programs print.
 NAMES = re.compile(
+    r"NIST AI 100-2|MITRE ATLAS|MEASURE|AITG-MOD|DDN|DLR|FAB|Square|naive|APGD|"
     r"FGSM|PGD|AutoAttack|Cascade|SHA-256|Python|PyTorch|auditor|BPDA|EOT"
     r"|images? [\d,]+|audit\.json|L[012∞]"
 )
