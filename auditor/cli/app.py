@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auditor.cli.compare import compare_
 from auditor.cli.console import say
 from auditor.cli.describe import schema, show
 from auditor.cli.doctor import doctor
@@ -66,6 +67,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "show": show,
     "report": report,
     "gate": gate,
+    "compare": compare_,
     "selftest": selftest,
     "schema": schema,
 }

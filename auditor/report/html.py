@@ -131,6 +131,11 @@ def render(
     )
 
 
+def filled(template: str, **values: Any) -> str:
+    """Another page in the report's style, for what is no report on one audit."""
+    return _environment().get_template(template).render(css=Markup(_read("report.css")), **values)
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_read),
