@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import UsageError, text_of
-from auditor.manifest import AUDIT, EXAMPLES, SAMPLES
+from auditor.manifest import AUDIT, EXAMPLES, LOCK, SAMPLES
 from auditor.results import AuditResult, from_json
 
 if TYPE_CHECKING:
@@ -46,11 +46,13 @@ class Run:
     Attributes:
         directory: None of a PDF, which has neither samples nor examples.
         raw: audit.json as it was written.
+        lock: config.lock.toml, where there is one.
     """
 
     directory: Path | None
     result: AuditResult
     raw: bytes
+    lock: bytes | None
 
     @cached_property
     def samples(self) -> pa.Table:
@@ -106,17 +108,19 @@ def read(run: str | Path) -> Run:
     """
     named = Path(run)
     if is_pdf(named):
-        raw = attachments(named).get(AUDIT)
-        if raw is None:
+        carried = attachments(named)
+        if AUDIT not in carried:
             raise _no_audit(named, ValueError("it carries none"))
-        return Run(None, _result(named, raw), raw)
+        raw = carried[AUDIT]
+        return Run(None, _result(named, raw), raw, carried.get(LOCK))
     directory = named.parent if named.name == AUDIT else named
     path = directory / AUDIT
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise _no_audit(path, error) from error
-    return Run(directory, _result(path, raw), raw)
+    lock = directory / LOCK
+    return Run(directory, _result(path, raw), raw, lock.read_bytes() if lock.is_file() else None)
 
 
 def is_pdf(path: Path) -> bool:

@@ -84,7 +84,6 @@ def _outcome(lines: Sequence[Line], limit: float | None) -> Outcome:
 def _side(run: Run, images: dict[str, Images]) -> Side:
     result = run.result
     return Side(
-        path=str(run.directory),
         title=result.title,
         sha256=hashlib.sha256(run.raw).hexdigest(),
         started=result.provenance.started,
@@ -98,13 +97,13 @@ def _images(run: Run, side: str, notes: list[str]) -> dict[str, Images]:
     """The images of each model; empty where they are not known one by one."""
     try:
         table = run.samples
-    except AuditorError:
+        return {model.name: Images.of(table, model.name) for model in run.result.models}
+    except (AuditorError, KeyError):  # none, or one that lacks a column
         notes.append(
             f"{side} has no samples.parquet that can be read: its images cannot be matched, and "
             "only its counts are shown."
         )
         return {}
-    return {model.name: Images.of(table, model.name) for model in run.result.models}
 
 
 def _pairs(a: Run, b: Run, notes: list[str]) -> Iterator[tuple[ModelResult, ModelResult]]:
@@ -166,7 +165,7 @@ def _in_common(common: Common) -> Iterator[str]:
         few = f": too few to rule a drop out, which takes {FEWEST}" if count < FEWEST else ""
         yield (
             f"{count:,} of the {sizes[0]:,} images of A and the {sizes[1]:,} of B are in both "
-            f"audits with the same label; lost and won are counted on them{few}."
+            f"audits; lost and won are counted on them{few}."
         )
 
 

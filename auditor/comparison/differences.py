@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from auditor.comparison.facts import Difference
 from auditor.reading import Run
 from auditor.results import AttackResult, ThreatResult
 
-_LOCK = "config.lock.toml"
 #: How the lock file calls one of several tables.
 _NAMES = {"model": "name", "threat": "norm", "attack": "label", "check": "label"}
 _MISSING = "–"
@@ -20,10 +18,12 @@ _MISSING = "–"
 
 def differences(a: Run, b: Run, notes: list[str]) -> Iterator[Difference]:
     """Everything that is not the same, configuration first."""
-    first, second = _locked(a.directory), _locked(b.directory)
+    first, second = _locked(a), _locked(b)
     if first is None or second is None:
         side = "A" if first is None else "B"
-        notes.append(f"{side} has no {_LOCK}: its configuration is not compared key by key.")
+        notes.append(
+            f"{side} has no config.lock.toml: its configuration is not compared key by key."
+        )
     else:
         yield from _unequal("configuration", first, second)
     yield from _unequal("data", _data(a), _data(b))
@@ -53,13 +53,14 @@ def _settings(attack: AttackResult) -> dict[str, Any]:
     return {**attack.parameters, "use": attack.name}
 
 
-def _locked(directory: Path) -> dict[str, str] | None:
+def _locked(run: Run) -> dict[str, str] | None:
     """The keys of the lock file; None where there is none to read."""
-    try:
-        tree = tomllib.loads((directory / _LOCK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if run.lock is None:
         return None
-    return _flat(tree)
+    try:
+        return _flat(tomllib.loads(run.lock.decode("utf-8")))
+    except ValueError:
+        return None
 
 
 def _data(run: Run) -> dict[str, str]:

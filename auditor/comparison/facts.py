@@ -17,7 +17,6 @@ Outcome = Literal["no drop", "drop", "no limit", "cannot be judged"]
 class Side:
     """One of the two audits."""
 
-    path: str
     title: str
     #: sha256 of its audit.json.
     sha256: str

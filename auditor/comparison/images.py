@@ -18,14 +18,12 @@ class Images:
 
     Attributes:
         ids: (n,) positions in the data set.
-        keys: (n, 2) content of an image, and which of several equal ones it is.
-        labels: (n,) true classes.
+        keys: (n,) of pixels and label, as the column `image`.
         clean: (n,) whether it is classified correctly.
     """
 
     ids: NDArray[np.int64]
     keys: NDArray[np.int64]
-    labels: NDArray[np.int64]
     clean: NDArray[np.bool_]
     _table: dict[str, NDArray[Any]]
 
@@ -36,14 +34,11 @@ class Images:
         import pyarrow.compute as pc
 
         rows = samples.filter(pc.equal(samples["model"].cast(pa.string()), model))
-        names = ("epsilon", "id", "image", "label", "clean_prediction", "broken")
+        names = ("epsilon", "id", "image", "clean_correct", "broken")
         table = {name: rows[name].to_numpy() for name in names}
         table["threat"] = rows["threat"].cast(pa.string()).to_numpy()
-        ids, first = np.unique(table["id"].astype(np.int64), return_index=True)
-        content = table["image"][first].astype(np.int64)
-        labels = table["label"][first].astype(np.int64)
-        clean = table["clean_prediction"][first] == labels
-        return cls(ids, np.stack([content, _occurrence(content)], axis=1), labels, clean, table)
+        ids, first = np.unique(table["id"], return_index=True)
+        return cls(ids, table["image"][first], table["clean_correct"][first], table)
 
     def robust(self, norm: str, epsilon: float) -> NDArray[np.bool_]:
         """(n,) whether it is correct and nothing broke it at this epsilon or a smaller one.
@@ -57,7 +52,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Common:
-    """The images that are in both audits with the same label.
+    """The images that are in both audits.
 
     Attributes:
         rows: (m,) where they are in `a`; `others` (m,) where in `b`.
@@ -65,21 +60,15 @@ class Common:
 
     a: Images
     b: Images
-    rows: NDArray[np.int64]
-    others: NDArray[np.int64]
+    rows: NDArray[np.intp]
+    others: NDArray[np.intp]
 
     @classmethod
     def of(cls, a: Images, b: Images) -> Common:
         """Those of two audits, matched by content."""
-        places = {tuple(key): row for row, key in enumerate(b.keys.tolist())}
-        pairs = [
-            (row, places[tuple(key)])
-            for row, key in enumerate(a.keys.tolist())
-            if tuple(key) in places
-        ]
-        rows, others = np.array(pairs, np.int64).reshape(-1, 2).T
-        same = a.labels[rows] == b.labels[others]
-        return cls(a, b, rows[same], others[same])
+        _, rows, others = np.intersect1d(a.keys, b.keys, assume_unique=True, return_indices=True)
+        order = np.argsort(rows)
+        return cls(a, b, rows[order], others[order])
 
     def right(
         self, norm: str | None, epsilon: float | None
@@ -89,13 +78,3 @@ class Common:
             return self.a.clean[self.rows], self.b.clean[self.others]
         mine, theirs = self.a.robust(norm, epsilon), self.b.robust(norm, epsilon)
         return mine[self.rows], theirs[self.others]
-
-
-def _occurrence(content: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many equal ones come before each."""
-    seen: dict[int, int] = {}
-    numbers = []
-    for key in content.tolist():
-        numbers.append(seen.get(key, 0))
-        seen[key] = numbers[-1] + 1
-    return np.array(numbers, np.int64)

@@ -154,3 +154,14 @@ def test_no_threat_in_common(many: Path) -> None:
 def test_what_is_no_audit(many: Path) -> None:
     status, said = auditor("compare", str(audit("first")), "nowhere")
     assert (status, "There is no audit to read" in said) == (2, True)
+
+
+def test_a_pdf_in_the_place_of_a_run(many: Path) -> None:
+    a = audit("first", CONFIG.replace("formats = []", 'formats = ["pdf"]'))
+    b = audit("second", CONFIG.replace("samples = 4\n", "samples = 5\n"))
+    shutil.copy(a / "report.pdf", "sent.pdf")
+    status, said, found = compared("sent.pdf", str(b))
+    assert status == 0
+    assert "A has no samples.parquet that can be read" in said
+    assert found["models"][0]["lines"][1]["a"]["correct"] == 60
+    assert "attack.noise.samples" in [one["key"] for one in found["differences"]]
