@@ -30,17 +30,16 @@ _TEMPLATES = {
 
 
 def words() -> Catalog:
-    """Every text of the report, with the files in which it stands."""
+    """Every text of the report."""
     catalog = Catalog(charset="utf-8", fuzzy=False)
     for file, method, options in _sources():
-        name = file.relative_to(ROOT).as_posix()
         for _, text, comments, context in extract_from_file(
             method, file, keywords=_KEYWORDS, comment_tags=("Translators:",), options=options
         ):
-            catalog.add(text, None, [(name, None)], auto_comments=comments, context=context)
-    for text, name in phrases():
+            catalog.add(text, auto_comments=comments, context=context)
+    for text in phrases():
         flags = ["python-brace-format"] if "{" in text else []
-        catalog.add(text, None, [(name, None)], flags=flags, context=RESULT)
+        catalog.add(text, flags=flags, context=RESULT)
     return catalog
 
 
@@ -59,9 +58,15 @@ def catalogues() -> Iterator[tuple[Path, Catalog]]:
 
 
 def text_of(catalog: Catalog) -> bytes:
-    """A catalogue as its file, in which nothing changes that is not a word."""
+    """A catalogue as its file, in which nothing changes that is not a word.
+
+    In the order of the alphabet and without places, so that changes of several people do not meet.
+    """
     written = io.BytesIO()
-    write_po(written, catalog, width=100, sort_by_file=True, ignore_obsolete=True, omit_header=True)
+    write_po(
+        written, catalog, width=100, sort_output=True, no_location=True, ignore_obsolete=True,
+        omit_header=True,
+    )  # fmt: skip
     head = f'msgid ""\nmsgstr ""\n"Language: {catalog.locale_identifier}\\n"\n'
     head += f'"Plural-Forms: {catalog.plural_forms}\\n"\n'
     head += '"Content-Type: text/plain; charset=utf-8\\n"\n\n'

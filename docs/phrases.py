@@ -52,14 +52,13 @@ _PROSE = re.compile(r"(?=.*[a-z]{2})(?=.*\S\s+\S)(?!.*arXiv)", re.DOTALL)
 _LONGEST = 32
 
 
-def phrases() -> Iterator[tuple[str, str]]:
-    """Every text, with the file that makes it."""
-    yield from ((word, "docs/phrases.py") for word in WORDS)
+def phrases() -> Iterator[str]:
+    """Every text."""
+    yield from WORDS
     for file in sorted({file for maker in MAKERS for file in ROOT.glob(maker)}):
         seen = _Seen()
         seen.visit(ast.parse(file.read_text(encoding="utf-8")))
-        for text in dict.fromkeys(seen.texts):
-            yield text, file.relative_to(ROOT).as_posix()
+        yield from dict.fromkeys(seen.texts)
 
 
 class _Seen(ast.NodeVisitor):

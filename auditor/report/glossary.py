@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from auditor.language import N_, _
 
-_TAG = re.compile(r"<style>.*?</style>|<[^>]*>", re.DOTALL)
+_TAG = re.compile(r"<style>.*?</style>|<table class=\"plugins\">.*?</table>|<[^>]*>", re.DOTALL)
 
 
 class Term(NamedTuple):
