@@ -176,8 +176,6 @@ class AttackResult:
     backwards: int
     seconds: float
     surrogate: str
-    #: What it asks of a model, as it declares: "gradient" or "scores"; empty where not recorded.
-    needs: str = ""
     #: The objective in fact used; it may differ from the parameter when there are few classes.
     objective: str = ""
     #: Claimed successes that the victim did not confirm, by reason.
@@ -197,6 +195,8 @@ class AttackResult:
     #: Of an attack that looks for the smallest perturbation: accuracy against epsilon, from the
     #: distances it found, ascending.
     curve: tuple[CurvePoint, ...] = ()
+    #: What it asks of a model, as it declares: "gradient" or "scores"; empty where not recorded.
+    needs: str = ""
 
 
 @dataclass(frozen=True)
