@@ -278,8 +278,9 @@ def _iso_24029(facts: _Facts) -> Iterator[Point]:
             _("What a sample of the survivors says"), statistical, "supports",
             _("A bound on what the full battery would still break, with its confidence."),
         )  # fmt: skip
+    judged = all(model.masking.verdict != "inconclusive" for model in facts.models)
     yield Point(
-        _("Masking verdict"), empirical, "supports",
+        _("Masking verdict"), empirical, "supports" if judged else "partly",
         _("Experiments on the model and on a mask that was planted; its lower bound on hidden "
           "examples is statistical."),
     )  # fmt: skip
