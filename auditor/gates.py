@@ -164,6 +164,8 @@ def _masking(gate: GateConfig, model: ModelResult) -> GateResult:
         f"Gate on masking {words} for {model.name}: {gate.limit} is asked for, and the verdict is "
         f"{verdict}{also}."
     )
+    if verdict == "inconclusive":
+        reason = f"{reason} {masking.summary}"
     return GateResult(MASKING, gate.limit, verdict, holds, model.name, reason=reason)
 
 

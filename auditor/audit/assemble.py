@@ -50,6 +50,9 @@ from auditor.subject.samples import Samples
 
 _VERSIONS = ("numpy", "scipy", "torchvision", "safetensors", "pyarrow", "pydantic", "pluggy")
 
+#: More that have no result for one reason are counted; the report's tables have their names.
+_NAMED = 5
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -71,8 +74,7 @@ def assemble(audited: Audited, facts: RunFacts) -> AuditResult:
     config = audited.config
     results = tuple(_model(audited, model) for model in audited.models.values())
     incomplete = audited.stops
-    incomplete += _missing(results, audited.attacks, set(incomplete))
-    incomplete += _unchecked(results, set(incomplete))
+    incomplete += list(_missing(results, audited.attacks, incomplete))
     unjudged = AuditResult(
         schema=SCHEMA,
         title=config.title,
@@ -248,33 +250,51 @@ def _attack(
 
 
 def _missing(
-    models: tuple[ModelResult, ...], attacks: tuple[AttackPlan, ...], known: set[str]
-) -> list[str]:
-    """Why attacks that were to run have no number, one sentence each, beside what is `known`."""
+    models: tuple[ModelResult, ...], attacks: tuple[AttackPlan, ...], known: Sequence[str]
+) -> Iterator[str]:
+    """What was to run and has no result, and why, beside what is `known`.
+
+    A sentence for each model, kind and reason.
+    """
     specs = {plan.config.label: plan.spec for plan in attacks}
-    sentences: dict[str, None] = {}
+    found: dict[tuple[str, str, str, str], dict[str, None]] = {}
     for model in models:
         for threat in model.threats:
             for row in threat.attacks:
-                expected = specs[row.label].knows(threat.norm) and row.reason not in known
+                expected = specs[row.label].knows(threat.norm)
                 expected &= (row.status, row.reason) != ("skipped", WITHOUT_GRADIENT)
-                if row.status != "done" and expected:
-                    what = "failed" if row.status == "error" else "has no result"
-                    reason = row.reason.removesuffix(".")
-                    sentences[f"{model.name}: attack {row.label} {what}: {reason}."] = None
-    return list(sentences)
-
-
-def _unchecked(models: tuple[ModelResult, ...], known: set[str]) -> list[str]:
-    """Checks that were to run and did not end."""
-    sentences: dict[str, None] = {}
-    for model in models:
+                if row.status != "done" and expected and row.reason not in known:
+                    what = (model.name, "attack", row.status, row.reason)
+                    found.setdefault(what, {})[row.label] = None
         for check in model.checks:
-            if check.status in ("skipped", "error") and check.sentence not in known:
-                reason = check.sentence.removeprefix(CRASHED).removesuffix(".")
-                what = "has no result" if check.status == "skipped" else "crashed"
-                sentences[f"{model.name}: check {check.label} {what}: {reason}."] = None
-    return list(sentences)
+            stopped = f"{model.name}: {check.sentence}" in known
+            if check.status in ("skipped", "error") and not stopped:
+                what = (model.name, "check", check.status, check.sentence.removeprefix(CRASHED))
+                found.setdefault(what, {})[check.label] = None
+    for (name, kind, status, reason), labels in found.items():
+        failed, why = status == "error", reason.removesuffix(".")
+        say = _attacks_missing if kind == "attack" else _checks_missing
+        yield say(name, list(labels), failed, why)
+
+
+def _attacks_missing(model: str, labels: list[str], failed: bool, reason: str) -> str:
+    names, count = ", ".join(labels), len(labels)
+    what = "failed" if failed else "has no result" if count == 1 else "have no result"
+    if count == 1:
+        return f"{model}: attack {names} {what}: {reason}."
+    if count <= _NAMED:
+        return f"{model}: attacks {names} {what}: {reason}."
+    return f"{model}: {count} attacks {what}: {reason}."
+
+
+def _checks_missing(model: str, labels: list[str], failed: bool, reason: str) -> str:
+    names, count = ", ".join(labels), len(labels)
+    what = "crashed" if failed else "has no result" if count == 1 else "have no result"
+    if count == 1:
+        return f"{model}: check {names} {what}: {reason}."
+    if count <= _NAMED:
+        return f"{model}: checks {names} {what}: {reason}."
+    return f"{model}: {count} checks {what}: {reason}."
 
 
 def _not_tested(audited: Audited) -> Iterator[str]:

@@ -214,6 +214,11 @@ def show_summary(console: PlainConsole, result: AuditResult) -> None:
     )
     for reason in result.reasons:
         console.write_line(hanging(reason))
+    for model in result.models:
+        why = model.masking.summary
+        open_ = model.masking.verdict == "inconclusive"
+        if open_ and not any(why.removesuffix(".") in reason for reason in result.reasons):
+            console.write_line(hanging(f"{model.name}: masking is inconclusive: {why}"))
     console.print(f"Verdict: {result.verdict}; exit status {result.exit_status}.")
 
 

@@ -109,6 +109,9 @@ def test_inconclusive_masking_cannot_be_judged_unless_everything_is_allowed(limi
     )
     assert verdict.gates[0].holds is holds
     assert verdict.verdict == ("no-requirement" if holds else "inconclusive")
+    assert verdict.gates[0].reason.endswith(
+        f"the verdict is inconclusive. {model_result(masking='inconclusive').masking.summary}"
+    )
 
 
 def test_a_gate_without_filters_is_applied_to_every_model_norm_and_epsilon():

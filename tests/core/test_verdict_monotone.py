@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
@@ -17,6 +18,7 @@ from auditor.protocols.check import Family, Symptom
 from auditor.results import ChallengeCount, ControlTrial, Masking, PlantedControl
 from auditor.schema.tables import GateConfig
 
+TODAY = datetime.date(2026, 12, 1)
 #: From mild to serious, and the same for exit statuses.
 VERDICTS = ("none", "possible", "inconclusive", "suspected", "confirmed")
 STATUSES = (0, 3, 1)
@@ -144,7 +146,7 @@ WORSE = (
 
 def status(masking: Masking, limit: str) -> int:
     model = replace(model_result(), masking=masking)
-    return judge([model], [GateConfig(metric="masking", at_most=limit)], []).exit_status
+    return judge([model], [GateConfig(metric="masking", at_most=limit)], [], TODAY).exit_status
 
 
 @pytest.mark.parametrize("worse", WORSE)
@@ -167,7 +169,8 @@ def test_the_gate_sees_through_inconclusive() -> None:
     suspected = Masking("suspected", "why", shown="suspected", lacking=(CRASHED,))
     assert [status(suspected, limit) for limit in MASKING_ORDER] == [1, 1, 3, 0]
     gate = GateConfig(metric="masking", at_most="suspected")
-    reasons = judge([replace(model_result(), masking=suspected)], [gate], []).reasons
+    model = replace(model_result(), masking=suspected)
+    reasons = judge([model], [gate], [], TODAY).reasons
     assert reasons == (
         "Gate on masking cannot be judged for m: at most suspected is asked for, and the verdict "
         "is suspected, and it could be worse: The check loss-repair crashed.",

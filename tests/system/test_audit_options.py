@@ -195,6 +195,34 @@ def test_time_budget_and_what_is_left_of_it(here: Path) -> None:
     assert attack_rows(audit)["fgsm"]["robust"]["correct"] == 12
 
 
+SIX = "".join(f'[[attack]]\nuse = "noise"\nlabel = "{name}"\n' for name in "abcdef")
+
+
+def test_what_stops_a_model_is_said_once(here: Path) -> None:
+    text = CONFIG.replace("check  = []\n", "").replace(OPEN, "")
+    Path("audit.toml").write_text(text.replace('"data.npz"', '"data.npz"\nexpected_accuracy = 0.5'))
+    assert auditor("run", "audit.toml")[0] == 3
+    stopped, gate = audit_json(only_run())["reasons"]
+    assert stopped.startswith("bands: The clean accuracy is 100.0% and 50.0% was expected")
+    assert gate.endswith("No attack ended, so that there is nothing to judge.")
+
+
+def test_what_has_no_result_for_one_reason_is_one_sentence(here: Path) -> None:
+    Path("model.py").write_text(f"{MODEL}\n__import__('time').sleep(1.1)\n")
+    checks = "".join(f'[[check]]\nuse = "{name}"\n' for name in ("determinism", "output-kind"))
+    text = CONFIG.replace("check  = []\n", "").replace(FGSM, SIX) + checks
+    Path("audit.toml").write_text(text, encoding="utf-8")
+    status, said = auditor("run", "audit.toml", "--set", 'run.time_budget="1s"')
+    assert status == 3
+    why = "the time budget of 1 seconds was used up."
+    assert audit_json(only_run())["reasons"] == [
+        f"bands: 7 attacks have no result: {why}",
+        f"bands: checks determinism, output-kind have no result: {why}",
+    ]
+    # No gate tells it, so the terminal does.
+    assert "bands: masking is inconclusive: No attack ended" in said
+
+
 def test_run_that_has_ended_is_not_gone_on_with(here: Path) -> None:
     auditor("run", "audit.toml")
     first = only_run()

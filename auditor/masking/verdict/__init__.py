@@ -98,6 +98,8 @@ def _shown(facts: Facts, strong: Gap, loss: Gap, plain: Gap) -> tuple[MaskingVer
 
 
 def _undecidable(facts: Facts) -> list[str]:
+    if facts.correct and not facts.images:
+        return ["No attack ended, so that there is nothing to judge."]
     if facts.images < LEAST_IMAGES:
         return [
             f"Only {facts.images} correctly classified images were looked at; the verdict needs "
