@@ -11,7 +11,6 @@ from auditor.cli.console import PlainConsole, say
 from auditor.cli.terminal import shown_path
 from auditor.comparison import Comparison, compare, words
 from auditor.comparison.facts import ModelPair
-from auditor.comparison.page import write
 from auditor.errors import LoadError
 from auditor.printable import hanging, one_line
 from auditor.reading import read
@@ -44,6 +43,8 @@ def compare_(
     comparison = compare(read(a), read(b), fail_on_drop)
     _show(comparison)
     if output is not None:
+        from auditor.comparison.page import write
+
         with storing(output, "made"):
             output.mkdir(parents=True, exist_ok=True)
         try:
