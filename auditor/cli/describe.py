@@ -31,6 +31,7 @@ class Schema(StrEnum):
 
     CONFIG = "config"
     RESULT = "result"
+    COMPARE = "compare"
 
 
 def show(
@@ -56,9 +57,11 @@ def show(
 
 
 def schema(which: Annotated[Schema, typer.Argument(help="Which format.")]) -> None:
-    """Print the JSON Schema of audit.toml or audit.json."""
+    """Print the JSON Schema of audit.toml, audit.json or compare.json."""
     if which is Schema.CONFIG:
         from auditor.schema.audit import json_schema
+    elif which is Schema.COMPARE:
+        from auditor.comparison.result import json_schema
     else:
         from auditor.results import json_schema
     say(json.dumps(json_schema(), indent=2))

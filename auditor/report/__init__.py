@@ -112,7 +112,7 @@ def write_pdf(source: ReportSource, directory: Path) -> Path:
     """
     from auditor.report import letters, pdf
 
-    content, lacking = pdf.render(source.result, source.enclosures, source.page)
+    content, lacking = pdf.render(source.result.provenance.started, source.enclosures, source.page)
     note = ""
     if own := lacking & letters_of(source.spoken):
         note = letters.in_english(source.spoken, own)
@@ -142,7 +142,7 @@ def _set_again(
         more = letters.note(lacking, without=True) if lacking else ""
         page = html.render(result, source.raw, appended, f"{note} {more}".strip())
     # Sections of plugins have texts of their own. Pictures are base64, and so ASCII.
-    return pdf.render(result, source.enclosures, page.translate(table))
+    return pdf.render(result.provenance.started, source.enclosures, page.translate(table))
 
 
 #: What no plugin's format may touch: small files are put back, of large ones it is told.

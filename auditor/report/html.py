@@ -115,7 +115,7 @@ def render(
         appended: the sections of plugins.
         note: on how the page is set, for its head.
     """
-    page = _environment().get_template("report.html.j2")
+    page = environment().get_template("report.html.j2")
     untranslated: tuple[str, ...] = ()
     if language.spoken() != language.ENGLISH:
         result, untranslated = translated(result)
@@ -127,16 +127,12 @@ def render(
         appended=appended,
         note=note,
         tag=language.tag(),
-        css=Markup(_read("report.css")),
+        css=Markup(style_sheet()),
     )
 
 
-def filled(template: str, **values: Any) -> str:
-    """Another page in the report's style, for what is no report on one audit."""
-    return _environment().get_template(template).render(css=Markup(_read("report.css")), **values)
-
-
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What templates are read in: every text is escaped, bounded, and commands nothing."""
     environment = Environment(
         loader=FunctionLoader(_read),
         autoescape=True,
@@ -153,6 +149,11 @@ def _environment() -> Environment:
     environment.tests["doubtful"] = masking_sentences.doubtful
     environment.globals["words"] = wording
     return environment
+
+
+def style_sheet() -> str:
+    """The one sheet for screen and paper."""
+    return _read("report.css")
 
 
 def _read(name: str) -> str:

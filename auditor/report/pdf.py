@@ -18,7 +18,6 @@ from typing import Any
 from auditor.errors import LoadError
 from auditor.report.enclosures import Enclosure
 from auditor.report.wording import moment
-from auditor.results import AuditResult
 
 #: How WeasyPrint ends its warning of a letter that no font has.
 _WITHOUT_FONT = re.compile(r"\(U\+([0-9A-F]+)\)$")
@@ -32,34 +31,34 @@ _REMEDY = (
 
 
 def render(
-    result: AuditResult, enclosures: Sequence[Enclosure], page: str
+    started: str, enclosures: Sequence[Enclosure], page: str
 ) -> tuple[bytes, frozenset[str]]:
-    """`page`, the HTML report on `result`, as PDF bytes; the same bytes for the same audit.
+    """`page`, an HTML report, as PDF bytes; the same bytes for the same audit.
 
     With it the letters that no installed font has: where they stand, the PDF has boxes.
 
     Args:
-        result: the audit.
-        enclosures: the files to be attached, audit.json first.
+        started: when the audit was, in ISO 8601, which the PDF is dated by.
+        enclosures: the files to be attached, first the one that the report is a view of.
         page: the HTML report.
 
     Raises:
         LoadError: the libraries that set the type are missing.
     """
     weasyprint = _weasyprint()
-    started = moment(result.provenance.started)
+    when = moment(started)
     attachments = [
         weasyprint.Attachment(
             string=one.content,
             name=one.name,
             description=one.description,
-            created=started,
-            modified=started,
+            created=when,
+            modified=when,
             relationship=one.relationship,
         )
         for one in enclosures
     ]
-    with _source_date(started), _letters_without_font() as lacking:
+    with _source_date(when), _letters_without_font() as lacking:
         content = _write(
             weasyprint,
             page,

@@ -136,10 +136,10 @@ def test_the_environment_is_left_as_it_was(
     page = "<!DOCTYPE html><html lang=en><title>a</title><p>b"
     small = source("small")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "12")
-    pdf.render(small.result, small.enclosures, page)
+    pdf.render(small.result.provenance.started, small.enclosures, page)
     assert os.environ["SOURCE_DATE_EPOCH"] == "12"
     monkeypatch.delenv("SOURCE_DATE_EPOCH")
-    pdf.render(small.result, small.enclosures, page)
+    pdf.render(small.result.provenance.started, small.enclosures, page)
     assert "SOURCE_DATE_EPOCH" not in os.environ
 
 
