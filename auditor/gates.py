@@ -21,6 +21,8 @@ from auditor.schema.tables import GateConfig
 #: From good to bad; "inconclusive" has no place among them.
 MASKING_ORDER = ("none", "possible", "suspected", "confirmed")
 MASKING = "masking"
+#: What is asked of these is a requirement; every other metric is a check's measurement.
+ACCURACIES = ("robust_accuracy", "clean_accuracy", "certified_accuracy")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def judge(
     if open_ or incomplete:
         reasons = (*incomplete, *open_, *told)
         return Ruling("inconclusive", ExitStatus.INCONCLUSIVE, reasons, results)
-    if not any(gate.metric.endswith("_accuracy") for gate in gates):
+    if not any(gate.metric in ACCURACIES for gate in gates):
         held = "The audit is complete, and no requirement was set: no [[gate]] on an accuracy."
         return Ruling("no-requirement", ExitStatus.OK, (held, *told), results)
     held = f"The audit is complete and {_count(results)}."
@@ -131,6 +133,11 @@ def _apply(gate: GateConfig, models: Sequence[ModelResult]) -> Iterator[GateResu
             yield _masking(gate, model)
         elif gate.metric == "clean_accuracy":
             yield _number(gate, model, model.clean)
+        elif gate.metric not in ACCURACIES:
+            made = [one.value for one in model.measurements if one.name == gate.metric]
+            yield from (_measurement(gate, model, value) for value in made)
+            if not made:
+                yield _measurement(gate, model, None)
         else:
             for threat in model.threats:
                 if gate.norm in (None, threat.norm) and gate.size in (None, threat.epsilon):
@@ -169,6 +176,26 @@ def _masking(gate: GateConfig, model: ModelResult) -> GateResult:
     return GateResult(MASKING, gate.limit, verdict, holds, model.name, reason=reason)
 
 
+def _measurement(gate: GateConfig, model: ModelResult, value: float | None) -> GateResult:
+    """What a check measured, in its own unit."""
+    holds = None if value is None else _within(gate, value)
+    words = "holds" if holds else "is broken" if holds is False else "cannot be judged"
+    bound, limit = ("least", gate.at_least) if gate.at_least is not None else ("most", gate.at_most)
+    seen = "no check measured it" if value is None else f"it is {value:.4g}"
+    reason = (
+        f"Gate on {gate.metric} {words} for {model.name}: at {bound} {limit:.4g} is asked for, and "
+        f"{seen}."
+    )
+    return GateResult(gate.metric, gate.limit, value, holds, model.name, reason=reason)
+
+
+def _within(gate: GateConfig, value: float) -> bool:
+    if gate.at_least is not None:
+        return value >= gate.at_least
+    assert isinstance(gate.at_most, float | int)
+    return value <= gate.at_most
+
+
 def _number(
     gate: GateConfig,
     model: ModelResult,
@@ -178,7 +205,7 @@ def _number(
     holds = None
     value = None if measured is None else measured.accuracy
     if value is not None:
-        holds = value >= gate.at_least if gate.at_least is not None else value <= gate.at_most  # type: ignore[operator]
+        holds = _within(gate, value)
     words = "holds" if holds else "is broken" if holds is False else "cannot be judged"
     at = f" at {threat.norm} {threat.epsilon_text}" if threat else ""
     bound, limit = ("least", gate.at_least) if gate.at_least is not None else ("most", gate.at_most)

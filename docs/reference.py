@@ -16,6 +16,7 @@ from auditor.config.expected import expected, fields_of
 from auditor.config.problems import shown
 from auditor.parameters import Parameter, Spec
 from auditor.protocols.attack import AttackSpec
+from auditor.protocols.check import CheckSpec
 from auditor.registry import Registry, load_registry
 from auditor.schema.audit import ARRAYS, TABLES, HeadTable
 from auditor.schema.tables import NormalizeConfig, Table
@@ -111,6 +112,8 @@ def _spec(spec: Spec, title: str, level: int = 2) -> Iterator[str]:
     if isinstance(spec, AttackSpec):
         yield f"* norms: {', '.join(sorted(spec.norms))}"
         yield f"* needs: {spec.needs}"
+    if isinstance(spec, CheckSpec) and spec.measures:
+        yield f"* measures: {', '.join(spec.measures)}"
     if spec.reference:
         yield f"* reference: {spec.reference}"
         yield ""

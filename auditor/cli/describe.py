@@ -20,6 +20,7 @@ from auditor.errors import UsageError, did_you_mean
 from auditor.parameters import Parameter, Spec
 from auditor.printable import hanging
 from auditor.protocols.attack import AttackSpec
+from auditor.protocols.check import CheckSpec
 from auditor.protocols.hookspecs import Profile
 from auditor.registry import Registry
 from auditor.registry.hooks import WORDS
@@ -124,6 +125,8 @@ def _show_spec(spec: Spec, kind: str, snippet: str) -> None:
     if isinstance(spec, AttackSpec):
         norms = f"{', '.join(sorted(spec.norms))}{' and others' if spec.any_norm else ''}"
         say(f"norms:     {norms}\nneeds:     {spec.needs}")
+    if isinstance(spec, CheckSpec) and spec.measures:
+        say(f"measures:  {', '.join(spec.measures)}")
     if spec.reference:
         say(f"reference: {spec.reference}\n")
     hints = fields_of(spec.cls)

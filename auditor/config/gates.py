@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import chain
 from typing import get_args
 
 from auditor.config.context import Context
@@ -12,7 +13,7 @@ from auditor.config.problems import listed, shown
 from auditor.config.subjects import read_epsilon
 from auditor.errors import did_you_mean
 from auditor.schema.tables import GateConfig, ModelConfig, ThreatConfig
-from auditor.schema.values import MaskingLimit
+from auditor.schema.values import MaskingLimit, as_fraction
 
 #: What can be gated, and which of the filters `norm` and `epsilon` it knows.
 METRICS = {
@@ -31,18 +32,20 @@ def resolve_gates(
     tables: Sequence[GateConfig | None],
     models: Sequence[ModelConfig],
     threats: Sequence[ThreatConfig],
+    measured: Mapping[str, Sequence[str]],
 ) -> list[GateConfig]:
     """[[gate]], and the gate on masking that every audit has.
 
     Args:
         models: all models, or none where some are faulty and so unknown; likewise `threats`.
+        measured: the measurements that each check of the audit makes.
     """
     gates = []
     for index, table in enumerate(tables):
         if table is None:
             continue
         path: KeyPath = ("gate", index)
-        _check_metric(context, path, table)
+        _check_metric(context, path, table, measured)
         _check_limit(context, path, table)
         _check_names(context, path, table, models, threats)
         _check_epsilon(context, path, table, threats)
@@ -63,26 +66,41 @@ def _implied(gates: Sequence[GateConfig], models: Sequence[ModelConfig]) -> list
     ]
 
 
-def _check_metric(context: Context, path: KeyPath, table: GateConfig) -> None:
-    if table.metric not in METRICS:
+def _check_metric(
+    context: Context, path: KeyPath, table: GateConfig, measured: Mapping[str, Sequence[str]]
+) -> None:
+    metric, known = table.metric, [*METRICS, *chain(*measured.values())]
+    if metric not in known:
+        able = [spec.name for spec in context.registry.checks.values() if metric in spec.measures]
+        remedy = did_you_mean(metric, known)
+        if metric == _CERTIFIED:
+            remedy = "no certificates are computed in this version: gate robust_accuracy, an upper "
+            remedy += "bound of it"
+        elif able:
+            remedy = f'add the check that does: battery = "extend" and [[check]] use = "{able[0]}"'
         context.problems.add(
             (*path, "metric"),
-            f'Nothing measures "{table.metric}".',
-            expected=listed(METRICS),
-            remedy="no certificates are computed in this version: gate robust_accuracy, an upper "
-            "bound of it"
-            if table.metric == _CERTIFIED
-            else did_you_mean(table.metric, METRICS),
+            f'Nothing measures "{metric}".',
+            expected="\n".join([listed(METRICS), *_listed(measured)]),
+            remedy=remedy,
         )
         return
     for name in ("norm", "epsilon"):
-        if getattr(table, name) is not None and name not in METRICS[table.metric]:
+        if getattr(table, name) is not None and name not in METRICS.get(metric, ()):
             context.problems.add(
                 (*path, name),
-                f"`{table.metric}` is one value per model, so `{name}` cannot narrow it.",
-                expected=f"a gate on {table.metric} without `{name}`",
+                f"`{metric}` is one value per model, so `{name}` cannot narrow it.",
+                expected=f"a gate on {metric} without `{name}`",
                 remedy=f"remove `{name}`",
             )
+
+
+def _listed(measured: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    made = {check: names for check, names in measured.items() if names}
+    if made:
+        yield "or what a check of this audit measures:"
+    for check, names in made.items():
+        yield f"  {check}: {', '.join(names)}"
 
 
 def _check_limit(context: Context, path: KeyPath, table: GateConfig) -> None:
@@ -105,8 +123,18 @@ def _check_limit(context: Context, path: KeyPath, table: GateConfig) -> None:
         context.problems.add(
             (*path, "at_most"),
             f"A gate on {table.metric} cannot have at_most = {shown(table.at_most)}.",
-            expected="a number from 0 to 1",
+            expected="a number from 0 to 1" if table.metric in METRICS else "a number",
         )
+    elif table.metric in METRICS and table.metric != _MASKING:
+        name = "at_least" if table.at_most is None else "at_most"
+        limit = getattr(table, name)
+        if not 0 <= limit <= 1:
+            context.problems.add(
+                (*path, name),
+                f"`{name}` cannot be {limit:g}.",
+                expected="a number from 0 to 1",
+                remedy=as_fraction(limit),
+            )
 
 
 def _check_waiver(context: Context, path: KeyPath, table: GateConfig) -> None:

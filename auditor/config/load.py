@@ -143,7 +143,9 @@ def _resolve(context: Context, tables: Tables, plugins: PluginsConfig) -> AuditC
     norms = list(dict.fromkeys(threat.norm for threat in all_threats))
     attacks, left_out = resolve_attacks(context, head, tables.attacks, norms)
     checks = resolve_checks(context, head, tables.checks)
-    gates = resolve_gates(context, tables.gates, all_models, all_threats)
+    offered = context.registry.checks
+    measured = {check.use: offered[check.use].measures for check in checks}
+    gates = resolve_gates(context, tables.gates, all_models, all_threats, measured)
     report = tables.report or ReportConfig()
     _check_report(context, report)
     tracks = resolve_tracks(context, tables.tracks)

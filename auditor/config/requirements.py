@@ -57,7 +57,7 @@ def read_requirements(source: ConfigSource, result: AuditResult) -> Requirements
         for (norm, _), threat in audited.items()
     ]
     context = Context(source.path.parent, load_registry(), problems)
-    gates = resolve_gates(context, tables.gates, models, threats)
+    gates = resolve_gates(context, tables.gates, models, threats, _measured(result, context))
     problems.raise_if_any()
     asked = {
         (threat.norm, size.value): (threat, size)
@@ -77,6 +77,16 @@ def read_requirements(source: ConfigSource, result: AuditResult) -> Requirements
                      {_name(one.norm, one.epsilons[0]) for one in threats}),
         ),
     )  # fmt: skip
+
+
+def _measured(result: AuditResult, context: Context) -> dict[str, list[str]]:
+    """What the checks that were to run can measure, and what else was measured."""
+    offered = context.registry.checks
+    named = {check.name for model in result.models for check in model.checks}
+    able = {name: list(offered[name].measures) for name in offered if name in named}
+    known = {one for names in able.values() for one in names}
+    found = {one.name: None for model in result.models for one in model.measurements}
+    return {**able, "others": [name for name in found if name not in known]}
 
 
 def _name(norm: str, size: Epsilon) -> str:

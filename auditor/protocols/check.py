@@ -8,7 +8,7 @@ gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -167,10 +167,16 @@ class CheckSpec(Spec):
     """A check class."""
 
     doubts: Doubts = "every model"
+    #: What `metric` of [[gate]] may name.
+    measures: tuple[str, ...] = ()
 
 
 def check(
-    *, name: str, reference: str, doubts: Doubts = "every model"
+    *,
+    name: str,
+    reference: str,
+    doubts: Doubts = "every model",
+    measures: Sequence[str] = (),
 ) -> Callable[[type[_T]], type[_T]]:
     """Class decorator that says what a check is called.
 
@@ -179,10 +185,12 @@ def check(
         reference: the paper, with section or equation.
         doubts: the models that it can cast a doubt on; of all others, a battery says as much
             without it.
+        measures: the names of measurements that it may make: a gate can be on these, and on no
+            other.
     """
 
     def describe(cls: type[_T]) -> type[_T]:
-        spec = CheckSpec(name, cls, reference, doubts)
+        spec = CheckSpec(name, cls, reference, doubts, tuple(measures))
         cls.check_spec = spec  # type: ignore[attr-defined]
         return cls
 

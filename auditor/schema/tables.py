@@ -35,6 +35,7 @@ from auditor.schema.values import (
     Fraction01,
     Length,
     Lengths,
+    Limit,
     LongText,
     MaskingLimit,
     Number,
@@ -258,10 +259,8 @@ class GateConfig(Table):
     """[[gate]]: a condition; when it is broken, the audit fails."""
 
     metric: Text = Field(description="what is compared")
-    at_least: Fraction01 | None = Field(default=None, description="the smallest value that holds")
-    at_most: Fraction01 | MaskingLimit | None = Field(
-        default=None, description="the largest that holds"
-    )
+    at_least: Limit | None = Field(default=None, description="the smallest value that holds")
+    at_most: Limit | MaskingLimit | None = Field(default=None, description="the largest that holds")
     model: Text | None = Field(default=None, description="only this model")
     norm: Text | None = Field(default=None, description="only this norm")
     epsilon: Length | None = Field(default=None, description="only this epsilon")

@@ -92,7 +92,8 @@ def _as_callable(given: Any) -> str:
     return f'a file is named with its ending: "{file}.py:{name or "NAME"}"' if "/" in file else ""
 
 
-def _as_fraction(given: Any) -> str:
+def as_fraction(given: Any) -> str:
+    """What to write for a number that seems to be a percentage."""
     """A percentage as a number from 0 to 1."""
     text = str(given).strip()
     if not re.fullmatch(r"\d+(\.\d+)?( ?%)?", text):
@@ -156,7 +157,10 @@ CallableText = Annotated[
     Expects('"file.py:callable" or "package.module:callable"', _as_callable),
 ]
 Number = Annotated[FiniteFloat, Expects("a finite number")]
-Fraction01 = Annotated[float, Ge(0), Le(1), Expects("a number from 0 to 1", _as_fraction)]
+Fraction01 = Annotated[float, Ge(0), Le(1), Expects("a number from 0 to 1", as_fraction)]
+Limit = Annotated[
+    FiniteFloat, Expects("a number; from 0 to 1 where it is of an accuracy", as_fraction)
+]
 SampleCount = Annotated[PositiveInt, Expects("an integer > 0; leave the key out for all images")]
 Day = Annotated[datetime.date, Expects("a date without quotes, such as 2027-03-31", _as_date)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]

@@ -55,6 +55,13 @@ _COMPARED, _ALIKE = 16, 0.9
     name="output-kind",
     reference="Carlini & Wagner 2017, arXiv:1608.04644, section V (saturated softmax); Croce & "
     "Hein 2020, arXiv:2003.01690 (checks of AutoAttack)",
+    measures=(
+        "top score exactly 1",
+        "tied top scores",
+        "cross-entropy partly saturated",
+        "cross-entropy wholly saturated",
+        "distinct rows of scores",
+    ),
 )
 @dataclass(frozen=True)
 class OutputKind:
@@ -158,6 +165,7 @@ def _saturated(probe: Probe, raw: torch.Tensor, y: torch.Tensor) -> tuple[int, i
     name="staircase",
     reference="Athalye, Carlini & Wagner 2018, arXiv:1802.00420, section 2 (shattered gradients); "
     "Buckman et al. 2018 (thermometer codes)",
+    measures=("images on a plateau",),
 )
 @dataclass(frozen=True)
 class Staircase:
@@ -223,6 +231,10 @@ def _leads_off(probe: Probe, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 @check(
     name="operation-trace",
     reference="Athalye, Carlini & Wagner 2018, arXiv:1802.00420, section 2 (shattered gradients)",
+    measures=(
+        "operations that stop the gradient",
+        "other operations without a gradient",
+    ),
 )
 @dataclass(frozen=True)
 class OperationTrace:

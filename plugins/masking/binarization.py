@@ -45,7 +45,11 @@ _FITTED = 500
 Features: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 
 
-@check(name="binarization", reference="Zimmermann et al. 2022, arXiv:2206.13991, section 3")
+@check(
+    name="binarization",
+    reference="Zimmermann et al. 2022, arXiv:2206.13991, section 3",
+    measures=("success of the binarization test",),
+)
 @dataclass(frozen=True)
 class Binarization:
     """Replaces the head so that an adversarial example surely exists, and looks for it.

@@ -89,6 +89,7 @@ class OneStep:
     name="unbounded",
     reference="Athalye, Carlini & Wagner 2018, arXiv:1802.00420, section 3.1; Carlini et al. 2019, "
     "arXiv:1902.06705, section 4.2",
+    measures=("withstood unbounded attacks",),
 )
 @dataclass(frozen=True)
 class Unbounded:

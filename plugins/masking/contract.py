@@ -40,6 +40,12 @@ _COHERENT = 0.9
     name="determinism",
     reference="Croce & Hein 2020, arXiv:2003.01690 (checks of AutoAttack); Athalye, Carlini & "
     "Wagner 2018, arXiv:1802.00420, section 2 (stochastic gradients)",
+    measures=(
+        "answers that change",
+        "change of logits",
+        "draws random numbers",
+        "agreement of gradients between draws",
+    ),
 )
 @dataclass(frozen=True)
 class Determinism:
@@ -131,6 +137,13 @@ class Determinism:
     name="batch-dependence",
     reference="Carlini et al. 2019, arXiv:1902.06705, section 5; Ioffe & Szegedy 2015, "
     "arXiv:1502.03167 (batch statistics)",
+    measures=(
+        "change of logits alone",
+        "change of logits in pairs",
+        "change of logits in eights",
+        "change of logits reversed",
+        "change of logits among negatives",
+    ),
 )
 @dataclass(frozen=True)
 class BatchDependence:
@@ -205,7 +218,11 @@ def _takes_batch_statistics(part: torch.nn.Module) -> bool:
     return part.training or part.running_mean is None
 
 
-@check(name="train-mode", reference="Carlini et al. 2019, arXiv:1902.06705, section 5")
+@check(
+    name="train-mode",
+    reference="Carlini et al. 2019, arXiv:1902.06705, section 5",
+    measures=("modules in training mode",),
+)
 @dataclass(frozen=True)
 class TrainMode:
     """Modules that stay in training mode after eval(), and whether that changes anything."""

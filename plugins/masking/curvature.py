@@ -83,6 +83,7 @@ class CurvatureStep:
     name="second-order",
     reference="Miyato et al. 2018, arXiv:1704.03976, section 3.3; Moosavi-Dezfooli et al. 2019, "
     "arXiv:1811.09716 (curvature and gradient masking)",
+    measures=("survivors with next to no gradient",),
 )
 @dataclass(frozen=True)
 class SecondOrder:

@@ -46,6 +46,11 @@ _LOSSES: tuple[ObjectiveName, ...] = ("cross-entropy", "margin", "dlr")
     name="zero-gradients",
     reference="Athalye, Carlini & Wagner 2018, arXiv:1802.00420, section 2; Pintor et al. 2022, "
     "arXiv:2106.09947 (indicator 1)",
+    measures=[
+        f"no gradient of {loss} at the {where} point"
+        for loss in _LOSSES
+        for where in ("clean", "random")
+    ],
 )
 @dataclass(frozen=True)
 class ZeroGradients:
@@ -162,6 +167,10 @@ def _lost(
     name="rank-test",
     reference="a rank test of one gradient step among random ones (Fisher 1935); Carlini et al. "
     "2019, arXiv:1902.06705, section 3 (random directions as the baseline)",
+    measures=(
+        "gradient steps that win",
+        "steps against the gradient that win",
+    ),
 )
 @dataclass(frozen=True)
 class RankTest:

@@ -38,6 +38,17 @@ from .survivors import bounds, of, split
 _CHANGED = 0.01
 #: Images on which every layer is compared, and how many layers are told.
 _LAYER_IMAGES, _TOLD = 8, 3
+#: In either type; beside these the error of each layer that loses most.
+_MEASURED = (
+    *(f"pixels a step of {step} leaves as they are"
+      for step in ("epsilon", "epsilon / 4", "epsilon / 10", "1/255")),
+    "overshoot of the ball",
+    "entries of the gradient lost",
+    "gradients lost",
+    "scores not finite",
+    "clean answers that change",
+    "adversarial examples whose verdict changes",
+)  # fmt: skip
 
 
 @dataclass
@@ -56,6 +67,7 @@ class _Findings:
     name="half-precision",
     reference="IEEE 754-2019 (binary16); Micikevicius et al. 2018, arXiv:1710.03740 (underflow of "
     "gradients in half precision)",
+    measures=[f"{name}: {what}" for name in ("float16", "bfloat16") for what in _MEASURED],
 )
 @dataclass(frozen=True)
 class HalfPrecision:

@@ -59,6 +59,11 @@ class _Slopes:
 @check(
     name="finite-differences",
     reference="Spall 1992 (SPSA); Uesato et al. 2018, arXiv:1802.05666, section 4.3",
+    measures=(
+        "agreement with finite differences",
+        "slopes of the other sign",
+        "steps along the gradient that do not raise the margin",
+    ),
 )
 @dataclass(frozen=True)
 class FiniteDifferences:
@@ -158,6 +163,11 @@ def _upper(slopes: _Slopes) -> float:
     name="noise-gradient",
     reference="Andriushchenko & Flammarion 2020, arXiv:2007.02617, eq. 4 (gradient alignment); "
     "Tramèr et al. 2020, arXiv:2002.08347, section 5; McNemar 1947 (exact)",
+    measures=(
+        "coherence of gradients",
+        "steps along the gradient that raise the margin",
+        "steps along the averaged gradient that raise the margin",
+    ),
 )
 @dataclass(frozen=True)
 class NoiseGradient:
@@ -228,6 +238,10 @@ class NoiseGradient:
     reference="Carlini et al. 2019, arXiv:1902.06705, section 4.2; Li et al. 2018, "
     "arXiv:1712.09913 (loss along random directions)",
     doubts="no model",
+    measures=(
+        "images wrong within 2 epsilon along the gradient",
+        "images wrong within 2 epsilon along the random",
+    ),
 )
 @dataclass(frozen=True)
 class LossDirections:

@@ -25,6 +25,7 @@ from system_files import (
 from auditor.cli.console import PlainConsole
 from auditor.cli.terminal import Screen
 from auditor.protocols.events import AttemptProgress, AttemptStarted, CheckStarted
+from auditor.registry import load_registry
 
 #: The gradient is zero, the scores are those of the model without it.
 MASKED = MODEL.replace(
@@ -306,3 +307,50 @@ def test_the_plan_lists_checks(masked: Path) -> None:
     _, said = auditor("run", "audit.toml", "--plan")
     (row,) = [line for line in said.splitlines() if "check bands" in line]
     assert row.split() == ["check", "bands", "96", "384", "3"]
+
+
+GATES = """
+[[gate]]
+metric   = "top score exactly 1"
+at_most  = 0
+[[gate]]
+metric   = "distinct rows of scores"
+at_least = 97
+[[gate]]
+metric   = "agreement of gradients between draws"
+at_least = 0.5
+[[gate]]
+metric   = "clean_accuracy"
+at_least = 1
+"""
+
+
+def test_gates_on_what_checks_measure(masked: Path) -> None:
+    """24 of 96 pictures differ, no score is 1, and answers that do not vary have no draws."""
+    every = "".join(f'[[check]]\nuse = "{name}"\n' for name in load_registry().checks)
+    Path("audit.toml").write_text(HEAD + every + GATES, encoding="utf-8")
+    status, said = auditor("run", "audit.toml")
+    assert status == 1, said
+    audit = audit_json(only_run())
+    gates = {gate["metric"]: gate for gate in audit["gates"]}
+    assert [(gates[name]["value"], gates[name]["holds"]) for name in list(gates)[1:5]] == [
+        (0.0, True), (24.0, False), (None, None), (1.0, True),
+    ]  # fmt: skip
+    assert gates["distinct rows of scores"]["reason"] == (
+        "Gate on distinct rows of scores is broken for bands: at least 97 is asked for, and it is "
+        "24."
+    )
+    assert gates["agreement of gradients between draws"]["reason"].endswith("no check measured it.")
+    # Whatever is measured can be gated; but layers have the names that the model gives them.
+    able = {name for spec in load_registry().checks.values() for name in spec.measures}
+    found = {
+        one["name"] for one in model_of(audit)["measurements"] if "error of" not in one["name"]
+    }
+    assert len(found) > 20
+    assert found <= able
+    # A finished run can be judged by another of its measurements.
+    one = 'gate=[{metric="top score exactly 1",at_most=0}]'
+    assert auditor("gate", str(only_run()), "--set", one)[0] in (0, 1)
+    assert audit_json(only_run())["gates"][0]["holds"] is True
+    status, said = auditor("gate", str(only_run()), "--set", one.replace("exactly", "nearly"))
+    assert (status, "or what a check of this audit measures:" in said) == (2, True)
