@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from auditor.api import FilePath, LoadError, import_extra, model_loader, param
 
-#: Outputs of converted models that are nearer than this to onnxruntime's, relative to their range,
-#: are taken for the same.
-_SAME = 1e-3
+from .agreement import compared, first_line
+from .opsets import KNOWN, lowered, opset
+
 _WHERE = 'loader = "onnx"'
 
 
@@ -21,8 +21,10 @@ _WHERE = 'loader = "onnx"'
 class Onnx:
     """An ONNX file, converted to torch by onnx2torch so that it has a gradient.
 
-    The converted model has to answer as onnxruntime does. Where it does not, or cannot be
-    converted, onnxruntime answers, there is no gradient, and only attacks that need none are run.
+    A graph of a newer opset than onnx2torch knows is rewritten in opset 17 first, which is told.
+    The converted model has to answer as onnxruntime does, or without it as ONNX's reference does.
+    Where it does not, or cannot be converted, onnxruntime answers, there is no gradient, and only
+    attacks that need none are run.
     """
 
     path: FilePath = param(doc="the file, relative to audit.toml")
@@ -45,14 +47,18 @@ class Onnx:
         if self.runtime == "onnxruntime":
             return AnyBatch(_runtime(self.path), least, most)
         try:
-            module = AnyBatch(_converted(graph), least, most)
-            why = _difference(module, self.path, graph) if self.runtime == "auto" else ""
+            inner, how = _converted(graph)
+            module = AnyBatch(inner, least, most)
+            told = compared(module, self.path, _shape(graph))
         except LoadError:
             raise
         except Exception as error:  # a converter may raise anything
-            why = f"onnx2torch cannot convert it ({type(error).__name__}: {error})"
-        if not why:
-            return module
+            why = f"onnx2torch cannot convert it ({first_line(error)})"
+        else:
+            if not told.difference:
+                module.remark = f"{how} {told.sentence}" if how or not told.done else ""
+                return module
+            why = told.difference
         if self.runtime == "torch":
             raise LoadError(
                 f"There is no model with a gradient: {why}.",
@@ -116,43 +122,21 @@ def _batch(graph: Any, path: str) -> tuple[int, int | None]:
     return (size, size) if size else (1, None)
 
 
-def _converted(graph: Any) -> Any:
+def _converted(graph: Any) -> tuple[Any, str]:
+    """The graph as a torch module, and what was done to it first, in a sentence."""
     converter = import_extra("onnx2torch", "onnx", _WHERE)
-    return converter.convert(copy.deepcopy(graph))
+    try:
+        return converter.convert(copy.deepcopy(graph)), ""
+    except Exception:  # whatever a converter raises
+        version = opset(graph)
+        if version <= KNOWN:
+            raise
+    how = f"The graph of opset {version} was rewritten in opset {KNOWN} and converted to torch."
+    return converter.convert(lowered(copy.deepcopy(graph))), how
 
 
 def _runtime(path: str) -> Any:
-    from .runtime import OnnxRuntime
-
     import_extra("onnxruntime", "onnx", _WHERE)
-    return OnnxRuntime(path)
-
-
-def _difference(module: Any, path: str, graph: Any) -> str:
-    """How the converted model differs from onnxruntime on a random picture; empty if it does not.
-
-    Without onnxruntime there is nothing to compare with, and where height or width are free, any
-    will do.
-    """
-    try:
-        import_extra("onnxruntime", "onnx", _WHERE)
-    except LoadError:
-        return ""
-    import torch
-
     from .runtime import OnnxRuntime
 
-    batch, *sizes = _shape(graph)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(batch or 2, *(size or 32 for size in sizes), generator=generator)
-    with torch.no_grad():
-        ours, theirs = (_first(one(x)) for one in (module.eval(), OnnxRuntime(path)))
-    spread = float(theirs.max() - theirs.min()) or 1.0
-    worst = float((ours - theirs).abs().max()) / spread if ours.shape == theirs.shape else 1.0
-    if worst < _SAME:
-        return ""
-    return f"the converted model differs from onnxruntime by {worst:.2g} of the scores' range"
-
-
-def _first(answer: Any) -> Any:
-    return answer if hasattr(answer, "shape") else answer[0]
+    return OnnxRuntime(path)
