@@ -73,7 +73,7 @@ def _reference(path: str) -> tuple[str, Callable[[Any], Any]]:
     except LoadError:
         from onnx.reference import ReferenceEvaluator
 
-        evaluator = ReferenceEvaluator(path)
+        evaluator: Any = ReferenceEvaluator(path)
         name = evaluator.input_names[0]
         return "ONNX's reference evaluator", lambda x: torch.from_numpy(
             evaluator.run(None, {name: x.numpy()})[0].copy()
