@@ -24,7 +24,7 @@ MAKERS = (
     *("auditor/cells/sampler.py", "auditor/schema/tables.py", "auditor/audit/assemble.py"),
     *("auditor/audit/work.py", "auditor/cells/cell.py"),
     *("auditor/subject/samples.py", "auditor/surrogate/names.py"),
-    *("plugins/models/onnx.py", "plugins/models/huggingface.py", "auditor/subject/loading.py"),
+    *("plugins/models/*.py", "auditor/subject/loading.py"),
 )
 #: Single words that stand in such texts, or in the place of one.
 WORDS = (
