@@ -128,7 +128,8 @@ def test_what_is_looked_at_ahead_is_claimed_and_counted(norm_name):
     assert 0 < int(one.broken.sum()) < 10
     assert not (one.broken & ~many.broken).any()
     withstood = ~many.broken
-    assert (many.margin >= one.margin)[withstood].all()
+    # Sums of batches of other sizes are rounded otherwise.
+    assert (many.margin >= one.margin - 1e-12)[withstood].all()
     assert (many.forwards[withstood] % 4 == 0).all()
     assert (many.forwards[withstood] >= 40).all()
 

@@ -85,7 +85,7 @@ def test_a_balanced_draw_says_so_beside_every_number(here: Path) -> None:
     assert "  bands, robust, linf 0.1: " in said
     assert "data: The images are a class-balanced draw" in said
     assert "balanced draw" in said
-    assert "0.7 of the class-balanced draw (0.97 of the set, its classes weighted)" in said
+    assert "(97.0 % of the set, its classes weighted)" in said
     model = audit_json(only_run())["models"][0]
     assert model["clean"]["accuracy"] == 0.7
     assert model["clean"]["weighted"]["accuracy"] == pytest.approx(0.97)
