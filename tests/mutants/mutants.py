@@ -144,7 +144,7 @@ MUTANTS = (
     Mutant("a planted mask that was not found is no reason to doubt", _VERDICT,
            "elif not facts.control.detected:", "elif facts.control is None:", f"{_T}verdict.py"),
     Mutant("a gate breaks at its very limit", _GATES,
-           "value >= gate.at_least if", "value > gate.at_least if", f"{_T}judge.py"),
+           "return value >= gate.at_least", "return value > gate.at_least", f"{_T}judge.py"),
     Mutant("missing work leaves the gate passed", _GATES,
            "if open_ or incomplete:", "if open_:", f"{_T}judge.py"),
     Mutant("PGD steps without projection", _PGD,
